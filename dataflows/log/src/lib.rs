@@ -1,0 +1,121 @@
+//! The log: the truth that every view is a function of. One trait, [`Log`]; the embedded implementation
+//! keeps it in an LSM store on the local disk. Knows nothing of dataflows, JSON or tenants' rules.
+
+pub mod embedded;
+pub mod record;
+
+use aulaflow_model::instant::Millis;
+pub use embedded::{EmbeddedConfig, EmbeddedLog, Fsync, LogStats, OpenError};
+pub use record::{DamagedRecords, Headers, RecordRef, RecordSet, RecordSetBuilder, Records};
+use std::time::Duration;
+
+/// A record's position in its partition: 0, 1, 2, …
+pub type Offset = u64;
+
+/// A topic's partition.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicPartition {
+    /// The topic's name.
+    pub topic: String,
+    /// 0, 1, …
+    pub partition: u32,
+}
+
+/// Where an acknowledged append went: `count` records from `base_offset` on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended {
+    /// Topic and partition.
+    pub place: TopicPartition,
+    /// The first record's offset.
+    pub base_offset: Offset,
+    /// How many records.
+    pub count: u32,
+}
+
+/// What went wrong with the log, and whether to try again.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LogError {
+    /// The append buffer is full: nothing was taken. Try again later.
+    #[error("the log's append buffer is full")]
+    Full {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// Nothing was made durable in time, or the disk refused. Whether the records are on the log is unknown.
+    #[error("the log does not answer: {0}")]
+    Unavailable(String),
+    /// No such topic or partition.
+    #[error("the log has no {0} partition {1}")]
+    Unknown(String, u32),
+    /// The offset was removed by retention; the log starts at `start` now.
+    #[error("offset {offset} of {topic}/{partition} is gone: the log starts at {start}")]
+    Gone {
+        /// Topic.
+        topic: String,
+        /// Partition.
+        partition: u32,
+        /// Asked for.
+        offset: Offset,
+        /// The first one there.
+        start: Offset,
+    },
+    /// What is stored cannot be read.
+    #[error("the log is damaged: {0}")]
+    Corrupt(String),
+}
+
+/// Called once with the outcome of an append, from the log's own thread: it must not block.
+pub type Ack = Box<dyn FnOnce(Result<Appended, LogError>) + Send>;
+
+/// What a read gives: records from an offset on, in order, as one shared buffer.
+#[derive(Debug, Clone)]
+pub struct Fetched {
+    /// The records; empty where the partition ends.
+    pub records: RecordSet,
+    /// Offset of the first record of `records`.
+    pub base_offset: Offset,
+    /// Where to read on.
+    pub next_offset: Offset,
+    /// The partition's end: the offset that the next append gets. `end_offset - next_offset` is the lag.
+    pub end_offset: Offset,
+}
+
+/// A durable, partitioned, append-only log. Shaped after Kafka, so that Kafka can be behind it.
+///
+/// Implementations must keep: an acknowledged record survives a crash of the process; offsets of a partition
+/// only grow; a reader sees a partition's records in the order of their offsets, and only durable ones.
+pub trait Log: Send + Sync {
+    /// How many partitions a topic has; `Unknown` if there is no such topic. Records of one tenant share one partition.
+    fn partitions(&self, topic: &str) -> Result<u32, LogError>;
+
+    /// The partition of a tenant in a topic.
+    fn partition_of(&self, topic: &str, tenant: &str) -> Result<u32, LogError>;
+
+    /// Queues records; `ack` is called once they are durable, or have failed. Never blocks: a full buffer is `Full`,
+    /// and then `ack` is dropped uncalled.
+    fn append(&self, place: &TopicPartition, records: RecordSet, ack: Ack) -> Result<(), LogError>;
+
+    /// Appends and waits until the records are durable; waits for room in the buffer as well.
+    /// Gives up with `Unavailable` after `timeout`.
+    fn append_wait(&self, place: &TopicPartition, records: RecordSet, timeout: Duration) -> Result<Appended, LogError>;
+
+    /// Reads from `offset` on: at least one stored batch if there is one, at most about `bytes_max` bytes.
+    /// Does not wait: an empty result means that the partition ends here for now.
+    fn read(&self, place: &TopicPartition, offset: Offset, bytes_max: usize) -> Result<Fetched, LogError>;
+
+    /// The first offset still there.
+    fn start_offset(&self, place: &TopicPartition) -> Result<Offset, LogError>;
+
+    /// The offset that the next append gets.
+    fn end_offset(&self, place: &TopicPartition) -> Result<Offset, LogError>;
+
+    /// Waits until something was appended since the call that returned `seen`, or until the timeout.
+    /// Returns a number that grows with every durable append; start with 0.
+    fn wait(&self, seen: u64, timeout: Duration) -> u64;
+
+    /// Makes `wait` return soon, from any thread.
+    fn wake(&self);
+
+    /// Removes whole stored batches whose records are all older than `before`. Returns how many records went.
+    fn retain(&self, topic: &str, before: Millis) -> Result<u64, LogError>;
+}
