@@ -1,0 +1,157 @@
+//! The thread that writes dead letters and checkpoints, off the workers' path.
+//!
+//! A checkpoint is the changes that operators exported at a barrier, and the log's offsets as of it, in one atomic write.
+//! Dead letters of the epochs that it covers are on their topics before it is written: a crash between the two makes us
+//! meet the same records again, and they are known by their offsets.
+
+use crate::dead_letters::Writer;
+use crate::dedupe::Seen;
+use crate::shared::{Shared, StateMessage, Time};
+use crate::state::{Covered, EncodedChange, StateStore};
+use aulaflow_log::{Log, Offset};
+use aulaflow_model::instant::{ClockTime, Millis};
+use aulaflow_model::topic;
+use crossbeam_channel::Receiver;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How often a write that failed is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// What is durable, for whoever asks.
+#[derive(Debug, Default)]
+pub struct Durable {
+    /// The last checkpoint's time.
+    pub time: Time,
+    /// Its offsets.
+    pub offsets: BTreeMap<(String, u32), Offset>,
+    /// When it was written.
+    pub at: Option<Instant>,
+    /// Why the last try failed, while it does.
+    pub failing: Option<String>,
+}
+
+/// What the thread needs.
+pub struct Checkpointer {
+    /// Where the state is.
+    pub store: StateStore,
+    /// Where dead letters go.
+    pub log: Arc<dyn Log>,
+    /// Dead letters.
+    pub letters: Writer,
+    /// What the last checkpoint covered.
+    pub covered: Covered,
+    /// What is durable.
+    pub durable: Arc<Mutex<Durable>>,
+    /// For metrics and the plan.
+    pub shared: Arc<Shared>,
+    /// Set when the process must not wait any longer.
+    pub abandon: Arc<std::sync::atomic::AtomicBool>,
+}
+
+/// The topics whose records can become dead letters.
+pub const SOURCES: [&str; 3] = [topic::EVALUATIONS, topic::BEHAVIOR, topic::TENANTS];
+
+impl Checkpointer {
+    /// Works until told to stop, or until all senders are gone.
+    pub fn run(mut self, messages: &Receiver<StateMessage>) {
+        let mut changes: Vec<EncodedChange> = Vec::new();
+        while let Ok(message) = messages.recv() {
+            if self.abandon.load(Ordering::Acquire) {
+                return;
+            }
+            match message {
+                StateMessage::Dead(letter) => self.letters.push(letter),
+                StateMessage::Changes(more) => changes.extend(more),
+                StateMessage::Complete(time) => {
+                    // A log that refuses now is tried again at the next epoch, and must succeed at the next barrier.
+                    if let Err(error) = self.flush_letters(time) {
+                        tracing::warn!(%error, "dead letters could not be written yet");
+                    }
+                }
+                StateMessage::Barrier { time, offsets } => {
+                    if !self.commit(std::mem::take(&mut changes), time, offsets) {
+                        return;
+                    }
+                }
+                StateMessage::Stop => return,
+            }
+        }
+    }
+
+    fn flush_letters(&mut self, time: Time) -> Result<(), aulaflow_log::LogError> {
+        self.letters.flush(self.log.as_ref(), time, now())
+    }
+
+    /// Writes a checkpoint, trying until it succeeds: meanwhile the channel fills and holds the dataflow back.
+    /// False if the process ends before.
+    fn commit(&mut self, mut changes: Vec<EncodedChange>, time: Time, offsets: BTreeMap<(String, u32), Offset>) -> bool {
+        let begun = Instant::now();
+        loop {
+            match self.try_commit(&mut changes, time, &offsets) {
+                Ok(rows) => {
+                    let metrics = &self.shared.metrics;
+                    metrics.checkpoint.observe(begun.elapsed().as_secs_f64());
+                    metrics.checkpoint_rows.inc_by(rows as u64);
+                    let at = Some(Instant::now());
+                    *self.durable.lock() = Durable { time, offsets, at, failing: None };
+                    return true;
+                }
+                Err(error) => {
+                    if self.durable.lock().failing.replace(error.clone()).as_ref() != Some(&error) {
+                        tracing::error!(error, "a checkpoint cannot be written; trying on, the dataflow waits");
+                    }
+                    if self.abandon.load(Ordering::Acquire) {
+                        return false;
+                    }
+                    std::thread::sleep(RETRY);
+                }
+            }
+        }
+    }
+
+    fn try_commit(
+        &mut self,
+        changes: &mut Vec<EncodedChange>,
+        time: Time,
+        offsets: &BTreeMap<(String, u32), Offset>,
+    ) -> Result<usize, String> {
+        self.flush_letters(time).map_err(|e| e.to_string())?;
+        let clock = ClockTime(time).clock();
+        let mut expired = Vec::new();
+        for (table, horizon) in self.shared.plan.tables.iter().map(|t| t.dedupe_horizon_ms).enumerate() {
+            if let Some(horizon) = horizon {
+                let oldest = Seen::new(horizon).oldest(clock);
+                expired.extend(self.store.expired_ids(table as u32, oldest).map_err(|e| e.to_string())?);
+            }
+        }
+        let high = |p: usize| self.shared.event_high[p].load(Ordering::Relaxed);
+        let event_high = (0..self.shared.event_high.len()).map(|p| ((topic::BEHAVIOR.to_owned(), p as u32), high(p)));
+        let covered = Covered {
+            time,
+            offsets: offsets.clone(),
+            dead_letter_ends: self.letters.ends(self.log.as_ref(), &SOURCES).map_err(|e| e.to_string())?,
+            dead_letters_written: self.letters.written().clone(),
+            views: self.shared.identities.clone(),
+            event_high: event_high.collect(),
+        };
+        // A row that is written and expires in the same checkpoint must go: removals come last.
+        let kept = changes.len();
+        changes.extend(expired);
+        let result = self.store.commit(changes, &covered).map_err(|e| e.to_string());
+        let rows = changes.len();
+        changes.truncate(kept);
+        result?;
+        self.covered = covered;
+        Ok(rows)
+    }
+}
+
+/// The wall clock.
+pub fn now() -> Millis {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

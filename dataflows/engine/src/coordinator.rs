@@ -1,0 +1,371 @@
+//! The thread that turns the log into epochs: it reads bounded batches, decides each epoch's time, hands its parts to
+//! the workers, and keeps at most a few epochs under way: that is the backpressure.
+
+use crate::checkpoint::{Durable, now};
+use crate::clock::{PartitionTime, event_clock};
+use crate::operators::behavior::BehaviorInput;
+use crate::operators::evaluations::EvaluationInput;
+use crate::operators::tenants::TenantInput;
+use crate::shared::{Chunk, Shared, StateMessage, Time};
+use crate::worker::{EpochInput, Progress, ToWorker};
+use crate::{Position, Status};
+use aulaflow_log::{Log, LogError, Offset, TopicPartition};
+use aulaflow_model::instant::{ClockTime, Millis};
+use aulaflow_model::topic;
+use crossbeam_channel::Sender;
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Epochs under way at most: one that finishes while the next is read.
+const UNDER_WAY_MAX: usize = 2;
+/// A quiet live clock moves on this often.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// Bytes read from one partition at a time.
+const READ_BYTES_MAX: usize = 1 << 20;
+/// Fewer records than this are not split over the workers.
+const SPLIT_MIN: u32 = 1_024;
+
+/// A source partition and how far it was read.
+pub struct Source {
+    /// The topic.
+    pub topic: &'static str,
+    /// The place on the log.
+    pub place: TopicPartition,
+    /// Where to read on.
+    pub next: Offset,
+    /// Where it ended when the engine started.
+    pub end_at_start: Offset,
+    /// When it last had records.
+    pub last_data: Option<Instant>,
+}
+
+/// An epoch that the workers work on.
+struct UnderWay {
+    time: ClockTime,
+    offsets: Vec<Offset>,
+    /// Log timestamps of the first record of each set in it.
+    accepted: Vec<Millis>,
+    barrier: bool,
+}
+
+/// The coordinator's state.
+pub struct Coordinator {
+    /// With everybody.
+    pub shared: Arc<Shared>,
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// Channels to the workers.
+    pub workers: Vec<Sender<ToWorker>>,
+    /// How far the workers are.
+    pub progress: Arc<Progress>,
+    /// What is read.
+    pub sources: Vec<Source>,
+    /// The last epoch's time.
+    pub time: ClockTime,
+    /// For whoever asks.
+    pub status: Arc<Mutex<Status>>,
+    /// What is durable.
+    pub durable: Arc<Mutex<Durable>>,
+    /// Set to end.
+    pub stop: Arc<AtomicBool>,
+    /// Whether the workers' and the state's threads live.
+    pub alive: Box<dyn Fn() -> bool + Send>,
+}
+
+/// What the loop keeps besides.
+struct Loop {
+    under_way: VecDeque<UnderWay>,
+    last_epoch: Instant,
+    last_barrier: Instant,
+    /// Offsets that the last barrier covers.
+    covered: Vec<Offset>,
+    /// The last gathering took all it may: more is waiting.
+    backlog: bool,
+    seen: u64,
+    turn: usize,
+}
+
+/// What one gathering found.
+#[derive(Default)]
+struct Gathered {
+    inputs: Vec<EpochInput>,
+    records: usize,
+    accepted: Vec<Millis>,
+}
+
+impl Coordinator {
+    /// Works until told to stop: then everything read is finished and written. An error ends the process.
+    pub fn run(mut self, abandon: &AtomicBool) -> Result<(), String> {
+        self.progress.wait_here();
+        let started = Instant::now();
+        let mut state = Loop {
+            under_way: VecDeque::new(),
+            last_epoch: started,
+            last_barrier: started,
+            covered: self.durable_offsets(),
+            backlog: true,
+            seen: 0,
+            turn: 0,
+        };
+        // The first epoch shows what was loaded, also where the log has nothing to add.
+        let mut first = true;
+        while !self.stop.load(Ordering::Acquire) {
+            self.reap(&mut state);
+            if !(self.alive)() {
+                return Err("a worker has ended".to_owned());
+            }
+            if state.under_way.len() >= UNDER_WAY_MAX {
+                std::thread::park_timeout(Duration::from_millis(5));
+                continue;
+            }
+            let tick = self.shared.plan.runtime.engine.tick;
+            if let Some(rest) = tick.checked_sub(state.last_epoch.elapsed()).filter(|_| !state.backlog && !first) {
+                std::thread::park_timeout(rest);
+                continue;
+            }
+            let gathered = self.gather(&mut state).map_err(|e| e.to_string())?;
+            if gathered.records > 0 || first || self.due(&state) {
+                self.epoch(gathered, &mut state, false);
+                first = false;
+            } else if state.under_way.is_empty() {
+                self.rest(&mut state);
+            } else {
+                std::thread::park_timeout(Duration::from_millis(2));
+            }
+        }
+        if abandon.load(Ordering::Acquire) {
+            self.end();
+            return Ok(());
+        }
+        self.finish(&mut state)
+    }
+
+    fn durable_offsets(&self) -> Vec<Offset> {
+        let durable = self.durable.lock();
+        let key = |s: &Source| (s.topic.to_owned(), s.place.partition);
+        self.sources.iter().map(|s| durable.offsets.get(&key(s)).copied().unwrap_or(0)).collect()
+    }
+
+    /// Reads what there is, in turns, up to the batch's limit.
+    fn gather(&mut self, state: &mut Loop) -> Result<Gathered, LogError> {
+        let workers = self.workers.len();
+        let records_max = self.shared.plan.runtime.engine.batch_records_max;
+        let mut gathered = Gathered { inputs: (0..workers).map(|_| EpochInput::default()).collect(), ..Gathered::default() };
+        let mut idle = 0;
+        while gathered.records < records_max && idle < self.sources.len() {
+            let at = state.turn % self.sources.len();
+            state.turn += 1;
+            let source = &mut self.sources[at];
+            let fetched = self.log.read(&source.place, source.next, READ_BYTES_MAX)?;
+            if fetched.records.is_empty() {
+                idle += 1;
+                continue;
+            }
+            idle = 0;
+            source.next = fetched.next_offset;
+            source.last_data = Some(Instant::now());
+            gathered.records += fetched.records.len() as usize;
+            gathered.accepted.extend(fetched.records.iter().next().map(|r| r.timestamp));
+            let chunk = |records| Chunk {
+                topic: source.topic,
+                partition: source.place.partition,
+                base_offset: fetched.base_offset,
+                records,
+            };
+            let count = fetched.records.len();
+            if source.topic == topic::TENANTS {
+                gathered.inputs[0].tenants.push(TenantInput::Chunk(chunk(fetched.records)));
+                continue;
+            }
+            let parts = if count < SPLIT_MIN { 1 } else { workers as u32 };
+            for part in 0..parts {
+                let records = fetched.records.slice(count * part / parts, count * (part + 1) / parts);
+                let input = &mut gathered.inputs[(state.turn + part as usize) % workers];
+                if source.topic == topic::BEHAVIOR {
+                    input.behavior.push(BehaviorInput::Chunk(chunk(records)));
+                } else {
+                    input.evaluations.push(EvaluationInput::Chunk(chunk(records)));
+                }
+            }
+        }
+        state.backlog = gathered.records >= records_max;
+        Ok(gathered)
+    }
+
+    /// The clock as it should read now.
+    fn clock(&self) -> Millis {
+        if self.shared.live {
+            return now();
+        }
+        let engine = &self.shared.plan.runtime.engine;
+        let lateness = self.shared.plan.tables.iter().map(|t| t.lateness_ms).max().unwrap_or(0);
+        let behavior = self.sources.iter().filter(|s| s.topic == topic::BEHAVIOR);
+        let partitions: Vec<_> = behavior
+            .map(|source| {
+                let high = self.shared.event_high[source.place.partition as usize].load(Ordering::Relaxed);
+                let end = self.log.end_offset(&source.place).unwrap_or(source.next);
+                let recent = source.last_data.is_some_and(|at| at.elapsed() < engine.idle_timeout);
+                PartitionTime { high: (high != i64::MIN).then_some(Millis(high)), active: end > source.next || recent }
+            })
+            .collect();
+        event_clock(&partitions, lateness).unwrap_or(self.time.clock())
+    }
+
+    fn next_due(&self) -> Millis {
+        Millis(self.shared.next_due.iter().map(|due| due.load(Ordering::Relaxed)).min().unwrap_or(i64::MAX))
+    }
+
+    /// Whether an epoch without records is due.
+    fn due(&self, state: &Loop) -> bool {
+        if !state.under_way.is_empty() {
+            return false;
+        }
+        let clock = self.clock();
+        let heartbeat = self.shared.live && state.last_epoch.elapsed() >= HEARTBEAT;
+        let moved = clock > self.time.clock() && (!self.shared.live || clock >= self.next_due());
+        heartbeat || moved || self.shared.settling.any()
+    }
+
+    /// Sleeps until something is appended, or the clock must move.
+    fn rest(&self, state: &mut Loop) {
+        let heartbeat = HEARTBEAT.saturating_sub(state.last_epoch.elapsed());
+        let until = if self.shared.live {
+            let due = self.next_due().0.saturating_sub(now().0).max(1);
+            heartbeat.min(Duration::from_millis(due as u64))
+        } else {
+            // Idle partitions are left out after a timeout, which nothing else announces.
+            self.shared.plan.runtime.engine.idle_timeout.min(Duration::from_millis(100))
+        };
+        state.seen = self.log.wait(state.seen, until.max(Duration::from_millis(1)));
+    }
+
+    fn epoch(&mut self, gathered: Gathered, state: &mut Loop, last: bool) {
+        self.time = self.time.next(self.clock());
+        state.last_epoch = Instant::now();
+        let offsets: Vec<_> = self.sources.iter().map(|s| s.next).collect();
+        let interval = self.shared.plan.runtime.engine.checkpoint_interval;
+        let barrier = (last || state.last_barrier.elapsed() >= interval)
+            && offsets != state.covered
+            && !state.under_way.iter().any(|e| e.barrier);
+        self.send(gathered.inputs, barrier, false);
+        if barrier {
+            state.last_barrier = Instant::now();
+            state.covered.clone_from(&offsets);
+        }
+        state.under_way.push_back(UnderWay { time: self.time, offsets, accepted: gathered.accepted, barrier });
+    }
+
+    /// Hands an epoch to the workers.
+    fn send(&self, inputs: Vec<EpochInput>, barrier: bool, loading: bool) {
+        for (index, (worker, mut input)) in self.workers.iter().zip(inputs).enumerate() {
+            input.time = self.time.0;
+            input.barrier = barrier;
+            input.loading = loading;
+            // A worker that has ended is found by `alive`.
+            let _ended = worker.send(ToWorker::Epoch(input));
+            self.progress.wake(index);
+        }
+    }
+
+    /// Loads one bounded step of the state, and waits until it is in the views.
+    pub fn load(&mut self, inputs: Vec<EpochInput>) -> Result<(), String> {
+        self.progress.wait_here();
+        self.time = self.time.next(self.time.clock());
+        self.send(inputs, false, true);
+        while self.progress.complete() < self.time.0 {
+            if !(self.alive)() {
+                return Err("a worker has ended while the state was loaded".to_owned());
+            }
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        self.shared.settling.complete(self.time.0);
+        Ok(())
+    }
+
+    /// Takes note of the epochs that are complete.
+    fn reap(&mut self, state: &mut Loop) {
+        let complete: Time = self.progress.complete();
+        while state.under_way.front().is_some_and(|e| e.time.0 <= complete) {
+            let Some(epoch) = state.under_way.pop_front() else { break };
+            let time = epoch.time;
+            self.shared.settling.complete(time.0);
+            self.shared.send(StateMessage::Complete(time.0));
+            if epoch.barrier {
+                let key = |s: &Source| (s.topic.to_owned(), s.place.partition);
+                let offsets = self.sources.iter().map(key).zip(epoch.offsets.iter().copied()).collect();
+                self.shared.send(StateMessage::Barrier { time: time.0, offsets });
+            }
+            let wall = now();
+            for accepted in &epoch.accepted {
+                self.shared.metrics.freshness.observe((wall.0 - accepted.0).max(0) as f64 / 1e3);
+            }
+            self.publish(time, &epoch.offsets, wall);
+        }
+        if let Some(at) = self.durable.lock().at {
+            let behind = self.sources.iter().map(|s| s.next).ne(state.covered.iter().copied());
+            let age = if behind { at.elapsed().as_secs_f64() } else { 0.0 };
+            self.shared.metrics.checkpoint_age.set(age);
+        }
+    }
+
+    fn publish(&self, time: ClockTime, offsets: &[Offset], wall: Millis) {
+        let metrics = &self.shared.metrics;
+        metrics.clock.set(time.clock().0 as f64 / 1e3);
+        metrics.frontier_lag.set((wall.0 - time.clock().0) as f64 / 1e3);
+        let mut status = self.status.lock();
+        status.clock = Some(time.clock());
+        for ((source, position), offset) in self.sources.iter().zip(&mut status.positions).zip(offsets) {
+            position.visible = *offset;
+            position.end = self.log.end_offset(&source.place).unwrap_or(position.end);
+            let labels = crate::metrics::PartitionLabels { topic: source.topic, partition: source.place.partition };
+            metrics.lag_records.get_or_create(&labels).set(position.end.saturating_sub(*offset) as i64);
+        }
+        if !status.caught_up {
+            status.caught_up = self.sources.iter().zip(offsets).all(|(s, offset)| *offset >= s.end_at_start);
+        }
+    }
+
+    /// Finishes what is under way, writes a last checkpoint, and ends the workers.
+    fn finish(&mut self, state: &mut Loop) -> Result<(), String> {
+        let offsets: Vec<_> = self.sources.iter().map(|s| s.next).collect();
+        if offsets != state.covered {
+            // Barriers are exported in order; one that is under way is finished first.
+            self.drain(state)?;
+            let inputs = (0..self.workers.len()).map(|_| EpochInput::default()).collect();
+            self.epoch(Gathered { inputs, ..Gathered::default() }, state, true);
+        }
+        self.drain(state)?;
+        self.end();
+        Ok(())
+    }
+
+    fn end(&self) {
+        for (index, worker) in self.workers.iter().enumerate() {
+            let _ended = worker.send(ToWorker::Stop);
+            self.progress.wake(index);
+        }
+        self.shared.send(StateMessage::Stop);
+    }
+
+    fn drain(&mut self, state: &mut Loop) -> Result<(), String> {
+        while !state.under_way.is_empty() {
+            if !(self.alive)() {
+                return Err("a worker has ended".to_owned());
+            }
+            std::thread::park_timeout(Duration::from_millis(5));
+            self.reap(state);
+        }
+        Ok(())
+    }
+}
+
+/// Positions of sources before anything was read.
+pub fn positions(sources: &[Source]) -> Vec<Position> {
+    sources.iter().map(|s| Position { place: s.place.clone(), visible: s.next, end: s.end_at_start }).collect()
+}
+
+/// Offsets by topic and partition, from a checkpoint.
+pub type Offsets = BTreeMap<(String, u32), Offset>;

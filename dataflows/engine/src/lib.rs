@@ -1,0 +1,102 @@
+//! A checked plan to timely and differential dataflows: sources, clock, operators, checkpoint.
+//! Knows the log's trait and no concrete sink: changes leave through [`Outlet`]s.
+
+mod aggregate;
+mod checkpoint;
+mod clock;
+mod configs;
+mod coordinator;
+mod dead_letters;
+mod dedupe;
+mod evaluations;
+mod metrics;
+mod operators;
+mod panes;
+mod restore;
+mod shared;
+mod start;
+mod state;
+mod symbols;
+mod worker;
+
+use aulaflow_log::{LogError, Offset, TopicPartition};
+use aulaflow_model::change::ChangeBatch;
+use aulaflow_model::instant::{ClockTime, Millis};
+use parking_lot::Mutex;
+pub use start::{Engine, start};
+use std::sync::Arc;
+
+/// Where one worker's changes go. Calls come from the worker's thread, in the order of time; they must be quick.
+pub trait Outlet: Send {
+    /// Rows that changed at one time. After a restart some come again: applying is overwriting by key.
+    fn apply(&mut self, batch: ChangeBatch);
+
+    /// While `Some(boundary)`: students that have not changed since the clock passed `boundary` may still hold panes
+    /// that left their window at it; what they show is true as of just before it. Called before `advance`.
+    fn expiring(&mut self, boundary: Option<Millis>);
+
+    /// Everything of this worker up to and including `complete` has been applied: the views are true as of its clock.
+    fn advance(&mut self, complete: ClockTime);
+}
+
+/// Why the engine cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state cannot be opened or read.
+    #[error("{0}")]
+    State(String),
+    /// The log cannot be read.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The workers cannot be started.
+    #[error("the workers cannot be started: {0}")]
+    Workers(String),
+}
+
+/// How far the views are.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// The clock as of which the views are true; `None` until the first epoch is complete.
+    pub clock: Option<Millis>,
+    /// Whether the state is loaded and the log was read to where it ended at the start.
+    pub caught_up: bool,
+    /// Rows of the state loaded so far, and how many there are, roughly; `None` once all are.
+    pub loading: Option<(u64, u64)>,
+    /// Per source partition.
+    pub positions: Vec<Position>,
+    /// Milliseconds since the last checkpoint was written; `None` before the first.
+    pub checkpoint_age_ms: Option<u64>,
+    /// Why checkpoints cannot be written, while they cannot.
+    pub checkpoint_failing: Option<String>,
+    /// Why the engine stopped, if it failed.
+    pub failure: Option<String>,
+}
+
+/// How far a partition's records are in the views.
+#[derive(Debug, Clone)]
+pub struct Position {
+    /// The partition.
+    pub place: TopicPartition,
+    /// Records before this offset are visible in the views.
+    pub visible: Offset,
+    /// Records before this offset are on the log.
+    pub end: Offset,
+}
+
+/// Asks a running engine how far it is.
+#[derive(Clone)]
+pub struct Monitor {
+    status: Arc<Mutex<Status>>,
+    durable: Arc<Mutex<checkpoint::Durable>>,
+}
+
+impl Monitor {
+    /// How far the views are.
+    pub fn status(&self) -> Status {
+        let mut status = self.status.lock().clone();
+        let durable = self.durable.lock();
+        status.checkpoint_age_ms = durable.at.map(|at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX));
+        status.checkpoint_failing.clone_from(&durable.failing);
+        status
+    }
+}

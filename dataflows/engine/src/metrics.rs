@@ -1,0 +1,139 @@
+//! The engine's metrics (contract §9). No student and no unbounded label.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use std::sync::atomic::AtomicU64;
+
+/// `topic`, `outcome`
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RecordLabels {
+    /// The topic.
+    pub topic: &'static str,
+    /// `accepted`, `duplicate`, `dead`.
+    pub outcome: &'static str,
+}
+
+/// `topic`, `error_class`
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DeadLabels {
+    /// The topic.
+    pub topic: &'static str,
+    /// See `dead_letters::Class`.
+    pub error_class: &'static str,
+}
+
+/// `topic`, `partition`
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PartitionLabels {
+    /// The topic.
+    pub topic: &'static str,
+    /// The partition.
+    pub partition: u32,
+}
+
+/// `dataflow`, `operator`
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OperatorLabels {
+    /// The dataflow.
+    pub dataflow: &'static str,
+    /// The operator.
+    pub operator: &'static str,
+    /// The worker.
+    pub worker: u32,
+}
+
+/// A gauge of seconds.
+pub type SecondsGauge = Gauge<f64, AtomicU64>;
+
+/// Everything that the engine counts.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// Records read, by outcome.
+    pub records: Family<RecordLabels, Counter>,
+    /// Dead letters.
+    pub dead: Family<DeadLabels, Counter>,
+    /// Behaviour events older than every window.
+    pub late: Family<PartitionTopic, Counter>,
+    /// Records on the log that are not visible yet.
+    pub lag_records: Family<PartitionLabels, Gauge>,
+    /// The clock as of which the views are true.
+    pub clock: SecondsGauge,
+    /// Wall clock less that clock.
+    pub frontier_lag: SecondsGauge,
+    /// From the log's timestamp to visible, sampled per stored batch.
+    pub freshness: Histogram,
+    /// State sizes.
+    pub arrangement: Family<OperatorLabels, Gauge>,
+    /// Seconds since the last checkpoint.
+    pub checkpoint_age: SecondsGauge,
+    /// How long writing a checkpoint takes.
+    pub checkpoint: Histogram,
+    /// Rows written by checkpoints.
+    pub checkpoint_rows: Counter,
+    /// Retractions of what was never there: a bug.
+    pub negative: Counter,
+    /// Evaluations whose type the rule does not weigh, counted when a grade is computed with them.
+    pub unweighted: Counter,
+}
+
+/// `topic`
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PartitionTopic {
+    /// The topic.
+    pub topic: &'static str,
+}
+
+impl Metrics {
+    /// Registers all, with the prefix `aulaflow_`.
+    pub fn new(registry: &mut Registry) -> Self {
+        let seconds = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0];
+        let metrics = Self {
+            records: Family::default(),
+            dead: Family::default(),
+            late: Family::default(),
+            lag_records: Family::default(),
+            clock: SecondsGauge::default(),
+            frontier_lag: SecondsGauge::default(),
+            freshness: Histogram::new(seconds),
+            arrangement: Family::default(),
+            checkpoint_age: SecondsGauge::default(),
+            checkpoint: Histogram::new(seconds),
+            checkpoint_rows: Counter::default(),
+            negative: Counter::default(),
+            unweighted: Counter::default(),
+        };
+        let r = registry.sub_registry_with_prefix("aulaflow");
+        r.register("source_records", "Records read from the log, by outcome", metrics.records.clone());
+        r.register("dlq_records", "Records written to dead-letter topics", metrics.dead.clone());
+        r.register("late_records", "Behaviour events older than every window that reads them", metrics.late.clone());
+        r.register("source_lag_records", "Records on the log that no view shows yet", metrics.lag_records.clone());
+        r.register_with_unit("clock", "The instant as of which the views are true", Unit::Seconds, metrics.clock.clone());
+        r.register_with_unit(
+            "frontier_lag",
+            "Wall clock less the instant as of which the views are true",
+            Unit::Seconds,
+            metrics.frontier_lag.clone(),
+        );
+        r.register_with_unit("freshness", "From accepted to visible", Unit::Seconds, metrics.freshness.clone());
+        r.register("arrangement_records", "Entries that an operator keeps", metrics.arrangement.clone());
+        r.register_with_unit(
+            "checkpoint_age",
+            "Since the last checkpoint was written",
+            Unit::Seconds,
+            metrics.checkpoint_age.clone(),
+        );
+        r.register_with_unit("checkpoint", "Time to write a checkpoint", Unit::Seconds, metrics.checkpoint.clone());
+        r.register("checkpoint_rows", "Rows written by checkpoints", metrics.checkpoint_rows.clone());
+        r.register("negative_multiplicity", "Retractions of what was never there: a bug", metrics.negative.clone());
+        r.register(
+            "unweighted_evaluations",
+            "Evaluations of a type that the rule does not weigh, each time a grade is computed with one",
+            metrics.unweighted.clone(),
+        );
+        metrics
+    }
+}

@@ -1,0 +1,147 @@
+//! The pane operator: duplicates out, events into panes, and per epoch one difference per student for everything that
+//! its windows gained and lost. Exchanged by student. Differential takes it from there and sees windows, not events.
+//!
+//! Law: summed up to any epoch, a student's differences are the sums of its windows at that epoch's clock, or, where the
+//! operator still releases a boundary with very many panes, at the clock just before that boundary (`Settling`).
+
+use super::behavior::{Contribution, Kind};
+use super::{Epochs, upper};
+use crate::aggregate::FeatureSum;
+use crate::dedupe::{IdHash, Seen};
+use crate::metrics::RecordLabels;
+use crate::panes::{PaneStore, SETTLE_MAX};
+use crate::shared::{Local, Time};
+use crate::state::{self, Key, Row};
+use crate::symbols::StudentNo;
+use aulaflow_model::instant::ClockTime;
+use aulaflow_model::topic;
+use differential_dataflow::operators::count::CountTotal;
+use differential_dataflow::{AsCollection, VecCollection};
+use std::sync::atomic::Ordering;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::generic::operator::Operator;
+
+/// Students with the sums of their windows.
+pub fn features<'scope>(
+    stream: StreamVec<'scope, Time, Contribution>,
+    local: Local,
+) -> VecCollection<'scope, Time, (StudentNo, FeatureSum), isize> {
+    panes(stream, local).as_collection().arrange_by_self_named("Windows").count_total()
+}
+
+fn panes<'scope>(
+    stream: StreamVec<'scope, Time, Contribution>,
+    local: Local,
+) -> StreamVec<'scope, Time, (StudentNo, Time, FeatureSum)> {
+    let exchange = Exchange::new(|c: &Contribution| c.route);
+    stream.unary_frontier(exchange, "Panes", move |capability, _| {
+        let mut epochs = Epochs::new(local.clone());
+        let mut operator = PaneOperator::new(local);
+        let mut capability = Some(capability);
+        move |(input, frontier), output| {
+            input.for_each(|cap, data| {
+                if let Some(time) = cap.least() {
+                    epochs.push(*time, data);
+                }
+            });
+            let upper = upper(frontier);
+            while let Some(epoch) = epochs.next(upper) {
+                operator.epoch(epoch.time, epoch.data);
+                if let Some(cap) = &capability {
+                    let cap = cap.delayed(&epoch.time);
+                    let changes = operator.store.take_changes().map(|(s, sum)| (s, epoch.time, sum));
+                    output.session(&cap).give_iterator(changes);
+                }
+                operator.report(epoch.time);
+                if epoch.barrier {
+                    operator.export(epoch.time);
+                }
+            }
+            super::keep_until(&mut capability, upper);
+        }
+    })
+}
+
+struct PaneOperator {
+    local: Local,
+    store: PaneStore,
+    /// Per table: the ids seen, and those that the state does not have yet, by generation.
+    seen: Vec<Option<(Seen, Vec<(i64, u64, IdHash)>)>>,
+}
+
+impl PaneOperator {
+    fn new(local: Local) -> Self {
+        let shared = &local.shared;
+        let windows = shared.plan.views.iter().map(|v| v.schema.window).collect();
+        let store = PaneStore::new(windows, &shared.layout, &shared.identities);
+        let seen = shared.plan.tables.iter().map(|t| t.dedupe_horizon_ms.map(|h| (Seen::new(h), Vec::new()))).collect();
+        Self { store, seen, local }
+    }
+
+    fn epoch(&mut self, time: Time, data: Vec<Contribution>) {
+        let clock = ClockTime(time).clock();
+        self.store.advance(clock, SETTLE_MAX);
+        for (seen, _) in self.seen.iter_mut().flatten() {
+            seen.expire(clock);
+        }
+        let mut duplicates = 0;
+        for contribution in data {
+            match contribution.kind {
+                Kind::Event { student, table, id, occurred_at, amounts } => {
+                    if let Some((seen, fresh)) = &mut self.seen[usize::from(table)] {
+                        let generation = seen.generation(clock, occurred_at);
+                        if !seen.insert(id, generation) {
+                            duplicates += 1;
+                            continue;
+                        }
+                        fresh.push((generation, contribution.route, id));
+                    }
+                    self.store.add(student, occurred_at, &amounts);
+                }
+                Kind::Panes(student, stored) => self.store.load(student, *stored),
+                Kind::Id(table, generation, id) => {
+                    if let Some((seen, _)) = &mut self.seen[usize::from(table)] {
+                        seen.load(generation, id);
+                    }
+                }
+            }
+        }
+        if duplicates > 0 {
+            let labels = RecordLabels { topic: topic::BEHAVIOR, outcome: "duplicate" };
+            self.local.shared.metrics.records.get_or_create(&labels).inc_by(duplicates);
+        }
+    }
+
+    fn report(&mut self, time: Time) {
+        let shared = &self.local.shared;
+        shared.settling.report(self.local.index, time, self.store.unsettled());
+        let due = self.store.next_due().map_or(i64::MAX, |at| at.0);
+        shared.next_due[self.local.index].store(due, Ordering::Relaxed);
+    }
+
+    fn export(&mut self, time: Time) {
+        let shared = &self.local.shared;
+        let mut changes = Vec::new();
+        for (student, stored) in self.store.take_dirty() {
+            let (tenant, id) = shared.symbols.student_id(student);
+            let key = Key::Panes(shared.symbols.tenant_id(tenant).to_string(), id.to_string());
+            changes.push(state::encode(&(key, stored.map(Row::Panes))));
+        }
+        for (table, entry) in self.seen.iter_mut().enumerate() {
+            let Some((_, fresh)) = entry else { continue };
+            let mut fresh = std::mem::take(fresh);
+            fresh.sort_unstable();
+            for group in fresh.chunk_by(|a, b| a.0 == b.0) {
+                let key = Key::Ids(table as u32, group[0].0, time, self.local.index as u32);
+                let row = Row::Ids(group.iter().map(|(_, route, id)| (*route, *id)).collect());
+                changes.push(state::encode(&(key, Some(row))));
+            }
+        }
+        self.local.export(changes);
+        let (students, panes) = self.store.len();
+        self.local.gauge("features", "students", students);
+        self.local.gauge("features", "panes", panes);
+        self.local.gauge("features", "event_ids", self.seen.iter().flatten().map(|(seen, _)| seen.len()).sum());
+    }
+}

@@ -1,0 +1,285 @@
+//! The last operator: what changed of each student in an epoch, as rows with their version and time of change, handed
+//! to the worker's outlet whole. Exchanged by student, so that a student's changes come from one worker, in order.
+//!
+//! A row that comes out as it was is no change: averages and rounded scores often don't move when their inputs do.
+
+use super::{Epoch, Epochs, upper};
+use crate::Outlet;
+use crate::aggregate::FeatureSum;
+use crate::evaluations::GradeKey;
+use crate::shared::{Local, Time};
+use crate::state::{self, Key, Row, StoredHistory};
+use crate::symbols::{StudentNo, WordNo};
+use aulaflow_model::change::{ChangeBatch, FeatureChange, FeatureRow, GradeChange, GradeRow, StudentChange, ViewIndex};
+use aulaflow_model::grade::Grade;
+use aulaflow_model::instant::{ClockTime, Millis};
+use differential_dataflow::VecCollection;
+use differential_dataflow::hashable::Hashable;
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::sync::Arc;
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::generic::operator::Operator;
+use timely::dataflow::operators::{Probe, probe};
+use xxhash_rust::xxh3::xxh3_64;
+
+type Feature = (StudentNo, FeatureSum);
+type GradeOf = (GradeKey, Arc<Grade>);
+
+/// Joins features and grades per student and epoch, hands changes to the outlet, and is what `probe` watches.
+pub fn profiles<'scope>(
+    features: VecCollection<'scope, Time, Feature, isize>,
+    grades: VecCollection<'scope, Time, GradeOf, isize>,
+    outlet: Box<dyn Outlet>,
+    local: Local,
+    probe: &probe::Handle<Time>,
+) {
+    let by_student = Exchange::new(|update: &(Feature, Time, isize)| update.0.0.hashed());
+    let by_student_too = Exchange::new(|update: &(GradeOf, Time, isize)| update.0.0.student.hashed());
+    let done = features.inner.binary_frontier::<_, timely::container::CapacityContainerBuilder<Vec<()>>, _, _, _, _>(
+        grades.inner,
+        by_student,
+        by_student_too,
+        "Profiles",
+        move |capability, _| {
+            let mut epochs = Epochs::new(local.clone());
+            let mut operator = ProfileOperator { local, outlet, history: FxHashMap::default(), dirty: FxHashSet::default() };
+            let mut capability = Some(capability);
+            move |(features, features_frontier), (grades, grades_frontier), _output| {
+                features.for_each(|cap, data| {
+                    // An update's own time counts: a message may carry several.
+                    if cap.least().is_some() {
+                        for (feature, time, diff) in data.drain(..) {
+                            epochs.push(time, &mut vec![Update::Feature(feature, diff)]);
+                        }
+                    }
+                });
+                grades.for_each(|cap, data| {
+                    if cap.least().is_some() {
+                        for (grade, time, diff) in data.drain(..) {
+                            epochs.push(time, &mut vec![Update::Grade(grade, diff)]);
+                        }
+                    }
+                });
+                let upper = upper(features_frontier).min(upper(grades_frontier));
+                while let Some(epoch) = epochs.next(upper) {
+                    operator.epoch(epoch);
+                }
+                super::keep_until(&mut capability, upper);
+            }
+        },
+    );
+    done.probe_with(probe);
+}
+
+enum Update {
+    Feature(Feature, isize),
+    Grade(GradeOf, isize),
+}
+
+/// What history adds to a row.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    version: u32,
+    updated_at: i64,
+    /// Of the row's content; 0: there is no row now.
+    digest: u64,
+}
+
+#[derive(Default)]
+struct History {
+    grades: FxHashMap<(WordNo, WordNo), Mark>,
+    features: FxHashMap<ViewIndex, Mark>,
+}
+
+struct ProfileOperator {
+    local: Local,
+    outlet: Box<dyn Outlet>,
+    history: FxHashMap<StudentNo, History>,
+    dirty: FxHashSet<StudentNo>,
+}
+
+/// Differences of one student at one time.
+#[derive(Default)]
+struct Differences {
+    /// Sums of the windows before and after.
+    features: (Option<FeatureSum>, Option<FeatureSum>),
+    grades: Vec<((WordNo, WordNo), Arc<Grade>, isize)>,
+}
+
+impl ProfileOperator {
+    fn epoch(&mut self, epoch: Epoch<Update>) {
+        let clock = ClockTime(epoch.time).clock();
+        let mut students: FxHashMap<StudentNo, Differences> = FxHashMap::default();
+        for update in epoch.data {
+            match update {
+                Update::Feature((student, sum), diff) => {
+                    let sums = &mut students.entry(student).or_default().features;
+                    *(if diff < 0 { &mut sums.0 } else { &mut sums.1 }) = Some(sum);
+                }
+                Update::Grade((key, grade), diff) => {
+                    students.entry(key.student).or_default().grades.push(((key.subject, key.period), grade, diff));
+                }
+            }
+        }
+        let changes: Vec<_> = students.into_iter().filter_map(|(s, d)| self.student(s, d, clock)).collect();
+        if !changes.is_empty() {
+            self.outlet.apply(ChangeBatch { time: ClockTime(epoch.time), changes });
+        }
+        if epoch.barrier {
+            self.export();
+        }
+        self.outlet.expiring(self.local.shared.settling.oldest(epoch.time));
+        self.outlet.advance(ClockTime(epoch.time));
+    }
+
+    fn student(&mut self, student: StudentNo, differences: Differences, clock: Millis) -> Option<StudentChange> {
+        let shared = self.local.shared.clone();
+        let history = self.history.entry(student).or_insert_with(|| load(&self.local, student));
+        let mut changed = false;
+        let mut grades = Vec::new();
+        for (key, net) in net_grades(differences.grades, &self.local) {
+            let digest = net.as_ref().map_or(0, |g| digest(&**g));
+            let (mark, is_new) = step(history.grades.get(&key), digest, clock, self.local.loading.get());
+            if let Some(mark) = mark {
+                history.grades.insert(key, mark);
+                changed |= is_new;
+                let row = net.map(|grade| GradeRow { grade, version: mark.version, updated_at: Millis(mark.updated_at) });
+                grades.push(GradeChange { subject: shared.symbols.subject(key.0), period: shared.symbols.period(key.1), row });
+            }
+        }
+        let features = features(&self.local, history, &differences.features, clock, &mut changed);
+        if changed {
+            self.dirty.insert(student);
+        }
+        if grades.is_empty() && features.is_empty() {
+            return None;
+        }
+        let (tenant, id) = shared.symbols.student_id(student);
+        Some(StudentChange { tenant: shared.symbols.tenant_id(tenant), student: id, grades, features })
+    }
+
+    fn export(&mut self) {
+        let symbols = &self.local.shared.symbols;
+        let mut changes = Vec::new();
+        for student in std::mem::take(&mut self.dirty) {
+            let (tenant, id) = symbols.student_id(student);
+            let key = Key::History(symbols.tenant_id(tenant).to_string(), id.to_string());
+            let row = self.history.get(&student).map(|history| Row::History(store(&self.local, history)));
+            changes.push(state::encode(&(key, row)));
+        }
+        self.local.export(changes);
+        self.local.gauge("profiles", "students", self.history.len());
+    }
+}
+
+/// The grade of each key after the differences: consolidated, since equal grades cancel.
+fn net_grades(
+    mut differences: Vec<((WordNo, WordNo), Arc<Grade>, isize)>,
+    local: &Local,
+) -> Vec<((WordNo, WordNo), Option<Arc<Grade>>)> {
+    differences.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+    let mut net: Vec<((WordNo, WordNo), Option<Arc<Grade>>)> = Vec::new();
+    for group in differences.chunk_by(|a, b| a.0 == b.0) {
+        let mut changed = false;
+        let mut now = None;
+        for same in group.chunk_by(|a, b| a.1 == b.1) {
+            let sum: isize = same.iter().map(|(.., diff)| diff).sum();
+            changed |= sum != 0;
+            match sum {
+                1 => now = same.first().map(|(_, grade, _)| grade.clone()),
+                0 | -1 => {}
+                _ => {
+                    local.shared.metrics.negative.inc();
+                    tracing::error!("a multiplicity of a grade is {sum}");
+                }
+            }
+        }
+        if changed {
+            net.extend(group.first().map(|(key, ..)| (*key, now)));
+        }
+    }
+    net
+}
+
+/// The features whose rows changed between two sums.
+fn features(
+    local: &Local,
+    history: &mut History,
+    (before, after): &(Option<FeatureSum>, Option<FeatureSum>),
+    clock: Millis,
+    changed: &mut bool,
+) -> Vec<FeatureChange> {
+    let shared = &local.shared;
+    let empty = FeatureSum::default();
+    let (before, after) = (before.as_ref().unwrap_or(&empty), after.as_ref().unwrap_or(&empty));
+    let mut out = Vec::new();
+    for (index, view) in shared.plan.views.iter().enumerate().filter(|(_, view)| view.serve) {
+        let slots = &shared.layout.views[index];
+        let of = |sum: &FeatureSum| sum.cells().filter(|(s, _)| (slots.rows..slots.end).contains(s)).collect::<smallvec::SmallVec<[_; 4]>>();
+        if of(before) == of(after) {
+            continue;
+        }
+        let values = shared.layout.row(index, view, after);
+        let digest = values.as_ref().map_or(0, |v| digest(&**v));
+        let (mark, is_new) = step(history.features.get(&(index as ViewIndex)), digest, clock, local.loading.get());
+        if let Some(mark) = mark {
+            *changed |= is_new;
+            history.features.insert(index as ViewIndex, mark);
+            let row = values.map(|values| FeatureRow { values, updated_at: Millis(mark.updated_at) });
+            out.push(FeatureChange { view: index as ViewIndex, row });
+        }
+    }
+    out
+}
+
+/// A row's mark after its content became `digest`, and whether the content is new; no mark: nothing changed.
+/// While loading, content that is as it was keeps its mark and is shown again, since outlets start empty.
+fn step(mark: Option<&Mark>, digest: u64, clock: Millis, loading: bool) -> (Option<Mark>, bool) {
+    match mark {
+        Some(mark) if mark.digest == digest => (loading.then_some(*mark), false),
+        None if digest == 0 => (None, false),
+        mark => {
+            let version = mark.map_or(0, |m| m.version).saturating_add(1);
+            (Some(Mark { version, updated_at: clock.0, digest }), true)
+        }
+    }
+}
+
+/// A digest of a row's content, never 0.
+fn digest(content: &(impl serde::Serialize + ?Sized)) -> u64 {
+    let bytes = postcard::to_stdvec(content).unwrap_or_else(|e| panic!("a row of plain values can always be encoded: {e}"));
+    xxh3_64(&bytes).max(1)
+}
+
+fn load(local: &Local, student: StudentNo) -> History {
+    let shared = &local.shared;
+    let Some((_, stored)) = shared.histories.remove(&student) else { return History::default() };
+    let mut history = History::default();
+    for (subject, period, version, updated_at, digest) in stored.grades {
+        let key = (shared.symbols.word(&subject), shared.symbols.word(&period));
+        history.grades.insert(key, Mark { version, updated_at, digest });
+    }
+    for (identity, updated_at, digest) in stored.features {
+        if let Some(view) = shared.identities.iter().position(|id| *id == identity) {
+            history.features.insert(view as ViewIndex, Mark { version: 0, updated_at, digest });
+        }
+    }
+    history
+}
+
+fn store(local: &Local, history: &History) -> StoredHistory {
+    let shared = &local.shared;
+    let word = |no: WordNo| shared.symbols.subject(no).to_string();
+    StoredHistory {
+        grades: history
+            .grades
+            .iter()
+            .map(|((subject, period), m)| (word(*subject), word(*period), m.version, m.updated_at, m.digest))
+            .collect(),
+        features: history
+            .features
+            .iter()
+            .map(|(view, m)| (shared.identities[usize::from(*view)], m.updated_at, m.digest))
+            .collect(),
+    }
+}

@@ -1,0 +1,128 @@
+//! Tenants' configurations from the log: the newest record per tenant is in force.
+
+use super::{Epochs, upper};
+use crate::configs::ConfigNo;
+use crate::dead_letters::{Class, DeadLetter, describe};
+use crate::metrics::RecordLabels;
+use crate::shared::{Chunk, Local, Time};
+use crate::state::{self, Key, Row};
+use crate::symbols::TenantNo;
+use aulaflow_model::event::tenant_of_key;
+use aulaflow_model::fault::Fault;
+use aulaflow_model::tenant::TenantConfig;
+use aulaflow_model::topic;
+use rustc_hash::FxHashMap;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::operator::Operator;
+
+/// What comes in, on the first worker only.
+#[derive(Debug, Clone)]
+pub enum TenantInput {
+    /// From the log.
+    Chunk(Chunk),
+    /// From the state: tenant, JSON, offset.
+    Loaded(String, Vec<u8>, u64),
+}
+
+/// The configuration in force per tenant, as differences.
+pub type ConfigDiff = ((TenantNo, ConfigNo), Time, isize);
+
+/// Reads records of `aula.tenants.v1`; keeps the newest per tenant.
+pub fn tenants<'scope>(stream: StreamVec<'scope, Time, TenantInput>, local: Local) -> StreamVec<'scope, Time, ConfigDiff> {
+    stream.unary_frontier(Pipeline, "Tenants", move |capability, _| {
+        let mut epochs = Epochs::new(local.clone());
+        let mut store = Store::default();
+        let mut capability = Some(capability);
+        move |(input, frontier), output| {
+            input.for_each(|cap, data| {
+                if let Some(time) = cap.least() {
+                    epochs.push(*time, data);
+                }
+            });
+            let upper = upper(frontier);
+            while let Some(epoch) = epochs.next(upper) {
+                let mut out = Vec::new();
+                for input in epoch.data {
+                    store.take(input, epoch.time, &local, &mut out);
+                }
+                if let Some(cap) = capability.as_ref().filter(|_| !out.is_empty()) {
+                    let cap = cap.delayed(&epoch.time);
+                    output.session(&cap).give_iterator(out.into_iter());
+                }
+                if epoch.barrier {
+                    local.export(std::mem::take(&mut store.changed));
+                }
+            }
+            super::keep_until(&mut capability, upper);
+        }
+    })
+}
+
+#[derive(Default)]
+struct Store {
+    /// Offset and number of the configuration in force.
+    present: FxHashMap<TenantNo, (u64, ConfigNo)>,
+    changed: Vec<state::EncodedChange>,
+}
+
+impl Store {
+    fn take(&mut self, input: TenantInput, time: Time, local: &Local, out: &mut Vec<ConfigDiff>) {
+        match input {
+            TenantInput::Loaded(tenant, json, offset) => match decode(&json, Some(&tenant)) {
+                Ok(config) => self.put(&tenant, config, offset, time, local, out),
+                // It was accepted once: a stricter version of the code must not silently drop a school's rules.
+                Err(error) => panic!("the stored configuration of tenant {tenant} is not valid: {error}"),
+            },
+            TenantInput::Chunk(chunk) => {
+                for record in chunk.records.iter() {
+                    let offset = chunk.base_offset + u64::from(record.index);
+                    let tenant = tenant_of_key(record.key);
+                    let outcome = match (&tenant, record.value) {
+                        (None, _) => Err((Class::Key, "the key is not a tenant's name".to_owned())),
+                        (Some(_), None) => Err((Class::Schema, "a tenant's configuration cannot be deleted".to_owned())),
+                        (Some(tenant), Some(json)) => {
+                            decode(json, Some(tenant.as_str())).map(|c| (tenant, c, json)).map_err(|e| (Class::Schema, e))
+                        }
+                    };
+                    let labels = |outcome| RecordLabels { topic: topic::TENANTS, outcome };
+                    match outcome {
+                        Ok((tenant, config, json)) => {
+                            local.shared.metrics.records.get_or_create(&labels("accepted")).inc();
+                            let row = Row::Tenant { json: json.to_vec(), offset };
+                            self.changed.push(state::encode(&(Key::Tenant(tenant.to_string()), Some(row))));
+                            self.put(tenant.as_str(), config, offset, time, local, out);
+                        }
+                        Err((class, error)) => {
+                            local.shared.metrics.records.get_or_create(&labels("dead")).inc();
+                            let place = (topic::TENANTS, chunk.partition, offset);
+                            local.shared.dead(DeadLetter::new(time, place, &record, class, error));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn put(&mut self, tenant: &str, config: TenantConfig, offset: u64, time: Time, local: &Local, out: &mut Vec<ConfigDiff>) {
+        let (tenant, _) = local.shared.symbols.tenant(tenant);
+        let number = local.shared.configs.number(config);
+        match self.present.insert(tenant, (offset, number)) {
+            Some((_, old)) if old == number => return,
+            Some((_, old)) => out.push(((tenant, old), time, -1)),
+            None => {}
+        }
+        out.push(((tenant, number), time, 1));
+    }
+}
+
+fn decode(json: &[u8], tenant: Option<&str>) -> Result<TenantConfig, String> {
+    let value: serde_json::Value = serde_json::from_slice(json).map_err(|e| format!("not JSON: {e}"))?;
+    let config = TenantConfig::from_json(&value).map_err(|faults| describe(&faults))?;
+    match tenant {
+        Some(tenant) if config.tenant.as_str() != tenant => {
+            Err(describe(&[Fault::new("/tenant", format!("is not the key's tenant {tenant:?}"))]))
+        }
+        _ => Ok(config),
+    }
+}

@@ -1,0 +1,114 @@
+//! The pane store against sums over the plain list of events.
+
+use super::*;
+use aulaflow_model::change::WindowKind;
+use proptest::prelude::*;
+
+/// Two views, one slot for rows and one unused end slot each: (rows, end) = (0, 1) and (2, 3).
+fn store(windows: [WindowSpec; 2]) -> PaneStore {
+    let mut store = PaneStore::new(windows.to_vec(), &Layout { views: Vec::new() }, &[]);
+    store.slots = vec![(0, 1, 100), (2, 3, 200)];
+    store.view_of_slot = vec![0, 0, 1, 1];
+    store
+}
+
+fn window(slide_ms: i64, panes: i64) -> WindowSpec {
+    WindowSpec { kind: WindowKind::Hop, slide_ms, size_ms: slide_ms * panes }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Event { student: StudentNo, at: i64, amounts: Vec<(Slot, i64)> },
+    Advance { by: i64, budget: usize },
+    Reload,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let event = (0u32..4, -30i64..60, 1i64..5, 0usize..3).prop_map(|(student, at, n, which)| Step::Event {
+        student,
+        at,
+        amounts: [vec![(0, n)], vec![(2, n)], vec![(0, n), (2, -n)]][which].clone(),
+    });
+    let advance = (0i64..40, prop_oneof![Just(0usize), Just(1), Just(1000)])
+        .prop_map(|(by, budget)| Step::Advance { by, budget });
+    proptest::collection::vec(prop_oneof![6 => event, 3 => advance, 1 => Just(Step::Reload)], 1..60)
+}
+
+/// The sum of the events whose pane the window covers at a clock: the definition, without panes.
+fn expected(events: &[(StudentNo, i64, Slot, i64)], student: StudentNo, windows: &[WindowSpec; 2], clock: i64) -> FeatureSum {
+    let mut sum = FeatureSum::default();
+    for (s, at, slot, n) in events {
+        let w = windows[usize::from(*slot) / 2];
+        let (pane, now) = (at.div_euclid(w.slide_ms), clock.div_euclid(w.slide_ms));
+        if *s == student && pane > now - w.panes() && pane <= now {
+            sum.add(*slot, i128::from(*n));
+        }
+    }
+    sum
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #[test]
+    fn windows_equal_sums_over_the_events(steps in steps(), s1 in 1i64..12, n1 in 1i64..5, s2 in 1i64..12, n2 in 1i64..5) {
+        let windows = [window(s1, n1), window(s2, n2)];
+        let mut panes = store(windows);
+        let mut clock = 0i64;
+        panes.advance(Millis(0), 0);
+        let mut events = Vec::new();
+        let mut kept: FxHashMap<StudentNo, StoredStudent> = FxHashMap::default();
+        let mut sums: FxHashMap<StudentNo, FeatureSum> = FxHashMap::default();
+        for step in steps {
+            match step {
+                Step::Event { student, at, amounts } => {
+                    // Events are at most a little ahead of the clock, or as late as they like.
+                    let at = clock + at - 30;
+                    panes.add(student, Millis(at), &amounts);
+                    events.extend(amounts.iter().map(|(slot, n)| (student, at, *slot, *n)));
+                    for (s, change) in panes.take_changes() {
+                        sums.entry(s).or_default().add_all(&change, false);
+                    }
+                    // The rings of a student that an event touched are exact at once, whatever else waits.
+                    let want = expected(&events, student, &windows, clock);
+                    let w = windows[usize::from(amounts[0].0) / 2];
+                    if at.div_euclid(w.slide_ms) + w.panes() > clock.div_euclid(w.slide_ms) {
+                        for (slot, _) in &amounts[..1] {
+                            prop_assert_eq!(sums.entry(student).or_default().get(*slot), want.get(*slot));
+                        }
+                    }
+                }
+                Step::Advance { by, budget } => {
+                    clock += by;
+                    panes.advance(Millis(clock), budget);
+                }
+                Step::Reload => {
+                    for (student, stored) in panes.take_dirty() {
+                        match stored {
+                            Some(stored) => kept.insert(student, stored),
+                            None => kept.remove(&student),
+                        };
+                    }
+                    panes = store(windows);
+                    panes.advance(Millis(clock), 0);
+                    sums.clear();
+                    for (student, stored) in &kept {
+                        panes.load(*student, stored.clone());
+                    }
+                }
+            }
+            for (s, change) in panes.take_changes() {
+                sums.entry(s).or_default().add_all(&change, false);
+            }
+            if panes.unsettled().is_none() {
+                for student in 0..4 {
+                    let got = sums.get(&student).cloned().unwrap_or_default();
+                    prop_assert_eq!(got, expected(&events, student, &windows, clock), "student {} at {}", student, clock);
+                }
+            }
+        }
+        // Once the clock has passed everything, nothing is left behind.
+        panes.advance(Millis(clock + 10_000), usize::MAX);
+        prop_assert_eq!(panes.len(), (0, 0));
+        prop_assert!(panes.next_due().is_none());
+    }
+}

@@ -1,0 +1,109 @@
+//! Loading the state into the dataflows, in bounded steps: each is one epoch, complete before the next is read.
+//! A step never cuts a student's rows in two, so that no half-loaded grade is taken for a change.
+
+use crate::coordinator::Coordinator;
+use crate::evaluations::EvaluationChange;
+use crate::operators::behavior::{BehaviorInput, Contribution, Kind};
+use crate::operators::evaluations::EvaluationInput;
+use crate::operators::tenants::TenantInput;
+use crate::shared::Shared;
+use crate::state::{Key, Row, StateStore};
+use crate::worker::EpochInput;
+use compact_str::CompactString;
+
+/// Rows in one step.
+const STEP_ROWS: usize = 20_000;
+
+/// Loads everything; `progress` is told how many rows so far.
+pub fn load(coordinator: &mut Coordinator, store: &StateStore, progress: &dyn Fn(u64)) -> Result<(), String> {
+    let shared = coordinator.shared.clone();
+    let workers = coordinator.workers.len();
+    let mut step = Step::new(workers);
+    let mut group = None;
+    let mut rows = 0u64;
+    for row in store.load() {
+        let (key, row) = row.map_err(|e| e.to_string())?;
+        let of = step_group(&key);
+        if step.rows >= STEP_ROWS && group != Some(of.clone()) {
+            coordinator.load(std::mem::replace(&mut step, Step::new(workers)).inputs)?;
+            progress(rows);
+        }
+        group = Some(of);
+        step.add(&shared, key, row)?;
+        rows += 1;
+    }
+    coordinator.load(step.inputs)?;
+    progress(rows);
+    Ok(())
+}
+
+/// Rows of one group belong in one step.
+fn step_group(key: &Key) -> (u8, String, String) {
+    match key {
+        Key::Tenant(tenant) => (0, tenant.clone(), String::new()),
+        Key::History(tenant, student) => (1, tenant.clone(), student.clone()),
+        Key::Evaluation(tenant, student, _) => (2, tenant.clone(), student.clone()),
+        Key::Ids(table, generation, time, worker) => (3, format!("{table}/{generation}"), format!("{time}/{worker}")),
+        Key::Panes(tenant, student) => (4, tenant.clone(), student.clone()),
+    }
+}
+
+struct Step {
+    inputs: Vec<EpochInput>,
+    rows: usize,
+}
+
+impl Step {
+    fn new(workers: usize) -> Self {
+        Self { inputs: (0..workers).map(|_| EpochInput::default()).collect(), rows: 0 }
+    }
+
+    fn add(&mut self, shared: &Shared, key: Key, row: Row) -> Result<(), String> {
+        self.rows += 1;
+        let turn = self.rows % self.inputs.len();
+        let student = |tenant: &str, student: &str| shared.symbols.student(shared.symbols.tenant(tenant), student);
+        let input = &mut self.inputs[turn];
+        match (key, row) {
+            (Key::Tenant(tenant), Row::Tenant { json, offset }) => {
+                self.inputs[0].tenants.push(TenantInput::Loaded(tenant, json, offset));
+            }
+            (Key::History(tenant, id), Row::History(history)) => {
+                shared.histories.insert(student(&tenant, &id).number, history);
+            }
+            (Key::Evaluation(tenant, _, id), Row::Evaluation(value, offset)) => {
+                let (tenant, _) = shared.symbols.tenant(&tenant);
+                let evaluation_id = CompactString::new(id);
+                let change = EvaluationChange { tenant, evaluation_id, offset, value: Some(value) };
+                push(&mut input.evaluations, change);
+            }
+            (Key::Panes(tenant, id), Row::Panes(stored)) => {
+                let student = student(&tenant, &id);
+                let kind = Kind::Panes(student.number, Box::new(stored));
+                push_contributions(&mut input.behavior, [Contribution { route: student.route, kind }]);
+            }
+            (Key::Ids(table, generation, ..), Row::Ids(ids)) => {
+                self.rows += ids.len();
+                let one = |(route, id)| Contribution { route, kind: Kind::Id(table as u16, generation, id) };
+                push_contributions(&mut input.behavior, ids.into_iter().map(one));
+            }
+            (key, _) => return Err(format!("the state holds a row of another kind under {key:?}")),
+        }
+        Ok(())
+    }
+}
+
+fn push(inputs: &mut Vec<EvaluationInput>, change: EvaluationChange) {
+    match inputs.last_mut() {
+        Some(EvaluationInput::Loaded(changes)) => changes.push(change),
+        Some(EvaluationInput::Chunk(_)) | None => inputs.push(EvaluationInput::Loaded(vec![change])),
+    }
+}
+
+fn push_contributions(inputs: &mut Vec<BehaviorInput>, contributions: impl IntoIterator<Item = Contribution>) {
+    match inputs.last_mut() {
+        Some(BehaviorInput::Loaded(all)) => all.extend(contributions),
+        Some(BehaviorInput::Chunk(_)) | None => {
+            inputs.push(BehaviorInput::Loaded(contributions.into_iter().collect()));
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What the workers of a process share, and what one worker's operators share.
+
+use crate::aggregate::Layout;
+use crate::configs::Configs;
+use crate::dead_letters::{Class, DeadLetter};
+use crate::metrics::{DeadLabels, Metrics};
+use crate::state::{EncodedChange, StoredHistory};
+use crate::symbols::{StudentNo, Symbols};
+use aulaflow_log::{Offset, RecordSet};
+use aulaflow_model::instant::Millis;
+use aulaflow_plan::Plan;
+use crossbeam_channel::Sender;
+use dashmap::DashMap;
+use parking_lot::Mutex;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+/// Differential's timestamp: a `ClockTime` as its number.
+pub type Time = u64;
+
+/// A part of a fetched set of records, for one worker.
+#[derive(Debug, Clone)]
+pub struct Chunk {
+    /// The topic.
+    pub topic: &'static str,
+    /// The partition.
+    pub partition: u32,
+    /// The offset of the record with index 0 in the set that was fetched.
+    pub base_offset: Offset,
+    /// The records.
+    pub records: RecordSet,
+}
+
+/// What goes to the thread that writes dead letters and checkpoints.
+pub enum StateMessage {
+    /// A record that cannot be used.
+    Dead(DeadLetter),
+    /// Changes of the state as of a barrier.
+    Changes(Vec<EncodedChange>),
+    /// An epoch is complete: its letters can be written.
+    Complete(Time),
+    /// A barrier is complete: everything sent since the one before belongs to it.
+    Barrier {
+        /// Its time.
+        time: Time,
+        /// Where to read on after a restart.
+        offsets: BTreeMap<(String, u32), Offset>,
+    },
+    /// Write what is there and end.
+    Stop,
+}
+
+/// What all workers share.
+pub struct Shared {
+    /// The configuration.
+    pub plan: Arc<Plan>,
+    /// The places of aggregates.
+    pub layout: Layout,
+    /// Views' identities: a hash of what a view computes.
+    pub identities: Vec<u64>,
+    /// Names and numbers.
+    pub symbols: Arc<Symbols>,
+    /// Configurations and rule sets.
+    pub configs: Arc<Configs>,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Boundaries whose panes are being released.
+    pub settling: Settling,
+    /// Histories loaded from the state, until a student's rows are computed.
+    pub histories: DashMap<StudentNo, StoredHistory>,
+    /// Highest event time by behaviour partition.
+    pub event_high: Vec<AtomicI64>,
+    /// When the next pane enters or leaves, by worker.
+    pub next_due: Vec<AtomicI64>,
+    /// The thread for dead letters and checkpoints.
+    pub state: Sender<StateMessage>,
+    /// Whether lateness is judged by the log's timestamps (live) or by the clock (event).
+    pub live: bool,
+}
+
+impl Shared {
+    /// Keeps a record that cannot be used.
+    pub fn dead(&self, letter: DeadLetter) {
+        let labels = DeadLabels { topic: letter.topic, error_class: letter.class.name() };
+        self.metrics.dead.get_or_create(&labels).inc();
+        if letter.class == Class::Late {
+            let topic = crate::metrics::PartitionTopic { topic: letter.topic };
+            self.metrics.late.get_or_create(&topic).inc();
+        }
+        self.send(StateMessage::Dead(letter));
+    }
+
+    /// Waits while the thread is behind: that is the backpressure. Its end is the process's end.
+    pub fn send(&self, message: StateMessage) {
+        if self.state.send(message).is_err() {
+            tracing::error!("the thread that writes the state has ended");
+        }
+    }
+
+    /// Remembers the highest event time of a behaviour partition.
+    pub fn saw_event(&self, partition: u32, at: Millis) {
+        if let Some(high) = self.event_high.get(partition as usize) {
+            high.fetch_max(at.0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Which boundaries' panes are still being released, as of which time, by worker.
+pub struct Settling {
+    workers: Vec<Mutex<VecDeque<(Time, Option<Millis>)>>>,
+    complete: AtomicU64,
+}
+
+impl Settling {
+    /// Nothing is being released.
+    pub fn new(workers: usize) -> Self {
+        Self { workers: (0..workers).map(|_| Mutex::default()).collect(), complete: AtomicU64::new(0) }
+    }
+
+    /// What a worker has left to release after an epoch: the oldest boundary.
+    pub fn report(&self, worker: usize, time: Time, oldest: Option<Millis>) {
+        let mut reports = self.workers[worker].lock();
+        if reports.back().map_or(None, |(_, last)| *last) != oldest {
+            reports.push_back((time, oldest));
+        }
+        let complete = self.complete.load(Ordering::Acquire);
+        while reports.get(1).is_some_and(|(time, _)| *time <= complete) {
+            reports.pop_front();
+        }
+    }
+
+    /// Every outlet has seen all epochs up to `time`.
+    pub fn complete(&self, time: Time) {
+        self.complete.store(time, Ordering::Release);
+    }
+
+    /// The oldest boundary that was not wholly released after the epoch at `time`, over all workers.
+    pub fn oldest(&self, time: Time) -> Option<Millis> {
+        let of = |reports: &Mutex<VecDeque<(Time, Option<Millis>)>>| {
+            reports.lock().iter().rev().find(|(t, _)| *t <= time).and_then(|(_, oldest)| *oldest)
+        };
+        self.workers.iter().filter_map(of).min()
+    }
+
+    /// Whether any worker has panes to release as of its last report.
+    pub fn any(&self) -> bool {
+        self.workers.iter().any(|w| w.lock().back().is_some_and(|(_, oldest)| oldest.is_some()))
+    }
+}
+
+/// What the operators of one worker share.
+#[derive(Clone)]
+pub struct Local {
+    /// With all workers.
+    pub shared: Arc<Shared>,
+    /// Which worker.
+    pub index: usize,
+    /// Epochs after which operators export what changed; the worker adds and removes them.
+    pub barriers: Rc<RefCell<BTreeSet<Time>>>,
+    /// Whether the state is being loaded: what comes in is stored already.
+    pub loading: Rc<Cell<bool>>,
+}
+
+impl Local {
+    /// Sends changes of the state as of a barrier.
+    pub fn export(&self, changes: Vec<EncodedChange>) {
+        if !changes.is_empty() {
+            self.shared.send(StateMessage::Changes(changes));
+        }
+    }
+
+    /// Reports how much an operator keeps.
+    pub fn gauge(&self, dataflow: &'static str, operator: &'static str, records: usize) {
+        let labels = crate::metrics::OperatorLabels { dataflow, operator, worker: self.index as u32 };
+        self.shared.metrics.arrangement.get_or_create(&labels).set(records as i64);
+    }
+}

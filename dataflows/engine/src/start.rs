@@ -1,0 +1,276 @@
+//! Putting the engine together: the state is opened and compared with plan and log, threads are started, the state is
+//! loaded, and reading goes on from its offsets.
+
+use crate::aggregate::Layout;
+use crate::checkpoint::{Checkpointer, Durable, SOURCES, now};
+use crate::configs::Configs;
+use crate::coordinator::{Coordinator, Source, positions};
+use crate::dead_letters::Writer;
+use crate::metrics::Metrics;
+use crate::shared::{Settling, Shared};
+use crate::state::{Covered, StateStore};
+use crate::symbols::Symbols;
+use crate::worker::{self, Progress, ToWorker};
+use crate::{Monitor, Outlet, StartError, Status, restore};
+use aulaflow_log::{Log, LogError, TopicPartition};
+use aulaflow_model::instant::ClockTime;
+use aulaflow_model::topic;
+use aulaflow_plan::Plan;
+use aulaflow_plan::runtime::ClockMode;
+use crossbeam_channel::{Receiver, bounded};
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::thread::JoinHandle;
+use timely::worker::Worker;
+use timely::{CommunicationConfig, WorkerConfig};
+
+/// Epochs that may wait for a worker; the coordinator keeps fewer under way.
+const WORKER_QUEUE: usize = 8;
+/// Messages that may wait for the state's thread before workers wait for it.
+const STATE_QUEUE: usize = 4_096;
+
+/// A running engine. Dropping it does not stop it: call [`Engine::stop`].
+pub struct Engine {
+    monitor: Monitor,
+    stop: Arc<AtomicBool>,
+    abandon: Arc<AtomicBool>,
+    log: Arc<dyn Log>,
+    coordinator: JoinHandle<Result<(), String>>,
+    checkpointer: JoinHandle<()>,
+    workers: JoinHandle<Result<(), String>>,
+}
+
+/// Starts the dataflows: loads the checkpoint in `state_dir`, reads on from its offsets.
+/// One outlet per worker: `outlets.len()` is the number of workers. Returns at once; [`Monitor::status`] tells how far
+/// loading and catching up are.
+pub fn start(
+    plan: Arc<Plan>,
+    log: Arc<dyn Log>,
+    state_dir: &Path,
+    outlets: Vec<Box<dyn Outlet>>,
+    registry: &mut Registry,
+) -> Result<Engine, StartError> {
+    let store = StateStore::open(state_dir).map_err(|e| StartError::State(e.to_string()))?;
+    let covered = prepare(&store, &plan)?;
+    let live = plan.runtime.engine.clock == ClockMode::Live;
+    let sources = sources(log.as_ref(), &covered)?;
+    let letters = Writer::open(log.as_ref(), &SOURCES, &covered.dead_letter_ends, covered.dead_letters_written.clone())?;
+    let workers = outlets.len();
+    let (state, messages) = bounded(STATE_QUEUE);
+    let partitions = log.partitions(topic::BEHAVIOR)?;
+    let high = |p: u32| covered.event_high.get(&(topic::BEHAVIOR.to_owned(), p)).copied().unwrap_or(i64::MIN);
+    let shared = Arc::new(Shared {
+        layout: Layout::new(&plan.views),
+        identities: identities(&plan),
+        symbols: Arc::new(Symbols::default()),
+        configs: Arc::new(Configs::default()),
+        metrics: Metrics::new(registry),
+        settling: Settling::new(workers),
+        histories: dashmap::DashMap::new(),
+        event_high: (0..partitions).map(|p| AtomicI64::new(high(p))).collect(),
+        next_due: (0..workers).map(|_| AtomicI64::new(i64::MAX)).collect(),
+        state,
+        live,
+        plan,
+    });
+    let time = ClockTime(covered.time).max(if live { ClockTime::at(now()) } else { ClockTime::ZERO });
+    let status = Arc::new(Mutex::new(Status {
+        clock: None,
+        caught_up: false,
+        loading: Some((0, store.approximate_rows() as u64)),
+        positions: positions(&sources),
+        checkpoint_age_ms: None,
+        checkpoint_failing: None,
+        failure: None,
+    }));
+    let durable = Durable { time: covered.time, offsets: covered.offsets.clone(), at: None, failing: None };
+    let durable = Arc::new(Mutex::new(durable));
+    let (stop, abandon) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+
+    let checkpointer = Checkpointer {
+        store: store.clone(),
+        log: log.clone(),
+        letters,
+        covered,
+        durable: durable.clone(),
+        shared: shared.clone(),
+        abandon: abandon.clone(),
+    };
+    let checkpointer = spawn("checkpoint", move || checkpointer.run(&messages))?;
+    let progress = Arc::new(Progress::new(workers));
+    let (senders, threads, alive) = spawn_workers(&shared, outlets, &progress)?;
+    let coordinator = Coordinator {
+        shared,
+        log: log.clone(),
+        workers: senders,
+        progress,
+        sources,
+        time,
+        status: status.clone(),
+        durable: durable.clone(),
+        stop: stop.clone(),
+        alive: Box::new(move || alive.load(Ordering::Acquire)),
+    };
+    let monitor = Monitor { status, durable };
+    let coordinator = spawn_coordinator(coordinator, store, monitor.clone(), abandon.clone())?;
+    Ok(Engine { monitor, stop, abandon, log, coordinator, checkpointer, workers: threads })
+}
+
+impl Engine {
+    /// A cheap handle to ask for [`Status`] from anywhere.
+    pub fn monitor(&self) -> Monitor {
+        self.monitor.clone()
+    }
+
+    /// Finishes what was read, writes a checkpoint, ends the workers.
+    pub fn stop(self) -> Result<(), String> {
+        self.stop.store(true, Ordering::Release);
+        self.log.wake();
+        self.join()
+    }
+
+    /// Ends without a last checkpoint, as a crash would: a restart continues from the one before.
+    pub fn abandon(self) -> Result<(), String> {
+        self.abandon.store(true, Ordering::Release);
+        self.stop()
+    }
+
+    fn join(self) -> Result<(), String> {
+        let ended = |_| "a thread of the engine panicked".to_owned();
+        let outcome = self.coordinator.join().map_err(ended)?;
+        self.workers.join().map_err(ended)??;
+        self.checkpointer.join().map_err(ended)?;
+        outcome
+    }
+}
+
+fn spawn<T: Send + 'static>(
+    name: &str,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, StartError> {
+    let name = format!("aulaflow-{name}");
+    std::thread::Builder::new().name(name).spawn(run).map_err(|e| StartError::Workers(e.to_string()))
+}
+
+fn spawn_coordinator(
+    mut coordinator: Coordinator,
+    store: StateStore,
+    monitor: Monitor,
+    abandon: Arc<AtomicBool>,
+) -> Result<JoinHandle<Result<(), String>>, StartError> {
+    spawn("coordinator", move || {
+        let total = store.approximate_rows() as u64;
+        let progress = |rows| monitor.status.lock().loading = Some((rows, total.max(rows)));
+        let outcome = restore::load(&mut coordinator, &store, &progress).and_then(|()| {
+            monitor.status.lock().loading = None;
+            coordinator.run(&abandon)
+        });
+        if let Err(failure) = &outcome {
+            tracing::error!(failure, "the engine has failed");
+            monitor.status.lock().failure = Some(failure.clone());
+        }
+        outcome
+    })
+}
+
+type Spawned = (Vec<crossbeam_channel::Sender<ToWorker>>, JoinHandle<Result<(), String>>, Arc<AtomicBool>);
+
+fn spawn_workers(
+    shared: &Arc<Shared>,
+    outlets: Vec<Box<dyn Outlet>>,
+    progress: &Arc<Progress>,
+) -> Result<Spawned, StartError> {
+    let (senders, receivers): (Vec<_>, Vec<_>) = outlets.iter().map(|_| bounded(WORKER_QUEUE)).unzip();
+    let count = outlets.len();
+    type Seat = (Box<dyn Outlet>, Receiver<ToWorker>);
+    let seats: Mutex<Vec<Option<Seat>>> = Mutex::new(outlets.into_iter().zip(receivers).map(Some).collect());
+    let communication = if count == 1 { CommunicationConfig::Thread } else { CommunicationConfig::Process(count) };
+    let config = timely::Config { communication, worker: WorkerConfig::default() };
+    let alive = Arc::new(AtomicBool::new(true));
+    let (shared, progress, watched) = (shared.clone(), progress.clone(), alive.clone());
+    let threads = spawn("workers", move || {
+        let watched_by_worker = watched.clone();
+        let guards = timely::execute(config, move |worker: &mut Worker| {
+            // A worker that leaves, however, is the end of all: timely's rule.
+            let _leaves = Leaves(watched_by_worker.clone());
+            let seat = seats.lock().get_mut(worker.index()).and_then(Option::take);
+            if let Some((outlet, receiver)) = seat {
+                worker::run(worker, shared.clone(), outlet, &receiver, &progress);
+            }
+        });
+        guards.and_then(|guards| guards.join().into_iter().collect::<Result<Vec<()>, _>>().map(|_| ()))
+    })?;
+    Ok((senders, threads, alive))
+}
+
+/// Says that a worker has left, also by a panic.
+struct Leaves(Arc<AtomicBool>);
+
+impl Drop for Leaves {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// A hash of what each view computes: its statement, and the table it reads.
+fn identities(plan: &Plan) -> Vec<u64> {
+    let identity = |view: &aulaflow_plan::sql::View| {
+        let table = &plan.tables[view.table];
+        let columns = table.columns.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(",");
+        xxhash_rust::xxh3::xxh3_64(format!("{}\0{}\0{columns}", view.text, table.topic).as_bytes())
+    };
+    plan.views.iter().map(identity).collect()
+}
+
+/// What the state covers; where a view is new, what must be read again for it is no longer covered.
+fn prepare(store: &StateStore, plan: &Plan) -> Result<Covered, StartError> {
+    let state_error = |e: crate::state::StateError| StartError::State(e.to_string());
+    let Some(mut covered) = store.covered().map_err(state_error)? else { return Ok(Covered::default()) };
+    let wanted = identities(plan);
+    if wanted.iter().all(|view| covered.views.contains(view)) {
+        return Ok(covered);
+    }
+    // Panes of a new view can only come from the events: all features are rebuilt from what the log still has.
+    tracing::warn!("views were added or changed: features are rebuilt from the log");
+    covered.offsets.retain(|(topic, _), _| topic != topic::BEHAVIOR);
+    covered.event_high.clear();
+    if plan.runtime.engine.clock == ClockMode::Event {
+        covered.time = 0;
+    }
+    covered.views = wanted;
+    let removed = store.feature_keys().map_err(state_error)?;
+    store.commit(&removed, &covered).map_err(state_error)?;
+    Ok(covered)
+}
+
+/// The partitions to read and where to read on. The log must still be the one that the state was made from.
+fn sources(log: &dyn Log, covered: &Covered) -> Result<Vec<Source>, StartError> {
+    let mut sources = Vec::new();
+    for topic in [topic::TENANTS, topic::EVALUATIONS, topic::BEHAVIOR] {
+        for partition in 0..log.partitions(topic)? {
+            let place = TopicPartition { topic: topic.to_owned(), partition };
+            let (start, end) = (log.start_offset(&place)?, log.end_offset(&place)?);
+            let next = covered.offsets.get(&(topic.to_owned(), partition)).copied();
+            if let Some(next) = next.filter(|next| *next > end) {
+                return Err(StartError::State(format!(
+                    "the state covers {topic}/{partition} up to offset {next}, but the log ends at {end}: it is not the \
+                     log that the state was made from. Bring that log back, or move the state folder away to rebuild it"
+                )));
+            }
+            if let Some(offset) = next.filter(|next| *next < start) {
+                let gone = LogError::Gone { topic: topic.to_owned(), partition, offset, start };
+                return Err(StartError::State(format!(
+                    "{gone}. Records that no view has seen were removed by retention: move the state folder away to \
+                     rebuild it from what the log still has"
+                )));
+            }
+            let next = next.unwrap_or(start);
+            sources.push(Source { topic, place, next, end_at_start: end, last_data: None });
+        }
+    }
+    Ok(sources)
+}
+

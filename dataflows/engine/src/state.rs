@@ -1,0 +1,293 @@
+//! The state store: what a restart needs, in an embedded LSM store, committed atomically with the log's offsets.
+//!
+//! It holds inputs and not operators' internals: the present evaluations, the open panes, the event ids seen, the
+//! tenants' configurations, and what history adds to the rows shown (version, time of change). Rows carry names, never
+//! this process's numbers. Any later version of the code can rebuild its views from it.
+
+use crate::dedupe::IdHash;
+use crate::panes::StoredStudent;
+use aulaflow_log::Offset;
+use aulaflow_model::event::Evaluation;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The version of what is stored. Another one is refused.
+const FORMAT: u32 = 1;
+
+/// What went wrong with the state.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The store itself.
+    #[error("the state cannot be read or written: {0}")]
+    Store(#[from] fjall::Error),
+    /// A row.
+    #[error("a row of the state cannot be decoded: {0}")]
+    Row(String),
+    /// Another version.
+    #[error("the state was written in format {found}, and this version reads format {FORMAT}; move the folder away to rebuild it from the log")]
+    Format {
+        /// Its format.
+        found: u32,
+    },
+}
+
+/// What the state covers.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Covered {
+    /// The time of the last epoch in it.
+    pub time: u64,
+    /// Per source topic and partition: the offset to read on from.
+    pub offsets: BTreeMap<(String, u32), Offset>,
+    /// Where the dead-letter topics ended, per source topic and partition.
+    pub dead_letter_ends: BTreeMap<(String, u32), Offset>,
+    /// Below which source offset every dead letter is written.
+    pub dead_letters_written: BTreeMap<(String, u32), Offset>,
+    /// The views whose panes are in it, by identity.
+    pub views: Vec<u64>,
+    /// Per source partition, the highest event time seen: the event clock's memory.
+    pub event_high: BTreeMap<(String, u32), i64>,
+}
+
+/// A row of the state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Row {
+    /// A tenant's configuration: the JSON of its record, and its offset.
+    Tenant {
+        /// The record's value.
+        json: Vec<u8>,
+        /// Its offset.
+        offset: u64,
+    },
+    /// A present evaluation and its offset.
+    Evaluation(Box<Evaluation>, u64),
+    /// A student's panes.
+    Panes(StoredStudent),
+    /// Event ids of one table and generation: (route, id).
+    Ids(Vec<(u64, IdHash)>),
+    /// What history adds to a student's rows.
+    History(StoredHistory),
+}
+
+/// What history adds to a student's rows: names, version, time of change, digest of the row (0: no row now).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct StoredHistory {
+    /// (subject, period, version, updated at, digest)
+    pub grades: Vec<(String, String, u32, i64, u64)>,
+    /// (view's identity, updated at, digest)
+    pub features: Vec<(u64, i64, u64)>,
+}
+
+/// A row's key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Key {
+    /// Of a tenant's configuration.
+    Tenant(String),
+    /// Tenant, student and evaluation: a student's rows lie together, so that they are loaded together.
+    Evaluation(String, String, String),
+    /// Tenant and student.
+    Panes(String, String),
+    /// Table, generation, and a number that makes the row its own: time and worker.
+    Ids(u32, i64, u64, u32),
+    /// Tenant and student.
+    History(String, String),
+}
+
+const TENANT: u8 = b'T';
+const EVALUATION: u8 = b'E';
+const PANES: u8 = b'P';
+const IDS: u8 = b'I';
+const HISTORY: u8 = b'H';
+
+impl Key {
+    fn encode(&self) -> Vec<u8> {
+        let two = |kind: u8, a: &str, b: &str| [&[kind], a.as_bytes(), b"\0", b.as_bytes()].concat();
+        match self {
+            Self::Tenant(tenant) => [&[TENANT], tenant.as_bytes()].concat(),
+            Self::Evaluation(tenant, student, id) => {
+                [&[EVALUATION], tenant.as_bytes(), b"\0", student.as_bytes(), b"\0", id.as_bytes()].concat()
+            }
+            Self::Panes(tenant, student) => two(PANES, tenant, student),
+            Self::History(tenant, student) => two(HISTORY, tenant, student),
+            Self::Ids(table, generation, time, worker) => [
+                &[IDS][..],
+                &table.to_be_bytes(),
+                // The sign bit is turned so that the order of the bytes is the order of the numbers.
+                &(*generation as u64 ^ (1 << 63)).to_be_bytes(),
+                &time.to_be_bytes(),
+                &worker.to_be_bytes(),
+            ]
+            .concat(),
+        }
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (kind, rest) = bytes.split_first()?;
+        let text = |b: &[u8]| String::from_utf8(b.to_vec()).ok();
+        // Ids hold no control characters, so a NUL separates.
+        let split = |b: &[u8]| {
+            let at = b.iter().position(|b| *b == 0)?;
+            Some((text(&b[..at])?, b[at + 1..].to_vec()))
+        };
+        let two = || {
+            let (a, b) = split(rest)?;
+            Some((a, text(&b)?))
+        };
+        Some(match *kind {
+            TENANT => Self::Tenant(text(rest)?),
+            EVALUATION => {
+                let (tenant, rest) = split(rest)?;
+                let (student, id) = split(&rest)?;
+                Self::Evaluation(tenant, student, text(&id)?)
+            }
+            PANES => two().map(|(a, b)| Self::Panes(a, b))?,
+            HISTORY => two().map(|(a, b)| Self::History(a, b))?,
+            IDS => Self::Ids(
+                u32::from_be_bytes(rest.get(..4)?.try_into().ok()?),
+                (u64::from_be_bytes(rest.get(4..12)?.try_into().ok()?) ^ (1 << 63)) as i64,
+                u64::from_be_bytes(rest.get(12..20)?.try_into().ok()?),
+                u32::from_be_bytes(rest.get(20..24)?.try_into().ok()?),
+            ),
+            _ => return None,
+        })
+    }
+}
+
+/// A change of the state: `None` removes the row.
+pub type Change = (Key, Option<Row>);
+
+/// An encoded change, made on the worker's thread and written on the state's.
+pub type EncodedChange = (Vec<u8>, Option<Vec<u8>>);
+
+/// Encodes a change.
+pub fn encode((key, row): &Change) -> EncodedChange {
+    let row = row.as_ref().map(|row| {
+        postcard::to_stdvec(row).unwrap_or_else(|e| panic!("a row of plain values can always be encoded: {e}"))
+    });
+    (key.encode(), row)
+}
+
+/// The store on disk.
+#[derive(Clone)]
+pub struct StateStore {
+    db: Database,
+    rows: Keyspace,
+    meta: Keyspace,
+}
+
+impl StateStore {
+    /// Opens or creates the store.
+    pub fn open(dir: &Path) -> Result<Self, StateError> {
+        let db = Database::builder(dir).open()?;
+        let rows = db.keyspace("rows", KeyspaceCreateOptions::default)?;
+        let meta = db.keyspace("meta", KeyspaceCreateOptions::default)?;
+        let store = Self { db, rows, meta };
+        match store.meta.get("format")? {
+            None => store.meta.insert("format", FORMAT.to_be_bytes())?,
+            Some(found) if *found == FORMAT.to_be_bytes() => {}
+            Some(found) => {
+                let found = found.as_ref().try_into().map_or(0, u32::from_be_bytes);
+                return Err(StateError::Format { found });
+            }
+        }
+        Ok(store)
+    }
+
+    /// What the state covers; `None` before the first commit.
+    pub fn covered(&self) -> Result<Option<Covered>, StateError> {
+        let Some(bytes) = self.meta.get("covered")? else { return Ok(None) };
+        postcard::from_bytes(&bytes).map(Some).map_err(|e| StateError::Row(e.to_string()))
+    }
+
+    /// Writes changes and what they cover, all or nothing, durably.
+    pub fn commit(&self, changes: &[EncodedChange], covered: &Covered) -> Result<(), StateError> {
+        let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
+        for (key, row) in changes {
+            match row {
+                Some(row) => batch.insert(&self.rows, key.as_slice(), row.as_slice()),
+                None => batch.remove(&self.rows, key.as_slice()),
+            }
+        }
+        let covered = postcard::to_stdvec(covered).map_err(|e| StateError::Row(e.to_string()))?;
+        batch.insert(&self.meta, "covered", covered);
+        batch.commit()?;
+        Ok(())
+    }
+
+    /// Rows of a kind, one after the other.
+    fn rows(&self, kind: u8) -> impl Iterator<Item = Result<(Key, Row), StateError>> + use<> {
+        self.rows.prefix([kind]).map(|entry| {
+            let (key, value) = entry.into_inner()?;
+            let key = Key::decode(&key).ok_or_else(|| StateError::Row("unknown key".to_owned()))?;
+            let row = postcard::from_bytes(&value).map_err(|e| StateError::Row(e.to_string()))?;
+            Ok((key, row))
+        })
+    }
+
+    /// All rows, in the order in which they are to be loaded: histories, configurations, evaluations, ids, panes.
+    pub fn load(&self) -> impl Iterator<Item = Result<(Key, Row), StateError>> + use<> {
+        let store = self.clone();
+        [HISTORY, TENANT, EVALUATION, IDS, PANES].into_iter().flat_map(move |kind| store.rows(kind))
+    }
+
+    /// How many rows there are, roughly: for a progress bar.
+    pub fn approximate_rows(&self) -> usize {
+        self.rows.approximate_len()
+    }
+
+    /// Keys of id rows of a table whose generation is before `oldest`.
+    pub fn expired_ids(&self, table: u32, oldest: i64) -> Result<Vec<EncodedChange>, StateError> {
+        let from = Key::Ids(table, i64::MIN, 0, 0).encode();
+        let to = Key::Ids(table, oldest, 0, 0).encode();
+        self.rows.range(from..to).map(|entry| Ok((entry.key()?.to_vec(), None))).collect()
+    }
+
+    /// Removes every row of panes and ids: for a rebuild of the features from the log.
+    pub fn feature_keys(&self) -> Result<Vec<EncodedChange>, StateError> {
+        [PANES, IDS].iter().flat_map(|kind| self.rows.prefix([*kind])).map(|e| Ok((e.key()?.to_vec(), None))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_come_back_in_order() {
+        let keys = [
+            Key::Tenant("t".into()),
+            Key::Evaluation("t".into(), "s 1".into(), "a/b".into()),
+            Key::Panes("t".into(), "ñandú".into()),
+            Key::History("t".into(), "s".into()),
+            Key::Ids(1, -5, 7, 2),
+        ];
+        for key in keys {
+            assert_eq!(Key::decode(&key.encode()), Some(key));
+        }
+        assert!(Key::Ids(1, -5, 9, 0).encode() < Key::Ids(1, 3, 0, 0).encode());
+        assert_eq!(Key::decode(b"?x"), None);
+        assert_eq!(Key::decode(b""), None);
+    }
+
+    #[test]
+    fn a_commit_is_read_back_and_another_format_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = StateStore::open(dir.path()).unwrap();
+        assert_eq!(store.covered().unwrap(), None);
+        let row = Row::Ids(vec![(7, 8)]);
+        let covered = Covered { time: 5, ..Covered::default() };
+        let ids = (Key::Ids(0, 1, 5, 0), Some(row.clone()));
+        store.commit(&[encode(&ids)], &covered).unwrap();
+        drop(store);
+        let store = StateStore::open(dir.path()).unwrap();
+        assert_eq!(store.covered().unwrap(), Some(covered));
+        let rows: Vec<_> = store.load().map(Result::unwrap).collect();
+        assert_eq!(rows, [(Key::Ids(0, 1, 5, 0), row)]);
+        assert_eq!(store.expired_ids(0, 1).unwrap().len(), 0);
+        assert_eq!(store.expired_ids(0, 2).unwrap().len(), 1);
+        store.meta.insert("format", 99u32.to_be_bytes()).unwrap();
+        drop(store);
+        assert!(matches!(StateStore::open(dir.path()), Err(StateError::Format { found: 99 })));
+    }
+}

@@ -1,0 +1,166 @@
+//! One timely worker: its dataflow, and the loop that feeds it epochs and reports which are complete.
+
+use crate::Outlet;
+use crate::operators::behavior::{self, BehaviorInput};
+use crate::operators::evaluations::{self, EvaluationInput};
+use crate::operators::tenants::{self, TenantInput};
+use crate::operators::{features, grades, profiles};
+use crate::shared::{Local, Shared, Time};
+use crossbeam_channel::{Receiver, TryRecvError};
+use parking_lot::Mutex;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::Thread;
+use std::time::Duration;
+use timely::dataflow::operators::probe;
+use timely::dataflow::operators::vec::{Broadcast, Input};
+use timely::worker::Worker;
+
+/// One epoch for one worker.
+#[derive(Default)]
+pub struct EpochInput {
+    /// When.
+    pub time: Time,
+    /// Behaviour events.
+    pub behavior: Vec<BehaviorInput>,
+    /// Evaluations.
+    pub evaluations: Vec<EvaluationInput>,
+    /// Tenants' configurations.
+    pub tenants: Vec<TenantInput>,
+    /// Whether to export the state after it.
+    pub barrier: bool,
+    /// Whether it comes from the state.
+    pub loading: bool,
+}
+
+/// What a worker is told.
+pub enum ToWorker {
+    /// Work on an epoch, and close it.
+    Epoch(EpochInput),
+    /// End.
+    Stop,
+}
+
+/// How far the workers are.
+pub struct Progress {
+    /// The last complete epoch by worker.
+    complete: Vec<AtomicU64>,
+    /// The workers' threads, once they run, to be woken.
+    threads: Mutex<Vec<Option<Thread>>>,
+    /// The thread that waits for completion.
+    waiter: Mutex<Option<Thread>>,
+}
+
+impl Progress {
+    /// Nothing is complete.
+    pub fn new(workers: usize) -> Self {
+        Self {
+            complete: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+            threads: Mutex::new(vec![None; workers]),
+            waiter: Mutex::default(),
+        }
+    }
+
+    /// The last epoch that is complete on all workers.
+    pub fn complete(&self) -> Time {
+        self.complete.iter().map(|t| t.load(Ordering::Acquire)).min().unwrap_or(0)
+    }
+
+    /// Wakes a worker that waits for input.
+    pub fn wake(&self, worker: usize) {
+        if let Some(Some(thread)) = self.threads.lock().get(worker) {
+            thread.unpark();
+        }
+    }
+
+    /// The calling thread is woken when an epoch is complete.
+    pub fn wait_here(&self) {
+        *self.waiter.lock() = Some(std::thread::current());
+    }
+
+    fn report(&self, worker: usize, time: Time) {
+        self.complete[worker].store(time, Ordering::Release);
+        if let Some(thread) = self.waiter.lock().as_ref() {
+            thread.unpark();
+        }
+    }
+}
+
+/// How long a worker without input sleeps at most.
+const PARK_IDLE: Duration = Duration::from_secs(1);
+/// How long it sleeps while an epoch is under way and other workers have the next step.
+const PARK_BUSY: Duration = Duration::from_millis(5);
+
+/// Runs a worker until it is told to stop.
+pub fn run(
+    worker: &mut Worker,
+    shared: Arc<Shared>,
+    outlet: Box<dyn Outlet>,
+    epochs: &Receiver<ToWorker>,
+    progress: &Progress,
+) {
+    let index = worker.index();
+    let barriers = Rc::new(RefCell::new(BTreeSet::new()));
+    let local = Local { shared, index, barriers: barriers.clone(), loading: Rc::new(Cell::new(false)) };
+    let probe = probe::Handle::new();
+    let (mut behavior, mut evaluations, mut tenants) = build(worker, &local, outlet, &probe);
+    progress.threads.lock()[index] = Some(std::thread::current());
+    let mut under_way: VecDeque<Time> = VecDeque::new();
+    loop {
+        match epochs.try_recv() {
+            Ok(ToWorker::Epoch(mut input)) => {
+                local.loading.set(input.loading);
+                if input.barrier {
+                    barriers.borrow_mut().insert(input.time);
+                }
+                behavior.advance_to(input.time);
+                evaluations.advance_to(input.time);
+                tenants.advance_to(input.time);
+                behavior.send_batch(&mut input.behavior);
+                evaluations.send_batch(&mut input.evaluations);
+                tenants.send_batch(&mut input.tenants);
+                behavior.advance_to(input.time + 1);
+                evaluations.advance_to(input.time + 1);
+                tenants.advance_to(input.time + 1);
+                under_way.push_back(input.time);
+            }
+            Ok(ToWorker::Stop) | Err(TryRecvError::Disconnected) => break,
+            Err(TryRecvError::Empty) => {}
+        }
+        worker.step_or_park(Some(if under_way.is_empty() { PARK_IDLE } else { PARK_BUSY }));
+        while let Some(time) = under_way.front().copied().filter(|t| !probe.less_equal(t)) {
+            under_way.pop_front();
+            barriers.borrow_mut().remove(&time);
+            progress.report(index, time);
+        }
+    }
+}
+
+type Handle<D> = timely::dataflow::operators::vec::input::Handle<Time, D>;
+
+fn build(
+    worker: &mut Worker,
+    local: &Local,
+    outlet: Box<dyn Outlet>,
+    probe: &probe::Handle<Time>,
+) -> (Handle<BehaviorInput>, Handle<EvaluationInput>, Handle<TenantInput>) {
+    worker.dataflow_named("aulaflow", |scope| {
+        let (behavior_input, behavior_stream) = scope.new_input();
+        let (evaluation_input, evaluation_stream) = scope.new_input();
+        let (tenant_input, tenant_stream) = scope.new_input();
+
+        let contributions = behavior::decode(behavior_stream, local.clone());
+        let features = features::features(contributions, local.clone());
+
+        let configs = tenants::tenants(tenant_stream, local.clone());
+        let changes = evaluations::decode(evaluation_stream, local.clone());
+        let items = evaluations::upsert(changes, configs.clone().broadcast(), local.clone());
+        let grades = grades::grades(items, configs, local.clone());
+
+        profiles::profiles(features, grades, outlet, local.clone(), probe);
+        (behavior_input, evaluation_input, tenant_input)
+    })
+}

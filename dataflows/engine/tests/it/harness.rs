@@ -1,0 +1,178 @@
+//! An engine over a real embedded log in a temporary folder, with outlets that remember.
+
+use aulaflow_engine::{Engine, Outlet, Status, start};
+use aulaflow_log::{EmbeddedConfig, EmbeddedLog, Fsync, Log, RecordSetBuilder, TopicPartition};
+use aulaflow_model::change::{ChangeBatch, FeatureRow, GradeRow};
+use aulaflow_model::instant::{ClockTime, Millis};
+use aulaflow_model::topic;
+use aulaflow_plan::{Plan, Source, compile, parse_runtime};
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a student shows.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Shown {
+    pub grades: BTreeMap<(String, String), GradeRow>,
+    pub features: BTreeMap<u16, FeatureRow>,
+}
+
+/// What all outlets were told.
+#[derive(Debug, Default)]
+pub struct Seen {
+    pub students: BTreeMap<(String, String), Shown>,
+    pub changed: BTreeMap<(String, String), ClockTime>,
+    pub complete: BTreeMap<usize, ClockTime>,
+    pub expiring: BTreeMap<usize, Option<Millis>>,
+}
+
+struct Remember {
+    worker: usize,
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl Outlet for Remember {
+    fn apply(&mut self, batch: ChangeBatch) {
+        let mut seen = self.seen.lock();
+        for change in batch.changes {
+            let student = (change.tenant.to_string(), change.student.to_string());
+            seen.changed.insert(student.clone(), batch.time);
+            let shown = seen.students.entry(student).or_default();
+            for grade in change.grades {
+                let key = (grade.subject.to_string(), grade.period.to_string());
+                match grade.row {
+                    Some(row) => shown.grades.insert(key, row),
+                    None => shown.grades.remove(&key),
+                };
+            }
+            for feature in change.features {
+                match feature.row {
+                    Some(row) => shown.features.insert(feature.view, row),
+                    None => shown.features.remove(&feature.view),
+                };
+            }
+        }
+    }
+
+    fn expiring(&mut self, boundary: Option<Millis>) {
+        self.seen.lock().expiring.insert(self.worker, boundary);
+    }
+
+    fn advance(&mut self, complete: ClockTime) {
+        let before = self.seen.lock().complete.insert(self.worker, complete);
+        assert!(before.is_none_or(|before| before < complete), "completion goes forward");
+    }
+}
+
+pub struct Running {
+    pub engine: Engine,
+    pub seen: Arc<Mutex<Seen>>,
+    pub registry: Registry,
+}
+
+pub struct Harness {
+    pub dir: tempfile::TempDir,
+    pub log: Arc<EmbeddedLog>,
+    pub plan: Arc<Plan>,
+}
+
+pub fn plan(runtime: &str, sql: &str) -> Plan {
+    let (file, diagnostics) = parse_runtime(&Source::new("test.toml", runtime));
+    let file = file.unwrap_or_else(|| panic!("{diagnostics:?}"));
+    let sql = [Source::new("test.sql", sql)];
+    let mut plan = compile(file, &[], &sql).unwrap_or_else(|d| panic!("{}", aulaflow_plan::render(&d)));
+    // More often than a user may ask for, so that crashes fall before, between and after checkpoints.
+    plan.runtime.engine.checkpoint_interval = Duration::from_millis(15);
+    plan.runtime.engine.idle_timeout = Duration::from_millis(20);
+    plan
+}
+
+impl Harness {
+    pub fn new(plan: Plan) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Arc::new(open_log(dir.path()));
+        Self { dir, log, plan: Arc::new(plan) }
+    }
+
+    pub fn start(&self, workers: usize) -> Running {
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let outlet = |worker| Box::new(Remember { worker, seen: seen.clone() }) as Box<dyn Outlet>;
+        let outlets = (0..workers).map(outlet).collect();
+        let mut registry = Registry::default();
+        let log: Arc<dyn Log> = self.log.clone();
+        let engine = start(self.plan.clone(), log, &self.dir.path().join("state"), outlets, &mut registry).unwrap();
+        Running { engine, seen, registry }
+    }
+
+    /// Appends records, all to the partition of their tenant.
+    pub fn append(&self, topic: &str, tenant: &str, records: &[(Vec<u8>, Option<Vec<u8>>)], timestamp: Millis) {
+        let mut set = RecordSetBuilder::default();
+        for (key, value) in records {
+            set.push(timestamp, key, value.as_deref(), &[]);
+        }
+        let partition = self.log.partition_of(topic, tenant).unwrap();
+        let place = TopicPartition { topic: topic.to_owned(), partition };
+        self.log.append_wait(&place, set.finish(), Duration::from_secs(10)).unwrap();
+    }
+
+    pub fn dead_letters(&self, topic: &str) -> Vec<(String, String)> {
+        let name = topic::dead_letters(topic);
+        let mut letters = Vec::new();
+        for partition in 0..self.log.partitions(&name).unwrap() {
+            let place = TopicPartition { topic: name.clone(), partition };
+            let mut offset = 0;
+            loop {
+                let fetched = self.log.read(&place, offset, 1 << 20).unwrap();
+                if fetched.records.is_empty() {
+                    break;
+                }
+                for record in fetched.records.iter() {
+                    let header = |name| {
+                        let value = record.headers.iter().find(|(n, _)| *n == name).map(|(_, v)| v.to_vec());
+                        String::from_utf8(value.unwrap()).unwrap()
+                    };
+                    letters.push((header("error-class"), String::from_utf8_lossy(record.value.unwrap_or(b"-")).into_owned()));
+                }
+                offset = fetched.next_offset;
+            }
+        }
+        letters
+    }
+}
+
+pub fn open_log(dir: &std::path::Path) -> EmbeddedLog {
+    let topics = topic::SOURCES.iter().flat_map(|t| [(*t).to_owned(), topic::dead_letters(t)]);
+    let mut config = EmbeddedConfig::new(dir.join("log"), topics);
+    config.partitions = 2;
+    config.fsync = Fsync::Never;
+    EmbeddedLog::open(config).unwrap()
+}
+
+/// Waits until a condition on the status holds. Bounded; waits on the engine's own progress, not on a guess.
+pub fn until(running: &Running, what: &str, condition: impl Fn(&Status) -> bool) -> Status {
+    let begun = Instant::now();
+    loop {
+        let status = running.engine.monitor().status();
+        if condition(&status) {
+            return status;
+        }
+        assert!(status.failure.is_none(), "{:?}", status.failure);
+        assert!(begun.elapsed() < Duration::from_secs(60), "{what} did not come: {status:?}");
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+/// Waits until everything on the log is visible and the clock stands at `clock`, or has passed it on the live clock.
+pub fn settled(harness: &Harness, running: &Running, clock: Option<Millis>) {
+    let ends: Vec<_> = running.engine.monitor().status().positions.iter().map(|p| harness.log.end_offset(&p.place).unwrap()).collect();
+    until(running, "everything visible", |s| {
+        s.caught_up && s.positions.iter().zip(&ends).all(|(p, end)| p.visible >= *end) && clock.is_none_or(|clock| s.clock == Some(clock))
+    });
+    let begun = Instant::now();
+    while running.seen.lock().expiring.values().any(Option::is_some) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "panes are never released");
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+}

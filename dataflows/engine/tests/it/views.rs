@@ -1,0 +1,131 @@
+//! Single behaviours of the views: the live clock, dead letters, versions, expiry without events, changed definitions.
+
+use crate::harness::{Harness, plan, settled, until};
+use aulaflow_model::change::FeatureValue;
+use aulaflow_model::instant::Millis;
+use aulaflow_model::topic;
+
+fn now() -> i64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64
+}
+
+const LIVE: &str = "[engine]\nclock = \"live\"\ntick = \"1 ms\"\n";
+
+fn sql(windows: &str) -> String {
+    format!(
+        "CREATE TABLE behavior (event_id TEXT, student_id TEXT, event_type TEXT, value DOUBLE, occurred_at TIMESTAMP)
+         WITH (connector = 'log', topic = 'aula.behavior.v1', event_time = 'occurred_at', dedupe = 'event_id');
+         CREATE MATERIALIZED VIEW recent WITH (serve = true) AS SELECT student_id, count(*) AS n, sum(10 / value) AS s
+         FROM behavior GROUP BY student_id, {windows};"
+    )
+}
+
+fn event(id: &str, value: &str, at: i64) -> (Vec<u8>, Option<Vec<u8>>) {
+    let json = format!(
+        r#"{{"tenant_id":"t","event_id":"{id}","student_id":"s","event_type":"x","value":{value},"occurred_at":"{}"}}"#,
+        Millis(at)
+    );
+    (b"t/s".to_vec(), Some(json.into_bytes()))
+}
+
+fn count(running: &crate::harness::Running) -> Option<FeatureValue> {
+    let seen = running.seen.lock();
+    Some(seen.students.get(&("t".into(), "s".into()))?.features.get(&0)?.values[0].clone())
+}
+
+#[test]
+fn a_window_slides_and_empties_with_no_further_event() {
+    let harness = Harness::new(plan(LIVE, &sql("hop(interval '1 second', interval '2 seconds')")));
+    let running = harness.start(2);
+    until(&running, "start", |s| s.caught_up);
+    let at = now();
+    harness.append(topic::BEHAVIOR, "t", &[event("e", "1", at)], Millis(at));
+    until(&running, "the event", |_| count(&running) == Some(FeatureValue::Int(1)));
+    until(&running, "the window's end", |_| count(&running).is_none());
+    let left = running.seen.lock().changed[&("t".to_owned(), "s".to_owned())].clock();
+    assert!(left.0 / 1000 >= at / 1000 + 2, "it left before its time");
+    running.engine.stop().unwrap();
+}
+
+#[test]
+fn what_cannot_be_used_becomes_a_dead_letter_once() {
+    let harness = Harness::new(plan(LIVE, &sql("tumble(interval '1 day')")));
+    let at = now();
+    let bad = [
+        (b"t/s".to_vec(), Some(b"{broken".to_vec())),
+        event("late", "1", at - 3 * 86_400_000),
+        event("future", "1", at + 600_000),
+        event("zero", "0", at),
+        (b"".to_vec(), Some(b"{}".to_vec())),
+        event("good", "2", at),
+    ];
+    harness.append(topic::BEHAVIOR, "t", &bad, Millis(at));
+    let running = harness.start(2);
+    settled(&harness, &running, None);
+    assert_eq!(count(&running), Some(FeatureValue::Int(1)));
+    // A crash at any point makes the engine meet them again; they are written once all the same.
+    running.engine.abandon().unwrap();
+    let running = harness.start(1);
+    settled(&harness, &running, None);
+    running.engine.stop().unwrap();
+    let running = harness.start(3);
+    settled(&harness, &running, None);
+    running.engine.stop().unwrap();
+    let letters = harness.dead_letters(topic::BEHAVIOR);
+    let classes: Vec<_> = letters.iter().map(|(class, _)| class.as_str()).collect();
+    assert_eq!(classes, ["schema", "late", "future", "expression", "key"]);
+    assert_eq!(letters[0].1, "{broken");
+}
+
+#[test]
+fn versions_and_times_of_change_survive_a_restart() {
+    let harness = Harness::new(plan(LIVE, &sql("tumble(interval '1 day')")));
+    let config = r#"{"tenant":"t","timezone":"UTC","period":[],"rule":[{"subject":"*","weights":"items"}]}"#;
+    harness.append(topic::TENANTS, "t", &[(b"t".to_vec(), Some(config.into()))], Millis(now()));
+    let running = harness.start(2);
+    for score in [50, 60, 70] {
+        let json = format!(
+            r#"{{"tenant_id":"t","evaluation_id":"v","student_id":"s","subject":"m","type":"exam","period":"p","score":{score},"graded_at":"2026-01-01T00:00:00Z","updated_at":"2026-01-01T00:00:{score}.000Z"}}"#
+        );
+        harness.append(topic::EVALUATIONS, "t", &[(b"t/v".to_vec(), Some(json.replace(":60.000", ":59.000").replace(":70.000", ":59.500").into_bytes()))], Millis(now()));
+        settled(&harness, &running, None);
+    }
+    let before = running.seen.lock().students.clone();
+    let row = before[&("t".to_owned(), "s".to_owned())].grades[&("m".to_owned(), "p".to_owned())].clone();
+    assert_eq!((row.version, row.grade.score.as_deref()), (3, Some("70.00")));
+    running.engine.stop().unwrap();
+    let running = harness.start(1);
+    settled(&harness, &running, None);
+    assert_eq!(running.seen.lock().students, before);
+    running.engine.stop().unwrap();
+}
+
+#[test]
+fn a_changed_view_is_rebuilt_from_the_log() {
+    let mut harness = Harness::new(plan(LIVE, &sql("tumble(interval '1 day')")));
+    let at = now();
+    harness.append(topic::BEHAVIOR, "t", &[event("a", "1", at), event("b", "1", at)], Millis(at));
+    let running = harness.start(1);
+    settled(&harness, &running, None);
+    running.engine.stop().unwrap();
+    harness.plan = plan(LIVE, &sql("hop(interval '1 hour', interval '2 days')")).into();
+    let running = harness.start(1);
+    settled(&harness, &running, None);
+    assert_eq!(count(&running), Some(FeatureValue::Int(2)));
+    running.engine.stop().unwrap();
+}
+
+#[test]
+fn the_log_of_another_state_is_refused() {
+    let harness = Harness::new(plan(LIVE, &sql("tumble(interval '1 day')")));
+    harness.append(topic::BEHAVIOR, "t", &[event("a", "1", now())], Millis(now()));
+    let running = harness.start(1);
+    settled(&harness, &running, None);
+    running.engine.stop().unwrap();
+    let other = Harness::new((*harness.plan).clone());
+    let mut registry = prometheus_client::registry::Registry::default();
+    let state = harness.dir.path().join("state");
+    let error = aulaflow_engine::start(other.plan.clone(), other.log.clone(), &state, Vec::new(), &mut registry).err();
+    let error = error.expect("refused").to_string();
+    assert!(error.contains("not the log that the state was made from"), "{error}");
+}
