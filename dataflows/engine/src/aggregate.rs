@@ -184,7 +184,8 @@ impl Layout {
             }
             parts.push((count, 1));
             if let AggregateSlots::Sum { sum, .. } = *place {
-                let amount = if aggregate.function == AggregateFunction::SumInt { whole(&value) } else { micros(&value) };
+                let amount =
+                    if aggregate.function == AggregateFunction::SumInt { whole(&value) } else { micros(&value) };
                 parts.push((sum, amount.ok_or(expr::EvalError::OutOfRange("sum"))?));
             }
         }

@@ -24,9 +24,7 @@ const RETRY: Duration = Duration::from_millis(500);
 /// What is durable, for whoever asks.
 #[derive(Debug, Default)]
 pub struct Durable {
-    /// The last checkpoint's time.
-    pub time: Time,
-    /// Its offsets.
+    /// The last checkpoint's offsets.
     pub offsets: BTreeMap<(String, u32), Offset>,
     /// When it was written.
     pub at: Option<Instant>,
@@ -88,7 +86,12 @@ impl Checkpointer {
 
     /// Writes a checkpoint, trying until it succeeds: meanwhile the channel fills and holds the dataflow back.
     /// False if the process ends before.
-    fn commit(&mut self, mut changes: Vec<EncodedChange>, time: Time, offsets: BTreeMap<(String, u32), Offset>) -> bool {
+    fn commit(
+        &mut self,
+        mut changes: Vec<EncodedChange>,
+        time: Time,
+        offsets: BTreeMap<(String, u32), Offset>,
+    ) -> bool {
         let begun = Instant::now();
         loop {
             match self.try_commit(&mut changes, time, &offsets) {
@@ -97,7 +100,7 @@ impl Checkpointer {
                     metrics.checkpoint.observe(begun.elapsed().as_secs_f64());
                     metrics.checkpoint_rows.inc_by(rows as u64);
                     let at = Some(Instant::now());
-                    *self.durable.lock() = Durable { time, offsets, at, failing: None };
+                    *self.durable.lock() = Durable { offsets, at, failing: None };
                     return true;
                 }
                 Err(error) => {

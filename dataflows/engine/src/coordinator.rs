@@ -14,7 +14,7 @@ use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::topic;
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -153,7 +153,8 @@ impl Coordinator {
     fn gather(&mut self, state: &mut Loop) -> Result<Gathered, LogError> {
         let workers = self.workers.len();
         let records_max = self.shared.plan.runtime.engine.batch_records_max;
-        let mut gathered = Gathered { inputs: (0..workers).map(|_| EpochInput::default()).collect(), ..Gathered::default() };
+        let mut gathered =
+            Gathered { inputs: (0..workers).map(|_| EpochInput::default()).collect(), ..Gathered::default() };
         let mut idle = 0;
         while gathered.records < records_max && idle < self.sources.len() {
             let at = state.turn % self.sources.len();
@@ -169,12 +170,8 @@ impl Coordinator {
             source.last_data = Some(Instant::now());
             gathered.records += fetched.records.len() as usize;
             gathered.accepted.extend(fetched.records.iter().next().map(|r| r.timestamp));
-            let chunk = |records| Chunk {
-                topic: source.topic,
-                partition: source.place.partition,
-                base_offset: fetched.base_offset,
-                records,
-            };
+            let chunk =
+                |records| Chunk { partition: source.place.partition, base_offset: fetched.base_offset, records };
             let count = fetched.records.len();
             if source.topic == topic::TENANTS {
                 gathered.inputs[0].tenants.push(TenantInput::Chunk(chunk(fetched.records)));
@@ -366,6 +363,3 @@ impl Coordinator {
 pub fn positions(sources: &[Source]) -> Vec<Position> {
     sources.iter().map(|s| Position { place: s.place.clone(), visible: s.next, end: s.end_at_start }).collect()
 }
-
-/// Offsets by topic and partition, from a checkpoint.
-pub type Offsets = BTreeMap<(String, u32), Offset>;

@@ -43,6 +43,9 @@ pub struct GradeKey {
 /// A difference for the grades dataflow.
 pub type ItemDiff = ((GradeKey, Arc<Item>), isize);
 
+/// What to store of an evaluation: tenant, student, evaluation, and the value with its offset (`None`: it is gone).
+pub type StoredEvaluation<'a> = (TenantNo, CompactString, CompactString, Option<(&'a Evaluation, u64)>);
+
 /// A present evaluation.
 struct Present {
     value: Box<Evaluation>,
@@ -120,8 +123,8 @@ impl EvaluationStore {
         }
     }
 
-    /// What changed since the last call: tenant, student, evaluation, and what to store (`None`: it is gone from there).
-    pub fn take_dirty(&mut self) -> Vec<(TenantNo, CompactString, CompactString, Option<(&Evaluation, u64)>)> {
+    /// What changed since the last call.
+    pub fn take_dirty(&mut self) -> Vec<StoredEvaluation<'_>> {
         let dirty = std::mem::take(&mut self.dirty);
         let with_value = |(tenant, student, id): (TenantNo, CompactString, CompactString)| {
             let value = self.of_student(tenant, &student, &id);

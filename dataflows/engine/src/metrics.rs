@@ -111,7 +111,12 @@ impl Metrics {
         r.register("dlq_records", "Records written to dead-letter topics", metrics.dead.clone());
         r.register("late_records", "Behaviour events older than every window that reads them", metrics.late.clone());
         r.register("source_lag_records", "Records on the log that no view shows yet", metrics.lag_records.clone());
-        r.register_with_unit("clock", "The instant as of which the views are true", Unit::Seconds, metrics.clock.clone());
+        r.register_with_unit(
+            "clock",
+            "The instant as of which the views are true",
+            Unit::Seconds,
+            metrics.clock.clone(),
+        );
         r.register_with_unit(
             "frontier_lag",
             "Wall clock less the instant as of which the views are true",

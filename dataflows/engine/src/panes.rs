@@ -29,11 +29,14 @@ struct Ring {
     panes: Vec<(i64, FeatureSum)>,
 }
 
-/// A student's panes as they are stored: (view, panes). Views by the identity of their definition.
+/// A pane as it is stored: its number, and its cells with slots counted from the view's first one.
+pub type StoredPane = (i64, Vec<(Slot, i128)>);
+
+/// A student's panes as they are stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StoredStudent {
-    /// Per view: its identity, and its panes with cells counted from the view's first slot.
-    pub rings: Vec<(u64, Vec<(i64, Vec<(Slot, i128)>)>)>,
+    /// Per view: the identity of its definition, and its panes.
+    pub rings: Vec<(u64, Vec<StoredPane>)>,
 }
 
 /// What one event adds to the views that it passes: slots in ascending order.

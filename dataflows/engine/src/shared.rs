@@ -24,8 +24,6 @@ pub type Time = u64;
 /// A part of a fetched set of records, for one worker.
 #[derive(Debug, Clone)]
 pub struct Chunk {
-    /// The topic.
-    pub topic: &'static str,
     /// The partition.
     pub partition: u32,
     /// The offset of the record with index 0 in the set that was fetched.
@@ -123,7 +121,7 @@ impl Settling {
     /// What a worker has left to release after an epoch: the oldest boundary.
     pub fn report(&self, worker: usize, time: Time, oldest: Option<Millis>) {
         let mut reports = self.workers[worker].lock();
-        if reports.back().map_or(None, |(_, last)| *last) != oldest {
+        if reports.back().and_then(|(_, last)| *last) != oldest {
             reports.push_back((time, oldest));
         }
         let complete = self.complete.load(Ordering::Acquire);

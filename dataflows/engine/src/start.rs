@@ -57,7 +57,8 @@ pub fn start(
     let covered = prepare(&store, &plan)?;
     let live = plan.runtime.engine.clock == ClockMode::Live;
     let sources = sources(log.as_ref(), &covered)?;
-    let letters = Writer::open(log.as_ref(), &SOURCES, &covered.dead_letter_ends, covered.dead_letters_written.clone())?;
+    let letters =
+        Writer::open(log.as_ref(), &SOURCES, &covered.dead_letter_ends, covered.dead_letters_written.clone())?;
     let workers = outlets.len();
     let (state, messages) = bounded(STATE_QUEUE);
     let partitions = log.partitions(topic::BEHAVIOR)?;
@@ -86,7 +87,7 @@ pub fn start(
         checkpoint_failing: None,
         failure: None,
     }));
-    let durable = Durable { time: covered.time, offsets: covered.offsets.clone(), at: None, failing: None };
+    let durable = Durable { offsets: covered.offsets.clone(), at: None, failing: None };
     let durable = Arc::new(Mutex::new(durable));
     let (stop, abandon) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
 
@@ -147,10 +148,7 @@ impl Engine {
     }
 }
 
-fn spawn<T: Send + 'static>(
-    name: &str,
-    run: impl FnOnce() -> T + Send + 'static,
-) -> Result<JoinHandle<T>, StartError> {
+fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>, StartError> {
     let name = format!("aulaflow-{name}");
     std::thread::Builder::new().name(name).spawn(run).map_err(|e| StartError::Workers(e.to_string()))
 }
@@ -273,4 +271,3 @@ fn sources(log: &dyn Log, covered: &Covered) -> Result<Vec<Source>, StartError> 
     }
     Ok(sources)
 }
-

@@ -26,7 +26,9 @@ pub enum StateError {
     #[error("a row of the state cannot be decoded: {0}")]
     Row(String),
     /// Another version.
-    #[error("the state was written in format {found}, and this version reads format {FORMAT}; move the folder away to rebuild it from the log")]
+    #[error(
+        "the state was written in format {found}, and this version reads format {FORMAT}; move the folder away to rebuild it from the log"
+    )]
     Format {
         /// Its format.
         found: u32,

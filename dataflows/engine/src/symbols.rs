@@ -120,11 +120,6 @@ impl Symbols {
     pub fn period(&self, number: WordNo) -> PeriodId {
         PeriodId::new(self.words.name(number).1).unwrap_or_else(|_| unreachable!("only checked names get numbers"))
     }
-
-    /// How many students have a number.
-    pub fn students_len(&self) -> usize {
-        self.students.names.read().len()
-    }
 }
 
 #[cfg(test)]

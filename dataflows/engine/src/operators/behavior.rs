@@ -142,7 +142,10 @@ impl Decoder {
         // On the live clock an event is judged by when the log took it: the same after a restart, however long that took.
         let now = if shared.live { record.timestamp } else { ClockTime(time).clock() };
         if shared.live && event.occurred_at.0 > now.0.saturating_add(self.max_skew_ms) {
-            return Err((Class::Future, format!("occurred_at is {} ms after it was received", event.occurred_at.0 - now.0)));
+            return Err((
+                Class::Future,
+                format!("occurred_at is {} ms after it was received", event.occurred_at.0 - now.0),
+            ));
         }
         *high = (*high).max(event.occurred_at.0);
         let student = shared.symbols.student(*tenant_number, &event.student_id);
@@ -158,8 +161,14 @@ impl Decoder {
                     continue;
                 }
                 late = false;
-                if let Err(error) = shared.layout.contribution(*index, view, &row, &mut |slot, n| amounts.push((slot, n))) {
-                    failed.push_str(&format!("{}view {}: {error}", if failed.is_empty() { "" } else { "; " }, view.schema.name));
+                if let Err(error) =
+                    shared.layout.contribution(*index, view, &row, &mut |slot, n| amounts.push((slot, n)))
+                {
+                    failed.push_str(&format!(
+                        "{}view {}: {error}",
+                        if failed.is_empty() { "" } else { "; " },
+                        view.schema.name
+                    ));
                 }
             }
             if !amounts.is_empty() {
@@ -170,7 +179,9 @@ impl Decoder {
             }
         }
         match (late, failed.is_empty()) {
-            (true, _) => Err((Class::Late, format!("occurred_at {} is older than every window at {now}", event.occurred_at))),
+            (true, _) => {
+                Err((Class::Late, format!("occurred_at {} is older than every window at {now}", event.occurred_at)))
+            }
             (false, false) => Err((Class::Expression, failed)),
             (false, true) => Ok(()),
         }

@@ -73,13 +73,17 @@ fn decode_chunk(chunk: &Chunk, time: Time, local: &Local, give: &mut impl FnMut(
 fn decode_record(record: &RecordRef<'_>, offset: u64, local: &Local) -> Result<EvaluationChange, (Class, String)> {
     let no_key = || (Class::Key, "the key is not tenant/evaluation_id".to_owned());
     let tenant = tenant_of_key(record.key).ok_or_else(no_key)?;
-    let id = std::str::from_utf8(record.key).ok().and_then(|k| k.split_once('/')).map(|(_, id)| id).ok_or_else(no_key)?;
+    let id =
+        std::str::from_utf8(record.key).ok().and_then(|k| k.split_once('/')).map(|(_, id)| id).ok_or_else(no_key)?;
     let value = match record.value {
         None => None,
         Some(json) => {
             let value = decode_evaluation(json, Origin::Log(&tenant)).map_err(|f| (Class::Schema, describe(&f)))?;
             if value.evaluation_id.as_str() != id {
-                return Err((Class::Schema, format!("/evaluation_id: is {:?}, and the key says {id:?}", value.evaluation_id.as_str())));
+                return Err((
+                    Class::Schema,
+                    format!("/evaluation_id: is {:?}, and the key says {id:?}", value.evaluation_id.as_str()),
+                ));
             }
             Some(Box::new(value))
         }
@@ -95,7 +99,8 @@ pub fn upsert<'scope>(
     configs: StreamVec<'scope, Time, ConfigDiff>,
     local: Local,
 ) -> StreamVec<'scope, Time, ItemUpdate> {
-    let by_key = Exchange::new(|c: &EvaluationChange| xxh3_64_with_seed(c.evaluation_id.as_bytes(), u64::from(c.tenant)));
+    let by_key =
+        Exchange::new(|c: &EvaluationChange| xxh3_64_with_seed(c.evaluation_id.as_bytes(), u64::from(c.tenant)));
     changes.binary_frontier(configs, by_key, Pipeline, "UpsertEvaluations", move |capability, _| {
         let mut epochs = Epochs::new(local.clone());
         let mut store = EvaluationStore::new(local.shared.symbols.clone(), local.shared.configs.clone());

@@ -66,9 +66,12 @@ fn panes<'scope>(
 struct PaneOperator {
     local: Local,
     store: PaneStore,
-    /// Per table: the ids seen, and those that the state does not have yet, by generation.
-    seen: Vec<Option<(Seen, Vec<(i64, u64, IdHash)>)>>,
+    /// Per table: the ids seen, and those that the state does not have yet.
+    seen: Vec<Option<(Seen, Vec<FreshId>)>>,
 }
+
+/// An id with its generation and route.
+type FreshId = (i64, u64, IdHash);
 
 impl PaneOperator {
     fn new(local: Local) -> Self {

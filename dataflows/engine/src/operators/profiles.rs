@@ -24,6 +24,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 type Feature = (StudentNo, FeatureSum);
 type GradeOf = (GradeKey, Arc<Grade>);
+/// Subject and period.
+type RowKey = (WordNo, WordNo);
 
 /// Joins features and grades per student and epoch, hands changes to the outlet, and is what `probe` watches.
 pub fn profiles<'scope>(
@@ -42,7 +44,8 @@ pub fn profiles<'scope>(
         "Profiles",
         move |capability, _| {
             let mut epochs = Epochs::new(local.clone());
-            let mut operator = ProfileOperator { local, outlet, history: FxHashMap::default(), dirty: FxHashSet::default() };
+            let mut operator =
+                ProfileOperator { local, outlet, history: FxHashMap::default(), dirty: FxHashSet::default() };
             let mut capability = Some(capability);
             move |(features, features_frontier), (grades, grades_frontier), _output| {
                 features.for_each(|cap, data| {
@@ -87,7 +90,7 @@ struct Mark {
 
 #[derive(Default)]
 struct History {
-    grades: FxHashMap<(WordNo, WordNo), Mark>,
+    grades: FxHashMap<RowKey, Mark>,
     features: FxHashMap<ViewIndex, Mark>,
 }
 
@@ -103,7 +106,7 @@ struct ProfileOperator {
 struct Differences {
     /// Sums of the windows before and after.
     features: (Option<FeatureSum>, Option<FeatureSum>),
-    grades: Vec<((WordNo, WordNo), Arc<Grade>, isize)>,
+    grades: Vec<(RowKey, Arc<Grade>, isize)>,
 }
 
 impl ProfileOperator {
@@ -143,8 +146,13 @@ impl ProfileOperator {
             if let Some(mark) = mark {
                 history.grades.insert(key, mark);
                 changed |= is_new;
-                let row = net.map(|grade| GradeRow { grade, version: mark.version, updated_at: Millis(mark.updated_at) });
-                grades.push(GradeChange { subject: shared.symbols.subject(key.0), period: shared.symbols.period(key.1), row });
+                let row =
+                    net.map(|grade| GradeRow { grade, version: mark.version, updated_at: Millis(mark.updated_at) });
+                grades.push(GradeChange {
+                    subject: shared.symbols.subject(key.0),
+                    period: shared.symbols.period(key.1),
+                    row,
+                });
             }
         }
         let features = features(&self.local, history, &differences.features, clock, &mut changed);
@@ -173,12 +181,9 @@ impl ProfileOperator {
 }
 
 /// The grade of each key after the differences: consolidated, since equal grades cancel.
-fn net_grades(
-    mut differences: Vec<((WordNo, WordNo), Arc<Grade>, isize)>,
-    local: &Local,
-) -> Vec<((WordNo, WordNo), Option<Arc<Grade>>)> {
+fn net_grades(mut differences: Vec<(RowKey, Arc<Grade>, isize)>, local: &Local) -> Vec<(RowKey, Option<Arc<Grade>>)> {
     differences.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
-    let mut net: Vec<((WordNo, WordNo), Option<Arc<Grade>>)> = Vec::new();
+    let mut net: Vec<(RowKey, Option<Arc<Grade>>)> = Vec::new();
     for group in differences.chunk_by(|a, b| a.0 == b.0) {
         let mut changed = false;
         let mut now = None;
@@ -215,7 +220,9 @@ fn features(
     let mut out = Vec::new();
     for (index, view) in shared.plan.views.iter().enumerate().filter(|(_, view)| view.serve) {
         let slots = &shared.layout.views[index];
-        let of = |sum: &FeatureSum| sum.cells().filter(|(s, _)| (slots.rows..slots.end).contains(s)).collect::<smallvec::SmallVec<[_; 4]>>();
+        let of = |sum: &FeatureSum| {
+            sum.cells().filter(|(s, _)| (slots.rows..slots.end).contains(s)).collect::<smallvec::SmallVec<[_; 4]>>()
+        };
         if of(before) == of(after) {
             continue;
         }
@@ -247,7 +254,8 @@ fn step(mark: Option<&Mark>, digest: u64, clock: Millis, loading: bool) -> (Opti
 
 /// A digest of a row's content, never 0.
 fn digest(content: &(impl serde::Serialize + ?Sized)) -> u64 {
-    let bytes = postcard::to_stdvec(content).unwrap_or_else(|e| panic!("a row of plain values can always be encoded: {e}"));
+    let bytes =
+        postcard::to_stdvec(content).unwrap_or_else(|e| panic!("a row of plain values can always be encoded: {e}"));
     xxh3_64(&bytes).max(1)
 }
 

@@ -29,7 +29,10 @@ pub enum TenantInput {
 pub type ConfigDiff = ((TenantNo, ConfigNo), Time, isize);
 
 /// Reads records of `aula.tenants.v1`; keeps the newest per tenant.
-pub fn tenants<'scope>(stream: StreamVec<'scope, Time, TenantInput>, local: Local) -> StreamVec<'scope, Time, ConfigDiff> {
+pub fn tenants<'scope>(
+    stream: StreamVec<'scope, Time, TenantInput>,
+    local: Local,
+) -> StreamVec<'scope, Time, ConfigDiff> {
     stream.unary_frontier(Pipeline, "Tenants", move |capability, _| {
         let mut epochs = Epochs::new(local.clone());
         let mut store = Store::default();
@@ -80,10 +83,12 @@ impl Store {
                     let tenant = tenant_of_key(record.key);
                     let outcome = match (&tenant, record.value) {
                         (None, _) => Err((Class::Key, "the key is not a tenant's name".to_owned())),
-                        (Some(_), None) => Err((Class::Schema, "a tenant's configuration cannot be deleted".to_owned())),
-                        (Some(tenant), Some(json)) => {
-                            decode(json, Some(tenant.as_str())).map(|c| (tenant, c, json)).map_err(|e| (Class::Schema, e))
+                        (Some(_), None) => {
+                            Err((Class::Schema, "a tenant's configuration cannot be deleted".to_owned()))
                         }
+                        (Some(tenant), Some(json)) => decode(json, Some(tenant.as_str()))
+                            .map(|c| (tenant, c, json))
+                            .map_err(|e| (Class::Schema, e)),
                     };
                     let labels = |outcome| RecordLabels { topic: topic::TENANTS, outcome };
                     match outcome {
@@ -104,7 +109,15 @@ impl Store {
         }
     }
 
-    fn put(&mut self, tenant: &str, config: TenantConfig, offset: u64, time: Time, local: &Local, out: &mut Vec<ConfigDiff>) {
+    fn put(
+        &mut self,
+        tenant: &str,
+        config: TenantConfig,
+        offset: u64,
+        time: Time,
+        local: &Local,
+        out: &mut Vec<ConfigDiff>,
+    ) {
         let (tenant, _) = local.shared.symbols.tenant(tenant);
         let number = local.shared.configs.number(config);
         match self.present.insert(tenant, (offset, number)) {

@@ -35,7 +35,12 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// The sum of the events whose pane the window covers at a clock: the definition, without panes.
-fn expected(events: &[(StudentNo, i64, Slot, i64)], student: StudentNo, windows: &[WindowSpec; 2], clock: i64) -> FeatureSum {
+fn expected(
+    events: &[(StudentNo, i64, Slot, i64)],
+    student: StudentNo,
+    windows: &[WindowSpec; 2],
+    clock: i64,
+) -> FeatureSum {
     let mut sum = FeatureSum::default();
     for (s, at, slot, n) in events {
         let w = windows[usize::from(*slot) / 2];

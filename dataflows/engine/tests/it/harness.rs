@@ -69,7 +69,16 @@ impl Outlet for Remember {
 pub struct Running {
     pub engine: Engine,
     pub seen: Arc<Mutex<Seen>>,
-    pub registry: Registry,
+    registry: Registry,
+}
+
+impl Running {
+    /// The text that `/metrics` would show.
+    pub fn metrics(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        text
+    }
 }
 
 pub struct Harness {
@@ -133,7 +142,10 @@ impl Harness {
                         let value = record.headers.iter().find(|(n, _)| *n == name).map(|(_, v)| v.to_vec());
                         String::from_utf8(value.unwrap()).unwrap()
                     };
-                    letters.push((header("error-class"), String::from_utf8_lossy(record.value.unwrap_or(b"-")).into_owned()));
+                    letters.push((
+                        header("error-class"),
+                        String::from_utf8_lossy(record.value.unwrap_or(b"-")).into_owned(),
+                    ));
                 }
                 offset = fetched.next_offset;
             }
@@ -166,9 +178,12 @@ pub fn until(running: &Running, what: &str, condition: impl Fn(&Status) -> bool)
 
 /// Waits until everything on the log is visible and the clock stands at `clock`, or has passed it on the live clock.
 pub fn settled(harness: &Harness, running: &Running, clock: Option<Millis>) {
-    let ends: Vec<_> = running.engine.monitor().status().positions.iter().map(|p| harness.log.end_offset(&p.place).unwrap()).collect();
+    let ends: Vec<_> =
+        running.engine.monitor().status().positions.iter().map(|p| harness.log.end_offset(&p.place).unwrap()).collect();
     until(running, "everything visible", |s| {
-        s.caught_up && s.positions.iter().zip(&ends).all(|(p, end)| p.visible >= *end) && clock.is_none_or(|clock| s.clock == Some(clock))
+        s.caught_up
+            && s.positions.iter().zip(&ends).all(|(p, end)| p.visible >= *end)
+            && clock.is_none_or(|clock| s.clock == Some(clock))
     });
     let begun = Instant::now();
     while running.seen.lock().expiring.values().any(Option::is_some) {

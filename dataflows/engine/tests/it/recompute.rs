@@ -36,7 +36,7 @@ const T0: i64 = 1_770_000_000_000;
 #[derive(Debug, Clone)]
 enum Step {
     Behavior(Vec<(u8, u8, u16, i64, bool)>),
-    Evaluations(Vec<(u8, Option<(u8, u8, u8, i64, i64)>)>),
+    Evaluations(Vec<(u8, Option<Value>)>),
     Config(u8),
     Crash(bool),
 }
@@ -69,7 +69,8 @@ fn config(which: u8) -> TenantConfig {
         r#"[{"id": "p1", "start": "2026-02-01", "end": "2026-02-03"}, {"id": "p2", "start": "2026-02-04", "end": "2026-03-01"}]"#,
         r#"[{"id": "p1", "start": "2026-02-02", "end": "2026-02-02"}, {"id": "p2", "start": "2026-02-03", "end": "2026-03-01"}]"#,
     ][usize::from(which % 2)];
-    let json = format!(r#"{{"tenant": "t0", "timezone": "America/Mexico_City", "period": {periods}, "rule": [{rule}]}}"#);
+    let json =
+        format!(r#"{{"tenant": "t0", "timezone": "America/Mexico_City", "period": {periods}, "rule": [{rule}]}}"#);
     TenantConfig::from_json(&serde_json::from_str(&json).unwrap()).unwrap()
 }
 
@@ -169,6 +170,7 @@ fn run(steps: Vec<Step>, workers: usize) {
     let running = harness.start(workers % 3 + 1);
     settled(&harness, &running, clock);
     check(&running.seen.lock(), &model);
+    assert!(running.metrics().contains("aulaflow_negative_multiplicity_total 0\n"));
     running.engine.stop().unwrap();
     assert_eq!(harness.dead_letters(topic::EVALUATIONS), []);
 }
@@ -179,7 +181,8 @@ fn behavior(harness: &Harness, model: &mut Model, events: &[(u8, u8, u16, i64, b
         for (_, student, n, at, answer) in events.iter().filter(|e| e.0 == t) {
             // An event's content follows from its id: a repetition says the same.
             let (at, value) = (T0 + i64::from(*n) * HOUR / 3 + at % 2, i64::from(*n % 12));
-            let (at, answer) = model.events.get(&(t, *student, *n)).map_or((at, *answer), |(at, _, answer)| (*at, *answer));
+            let (at, answer) =
+                model.events.get(&(t, *student, *n)).map_or((at, *answer), |(at, _, answer)| (*at, *answer));
             let kind = if answer { "answer" } else { "view" };
             let json = format!(
                 r#"{{"event_id":"e{n}","student_id":"s{student}","event_type":"{kind}","value":{}.{},"occurred_at":"{}"}}"#,

@@ -87,7 +87,12 @@ fn versions_and_times_of_change_survive_a_restart() {
         let json = format!(
             r#"{{"tenant_id":"t","evaluation_id":"v","student_id":"s","subject":"m","type":"exam","period":"p","score":{score},"graded_at":"2026-01-01T00:00:00Z","updated_at":"2026-01-01T00:00:{score}.000Z"}}"#
         );
-        harness.append(topic::EVALUATIONS, "t", &[(b"t/v".to_vec(), Some(json.replace(":60.000", ":59.000").replace(":70.000", ":59.500").into_bytes()))], Millis(now()));
+        harness.append(
+            topic::EVALUATIONS,
+            "t",
+            &[(b"t/v".to_vec(), Some(json.replace(":60.000", ":59.000").replace(":70.000", ":59.500").into_bytes()))],
+            Millis(now()),
+        );
         settled(&harness, &running, None);
     }
     let before = running.seen.lock().students.clone();
