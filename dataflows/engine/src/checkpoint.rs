@@ -14,6 +14,7 @@ use aulaflow_model::topic;
 use crossbeam_channel::Receiver;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -34,8 +35,10 @@ pub struct Durable {
 
 /// What the thread needs.
 pub struct Checkpointer {
-    /// Where the state is.
-    pub store: StateStore,
+    /// Where the state is; nobody else has a handle once it is loaded.
+    pub store: Option<StateStore>,
+    /// Its folder.
+    pub state_dir: PathBuf,
     /// Where dead letters go.
     pub log: Arc<dyn Log>,
     /// Dead letters.
@@ -111,8 +114,21 @@ impl Checkpointer {
                         return false;
                     }
                     std::thread::sleep(RETRY);
+                    self.reopen();
                 }
             }
+        }
+    }
+
+    /// A failed write may have ended the store: a fresh one continues from the last checkpoint.
+    fn reopen(&mut self) {
+        let opened = match self.store.take() {
+            Some(store) => store.reopen(),
+            None => StateStore::open(&self.state_dir),
+        };
+        match opened {
+            Ok(store) => self.store = Some(store),
+            Err(error) => tracing::error!(%error, "the state cannot be opened again"),
         }
     }
 
@@ -123,12 +139,13 @@ impl Checkpointer {
         offsets: &BTreeMap<(String, u32), Offset>,
     ) -> Result<usize, String> {
         self.flush_letters(time).map_err(|e| e.to_string())?;
+        let store = self.store.as_ref().ok_or("the state is not open")?;
         let clock = ClockTime(time).clock();
         let mut expired = Vec::new();
         for (table, horizon) in self.shared.plan.tables.iter().map(|t| t.dedupe_horizon_ms).enumerate() {
             if let Some(horizon) = horizon {
                 let oldest = Seen::new(horizon).oldest(clock);
-                expired.extend(self.store.expired_ids(table as u32, oldest).map_err(|e| e.to_string())?);
+                expired.extend(store.expired_ids(table as u32, oldest).map_err(|e| e.to_string())?);
             }
         }
         let high = |p: usize| self.shared.event_high[p].load(Ordering::Relaxed);
@@ -144,7 +161,7 @@ impl Checkpointer {
         // A row that is written and expires in the same checkpoint must go: removals come last.
         let kept = changes.len();
         changes.extend(expired);
-        let result = self.store.commit(changes, &covered).map_err(|e| e.to_string());
+        let result = store.commit(changes, &covered).map_err(|e| e.to_string());
         let rows = changes.len();
         changes.truncate(kept);
         result?;

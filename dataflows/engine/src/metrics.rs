@@ -88,7 +88,7 @@ pub struct PartitionTopic {
 }
 
 impl Metrics {
-    /// Registers all, with the prefix `aulaflow_`.
+    /// Registers all; the registry gives them the prefix `aulaflow_`.
     pub fn new(registry: &mut Registry) -> Self {
         let seconds = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0];
         let metrics = Self {
@@ -106,7 +106,7 @@ impl Metrics {
             negative: Counter::default(),
             unweighted: Counter::default(),
         };
-        let r = registry.sub_registry_with_prefix("aulaflow");
+        let r = registry;
         r.register("source_records", "Records read from the log, by outcome", metrics.records.clone());
         r.register("dlq_records", "Records written to dead-letter topics", metrics.dead.clone());
         r.register("late_records", "Behaviour events older than every window that reads them", metrics.late.clone());

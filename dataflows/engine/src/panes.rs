@@ -10,7 +10,7 @@ use crate::aggregate::{FeatureSum, Layout, Slot};
 use crate::symbols::StudentNo;
 use aulaflow_model::change::WindowSpec;
 use aulaflow_model::instant::Millis;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, VecDeque};
@@ -39,23 +39,54 @@ pub struct StoredStudent {
     pub rings: Vec<(u64, Vec<StoredPane>)>,
 }
 
-/// What one event adds to the views that it passes: slots in ascending order.
-pub type Amounts = SmallVec<[(Slot, i64); 6]>;
+/// One student: rings, what changed since it was last taken, and whether the student is on the lists of those that changed.
+#[derive(Default)]
+struct Student {
+    rings: SmallVec<[Ring; 2]>,
+    change: FeatureSum,
+    changed: bool,
+    dirty: bool,
+}
 
-/// Panes of all students of one worker.
-pub struct PaneStore {
+impl Student {
+    /// Puts the student on the lists of those whose windows changed and whose stored panes changed, each once.
+    fn note(
+        &mut self,
+        number: StudentNo,
+        dirty: bool,
+        changed_list: &mut Vec<StudentNo>,
+        dirty_list: &mut Vec<StudentNo>,
+    ) {
+        if !self.change.is_empty() && !std::mem::replace(&mut self.changed, true) {
+            changed_list.push(number);
+        }
+        if dirty && !std::mem::replace(&mut self.dirty, true) {
+            dirty_list.push(number);
+        }
+    }
+}
+
+/// What a store knows of its views.
+struct Views {
     windows: Vec<WindowSpec>,
     /// Per view: its first slot, one past its last, and its identity.
     slots: Vec<(Slot, Slot, u64)>,
-    view_of_slot: Vec<u16>,
-    students: FxHashMap<StudentNo, SmallVec<[Ring; 2]>>,
-    /// Rings to settle when the clock reaches an instant: a pane enters or leaves then.
-    due: BTreeMap<i64, Vec<(StudentNo, u16)>>,
+    of_slot: Vec<u16>,
+}
+
+/// Rings to settle when the clock reaches an instant: a pane enters or leaves then.
+type Due = BTreeMap<i64, Vec<(StudentNo, u16)>>;
+
+/// Panes of all students of one worker.
+pub struct PaneStore {
+    views: Views,
+    students: FxHashMap<StudentNo, Student>,
+    due: Due,
     /// Due rings that are not settled yet, oldest boundary first.
     settling: VecDeque<(i64, Vec<(StudentNo, u16)>)>,
     clock: Millis,
-    changes: FxHashMap<StudentNo, FeatureSum>,
-    dirty: FxHashSet<StudentNo>,
+    changed: Vec<StudentNo>,
+    dirty: Vec<StudentNo>,
     panes: usize,
 }
 
@@ -63,20 +94,22 @@ impl PaneStore {
     /// An empty store for a plan's views.
     pub fn new(windows: Vec<WindowSpec>, layout: &Layout, identities: &[u64]) -> Self {
         let slots: Vec<_> = layout.views.iter().zip(identities).map(|(v, id)| (v.rows, v.end, *id)).collect();
-        let mut view_of_slot = Vec::new();
+        Self::with_slots(windows, slots)
+    }
+
+    fn with_slots(windows: Vec<WindowSpec>, slots: Vec<(Slot, Slot, u64)>) -> Self {
+        let mut of_slot = Vec::new();
         for (view, (_, end, _)) in slots.iter().enumerate() {
-            view_of_slot.resize(*end as usize, view as u16);
+            of_slot.resize(usize::from(*end), view as u16);
         }
         Self {
-            windows,
-            slots,
-            view_of_slot,
+            views: Views { windows, slots, of_slot },
             students: FxHashMap::default(),
-            due: BTreeMap::new(),
+            due: Due::new(),
             settling: VecDeque::new(),
             clock: Millis(i64::MIN / 4),
-            changes: FxHashMap::default(),
-            dirty: FxHashSet::default(),
+            changed: Vec::new(),
+            dirty: Vec::new(),
             panes: 0,
         }
     }
@@ -111,38 +144,127 @@ impl PaneStore {
         self.settling.front().map(|(boundary, _)| Millis(*boundary))
     }
 
-    /// Adds one event of a student. Views whose window has already passed it ignore it.
-    pub fn add(&mut self, student: StudentNo, occurred_at: Millis, amounts: &[(Slot, i64)]) {
+    /// Adds one event of a student: slots in ascending order. Views whose window has already passed it ignore it.
+    pub fn add(&mut self, number: StudentNo, occurred_at: Millis, amounts: &[(Slot, i64)]) {
+        let student = self.students.entry(number).or_default();
         let mut rest = amounts;
         let mut touched = false;
         while let Some((slot, _)) = rest.first() {
-            let view = self.view_of_slot[*slot as usize];
-            let end = self.slots[view as usize].1;
+            let view = self.views.of_slot[usize::from(*slot)];
+            let end = self.views.slots[usize::from(view)].1;
             let (mine, others) = rest.split_at(rest.iter().position(|(s, _)| *s >= end).unwrap_or(rest.len()));
             rest = others;
             let mine = mine.iter().map(|(slot, amount)| (*slot, i128::from(*amount)));
-            touched |= self.add_to_view(student, view, occurred_at, mine);
+            let mut at = Place { views: &self.views, due: &mut self.due, clock: self.clock, panes: &mut self.panes };
+            touched |= at.add(student, (number, view), occurred_at, mine);
         }
-        if touched {
-            self.dirty.insert(student);
-        }
+        student.note(number, touched || student.rings.is_empty(), &mut self.changed, &mut self.dirty);
     }
 
-    fn add_to_view(
+    /// Brings one ring to the present clock.
+    fn settle(&mut self, number: StudentNo, view: u16) {
+        let Some(student) = self.students.get_mut(&number) else { return };
+        let mut at = Place { views: &self.views, due: &mut self.due, clock: self.clock, panes: &mut self.panes };
+        at.settle(student, view);
+        // A stored row whose last pane has left must go; other expired panes are left out when the state is loaded.
+        student.note(number, student.rings.is_empty(), &mut self.changed, &mut self.dirty);
+    }
+
+    /// What changed since the last call: per student the difference of its windows' sums.
+    pub fn take_changes(&mut self) -> Vec<(StudentNo, FeatureSum)> {
+        let mut changes = Vec::with_capacity(self.changed.len());
+        for number in self.changed.drain(..) {
+            let Some(student) = self.students.get_mut(&number) else { continue };
+            student.changed = false;
+            let change = std::mem::take(&mut student.change);
+            if !change.is_empty() {
+                changes.push((number, change));
+            }
+        }
+        changes
+    }
+
+    /// Students whose stored panes changed since the last call, with what to store now (`None`: nothing is left).
+    /// Changes must have been taken before: a student without panes is forgotten here.
+    pub fn take_dirty(&mut self) -> Vec<(StudentNo, Option<StoredStudent>)> {
+        let mut dirty = Vec::with_capacity(self.dirty.len());
+        for number in std::mem::take(&mut self.dirty) {
+            let Some(student) = self.students.get_mut(&number) else { continue };
+            student.dirty = false;
+            if student.rings.is_empty() {
+                dirty.push((number, None));
+                if student.change.is_empty() {
+                    self.students.remove(&number);
+                }
+            } else {
+                let rings = student.rings.iter().map(|ring| self.views.stored(ring)).collect();
+                dirty.push((number, Some(StoredStudent { rings })));
+            }
+        }
+        dirty
+    }
+
+    /// Takes a student's stored panes in. Views that are not in the plan any more are left out.
+    pub fn load(&mut self, number: StudentNo, stored: StoredStudent) {
+        let student = self.students.entry(number).or_default();
+        for (identity, panes) in stored.rings {
+            let Some(view) = self.views.slots.iter().position(|(_, _, id)| *id == identity) else { continue };
+            let first = self.views.slots[view].0;
+            let slide_ms = self.views.windows[view].slide_ms;
+            for (pane, cells) in panes {
+                let cells = cells.iter().map(|(slot, amount)| (first + slot, *amount));
+                let mut at =
+                    Place { views: &self.views, due: &mut self.due, clock: self.clock, panes: &mut self.panes };
+                at.add(student, (number, view as u16), Millis(pane.saturating_mul(slide_ms)), cells);
+            }
+        }
+        student.note(number, student.rings.is_empty(), &mut self.changed, &mut self.dirty);
+    }
+
+    /// When the next pane enters or leaves.
+    pub fn next_due(&self) -> Option<Millis> {
+        self.due.first_key_value().map(|(at, _)| Millis(*at))
+    }
+
+    /// Students and panes held.
+    pub fn len(&self) -> (usize, usize) {
+        (self.students.len(), self.panes)
+    }
+}
+
+impl Views {
+    fn stored(&self, ring: &Ring) -> (u64, Vec<StoredPane>) {
+        let (first, _, identity) = self.slots[usize::from(ring.view)];
+        let pane = |(p, sum): &(i64, FeatureSum)| (*p, sum.cells().map(|(s, n)| (s - first, n)).collect());
+        (identity, ring.panes.iter().map(pane).collect())
+    }
+}
+
+/// What adding and settling need besides the student.
+struct Place<'a> {
+    views: &'a Views,
+    due: &'a mut Due,
+    clock: Millis,
+    panes: &'a mut usize,
+}
+
+impl Place<'_> {
+    /// Adds to one view; false if its window has passed the event.
+    fn add(
         &mut self,
-        student: StudentNo,
-        view: u16,
+        student: &mut Student,
+        (number, view): (StudentNo, u16),
         occurred_at: Millis,
         amounts: impl Iterator<Item = (Slot, i128)> + Clone,
     ) -> bool {
-        let window = self.windows[view as usize];
+        let window = self.views.windows[usize::from(view)];
         let now = self.clock.pane(window.slide_ms);
         let pane = occurred_at.pane(window.slide_ms);
         if pane + window.panes() <= now {
             return false;
         }
         self.settle(student, view);
-        let rings = self.students.entry(student).or_default();
+        let rings = &mut student.rings;
         let at = rings.iter().position(|r| r.view == view).unwrap_or_else(|| {
             rings.push(Ring { view, settled: now, panes: Vec::new() });
             rings.len() - 1
@@ -154,11 +276,11 @@ impl PaneStore {
             before => {
                 let at = before.map_or(0, |b| b + 1);
                 ring.panes.insert(at, (pane, FeatureSum::default()));
-                self.panes += 1;
+                *self.panes += 1;
                 let leaves = (pane + window.panes()).saturating_mul(window.slide_ms);
-                self.due.entry(leaves).or_default().push((student, view));
+                self.due.entry(leaves).or_default().push((number, view));
                 if pane > now {
-                    self.due.entry(pane * window.slide_ms).or_default().push((student, view));
+                    self.due.entry(pane * window.slide_ms).or_default().push((number, view));
                 }
                 at
             }
@@ -168,21 +290,19 @@ impl PaneStore {
             sum.add(slot, amount);
         }
         if pane <= now {
-            let change = self.changes.entry(student).or_default();
             for (slot, amount) in amounts {
-                change.add(slot, amount);
+                student.change.add(slot, amount);
             }
         }
         true
     }
 
-    /// Brings one ring to the present clock.
-    fn settle(&mut self, student: StudentNo, view: u16) {
-        let window = self.windows[view as usize];
+    /// Brings a student's ring of a view to the present clock; an empty one is removed.
+    fn settle(&mut self, student: &mut Student, view: u16) {
+        let window = self.views.windows[usize::from(view)];
         let now = self.clock.pane(window.slide_ms);
-        let Some(rings) = self.students.get_mut(&student) else { return };
-        let Some(at) = rings.iter().position(|r| r.view == view) else { return };
-        let ring = &mut rings[at];
+        let Some(at) = student.rings.iter().position(|r| r.view == view) else { return };
+        let ring = &mut student.rings[at];
         if ring.settled >= now {
             return;
         }
@@ -191,65 +311,16 @@ impl PaneStore {
             let was = *pane <= ring.settled;
             let is = (first..=now).contains(pane);
             if was != is {
-                self.changes.entry(student).or_default().add_all(sum, was);
+                student.change.add_all(sum, was);
             }
         }
         ring.settled = now;
         let before = ring.panes.len();
         ring.panes.retain(|(pane, _)| *pane >= first);
-        self.panes -= before - ring.panes.len();
+        *self.panes -= before - ring.panes.len();
         if ring.panes.is_empty() {
-            rings.remove(at);
-            if rings.is_empty() {
-                self.students.remove(&student);
-                // The stored row must go; other expired panes are left out when the state is loaded.
-                self.dirty.insert(student);
-            }
+            student.rings.remove(at);
         }
-    }
-
-    /// What changed since the last call: per student the difference of its windows' sums.
-    pub fn take_changes(&mut self) -> impl Iterator<Item = (StudentNo, FeatureSum)> + '_ {
-        self.changes.drain().filter(|(_, change)| !change.is_empty())
-    }
-
-    /// Students whose stored panes changed since the last call, with what to store now (`None`: nothing is left).
-    pub fn take_dirty(&mut self) -> Vec<(StudentNo, Option<StoredStudent>)> {
-        let dirty = std::mem::take(&mut self.dirty);
-        dirty.into_iter().map(|student| (student, self.stored(student))).collect()
-    }
-
-    fn stored(&self, student: StudentNo) -> Option<StoredStudent> {
-        let rings = self.students.get(&student)?;
-        let rings = rings.iter().map(|ring| {
-            let (first, _, identity) = self.slots[ring.view as usize];
-            let panes = ring.panes.iter().map(|(p, sum)| (*p, sum.cells().map(|(s, n)| (s - first, n)).collect()));
-            (identity, panes.collect())
-        });
-        Some(StoredStudent { rings: rings.collect() })
-    }
-
-    /// Takes a student's stored panes in. Views that are not in the plan any more are left out.
-    pub fn load(&mut self, student: StudentNo, stored: StoredStudent) {
-        for (identity, panes) in stored.rings {
-            let Some(view) = self.slots.iter().position(|(_, _, id)| *id == identity) else { continue };
-            let first = self.slots[view].0;
-            let slide_ms = self.windows[view].slide_ms;
-            for (pane, cells) in panes {
-                let cells = cells.iter().map(|(slot, amount)| (first + slot, *amount));
-                self.add_to_view(student, view as u16, Millis(pane.saturating_mul(slide_ms)), cells);
-            }
-        }
-    }
-
-    /// When the next pane enters or leaves.
-    pub fn next_due(&self) -> Option<Millis> {
-        self.due.first_key_value().map(|(at, _)| Millis(*at))
-    }
-
-    /// Students and panes held.
-    pub fn len(&self) -> (usize, usize) {
-        (self.students.len(), self.panes)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::coordinator::Coordinator;
 use crate::evaluations::EvaluationChange;
-use crate::operators::behavior::{BehaviorInput, Contribution, Kind};
+use crate::operators::behavior::{BehaviorInput, Loaded};
 use crate::operators::evaluations::EvaluationInput;
 use crate::operators::tenants::TenantInput;
 use crate::shared::Shared;
@@ -78,13 +78,12 @@ impl Step {
             }
             (Key::Panes(tenant, id), Row::Panes(stored)) => {
                 let student = student(&tenant, &id);
-                let kind = Kind::Panes(student.number, Box::new(stored));
-                push_contributions(&mut input.behavior, [Contribution { route: student.route, kind }]);
+                push_loaded(&mut input.behavior, [Loaded::Panes(student, stored)]);
             }
             (Key::Ids(table, generation, ..), Row::Ids(ids)) => {
                 self.rows += ids.len();
-                let one = |(route, id)| Contribution { route, kind: Kind::Id(table as u16, generation, id) };
-                push_contributions(&mut input.behavior, ids.into_iter().map(one));
+                let one = |(route, id)| Loaded::Id(route, table as u16, generation, id);
+                push_loaded(&mut input.behavior, ids.into_iter().map(one));
             }
             (key, _) => return Err(format!("the state holds a row of another kind under {key:?}")),
         }
@@ -99,11 +98,9 @@ fn push(inputs: &mut Vec<EvaluationInput>, change: EvaluationChange) {
     }
 }
 
-fn push_contributions(inputs: &mut Vec<BehaviorInput>, contributions: impl IntoIterator<Item = Contribution>) {
+fn push_loaded(inputs: &mut Vec<BehaviorInput>, rows: impl IntoIterator<Item = Loaded>) {
     match inputs.last_mut() {
-        Some(BehaviorInput::Loaded(all)) => all.extend(contributions),
-        Some(BehaviorInput::Chunk(_)) | None => {
-            inputs.push(BehaviorInput::Loaded(contributions.into_iter().collect()));
-        }
+        Some(BehaviorInput::Loaded(all)) => all.extend(rows),
+        Some(BehaviorInput::Chunk(_)) | None => inputs.push(BehaviorInput::Loaded(rows.into_iter().collect())),
     }
 }

@@ -106,9 +106,12 @@ impl Shared {
     }
 }
 
+/// What one worker had left to release, from when on: the oldest boundary.
+type Reports = VecDeque<(Time, Option<Millis>)>;
+
 /// Which boundaries' panes are still being released, as of which time, by worker.
 pub struct Settling {
-    workers: Vec<Mutex<VecDeque<(Time, Option<Millis>)>>>,
+    workers: Vec<Mutex<Reports>>,
     complete: AtomicU64,
 }
 
@@ -137,7 +140,7 @@ impl Settling {
 
     /// The oldest boundary that was not wholly released after the epoch at `time`, over all workers.
     pub fn oldest(&self, time: Time) -> Option<Millis> {
-        let of = |reports: &Mutex<VecDeque<(Time, Option<Millis>)>>| {
+        let of = |reports: &Mutex<Reports>| {
             reports.lock().iter().rev().find(|(t, _)| *t <= time).and_then(|(_, oldest)| *oldest)
         };
         self.workers.iter().filter_map(of).min()
@@ -156,6 +159,8 @@ pub struct Local {
     pub shared: Arc<Shared>,
     /// Which worker.
     pub index: usize,
+    /// How many workers.
+    pub peers: usize,
     /// Epochs after which operators export what changed; the worker adds and removes them.
     pub barriers: Rc<RefCell<BTreeSet<Time>>>,
     /// Whether the state is being loaded: what comes in is stored already.

@@ -92,7 +92,8 @@ pub fn start(
     let (stop, abandon) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
 
     let checkpointer = Checkpointer {
-        store: store.clone(),
+        store: Some(store.clone()),
+        state_dir: state_dir.to_owned(),
         log: log.clone(),
         letters,
         covered,
@@ -163,6 +164,7 @@ fn spawn_coordinator(
         let total = store.approximate_rows() as u64;
         let progress = |rows| monitor.status.lock().loading = Some((rows, total.max(rows)));
         let outcome = restore::load(&mut coordinator, &store, &progress).and_then(|()| {
+            drop(store);
             monitor.status.lock().loading = None;
             coordinator.run(&abandon)
         });

@@ -11,10 +11,13 @@ use aulaflow_model::event::Evaluation;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The version of what is stored. Another one is refused.
 const FORMAT: u32 = 1;
+
+/// Free space below which nothing is written.
+const FREE_BYTES_MIN: u64 = 16 << 20;
 
 /// What went wrong with the state.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +28,14 @@ pub enum StateError {
     /// A row.
     #[error("a row of the state cannot be decoded: {0}")]
     Row(String),
+    /// The disk is too full to write safely. Tried again later, it may work.
+    #[error("the disk of the state is nearly full: {free} bytes are free, {needed} are needed; free some space")]
+    NearlyFull {
+        /// Free bytes.
+        free: u64,
+        /// Bytes needed.
+        needed: u64,
+    },
     /// Another version.
     #[error(
         "the state was written in format {found}, and this version reads format {FORMAT}; move the folder away to rebuild it from the log"
@@ -173,6 +184,7 @@ pub fn encode((key, row): &Change) -> EncodedChange {
 /// The store on disk.
 #[derive(Clone)]
 pub struct StateStore {
+    dir: PathBuf,
     db: Database,
     rows: Keyspace,
     meta: Keyspace,
@@ -184,7 +196,7 @@ impl StateStore {
         let db = Database::builder(dir).open()?;
         let rows = db.keyspace("rows", KeyspaceCreateOptions::default)?;
         let meta = db.keyspace("meta", KeyspaceCreateOptions::default)?;
-        let store = Self { db, rows, meta };
+        let store = Self { dir: dir.to_owned(), db, rows, meta };
         match store.meta.get("format")? {
             None => store.meta.insert("format", FORMAT.to_be_bytes())?,
             Some(found) if *found == FORMAT.to_be_bytes() => {}
@@ -196,6 +208,23 @@ impl StateStore {
         Ok(store)
     }
 
+    /// Opens the store again after a failed write, which the LSM store does not survive. No other handle may be left.
+    pub fn reopen(self) -> Result<Self, StateError> {
+        let dir = self.dir.clone();
+        drop(self);
+        Self::open(&dir)
+    }
+
+    /// Refuses to write where a failing write is likely: one would end the store.
+    fn check_space(&self, changes: &[EncodedChange]) -> Result<(), StateError> {
+        let bytes: usize = changes.iter().map(|(key, row)| key.len() + row.as_ref().map_or(0, Vec::len)).sum();
+        // The journal now, a flushed table and a compaction later.
+        let needed = FREE_BYTES_MIN + 3 * bytes as u64;
+        let disk = rustix::fs::statvfs(&self.dir).map_err(|e| StateError::Store(std::io::Error::from(e).into()))?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if free < needed { Err(StateError::NearlyFull { free, needed }) } else { Ok(()) }
+    }
+
     /// What the state covers; `None` before the first commit.
     pub fn covered(&self) -> Result<Option<Covered>, StateError> {
         let Some(bytes) = self.meta.get("covered")? else { return Ok(None) };
@@ -204,6 +233,7 @@ impl StateStore {
 
     /// Writes changes and what they cover, all or nothing, durably.
     pub fn commit(&self, changes: &[EncodedChange], covered: &Covered) -> Result<(), StateError> {
+        self.check_space(changes)?;
         let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
         for (key, row) in changes {
             match row {

@@ -104,7 +104,8 @@ pub fn run(
 ) {
     let index = worker.index();
     let barriers = Rc::new(RefCell::new(BTreeSet::new()));
-    let local = Local { shared, index, barriers: barriers.clone(), loading: Rc::new(Cell::new(false)) };
+    let peers = worker.peers();
+    let local = Local { shared, index, peers, barriers: barriers.clone(), loading: Rc::new(Cell::new(false)) };
     let probe = probe::Handle::new();
     let (mut behavior, mut evaluations, mut tenants) = build(worker, &local, outlet, &probe);
     progress.threads.lock()[index] = Some(std::thread::current());

@@ -1,12 +1,13 @@
 //! Behaviour events: decoded, checked against the clock, and evaluated by every view's expressions, on whichever
 //! worker read them. What leaves is small: the student, the event's identity and what it adds to which slots.
 
+use crate::aggregate::Slot;
 use crate::dead_letters::{Class, DeadLetter, describe};
 use crate::dedupe::{IdHash, id_hash};
 use crate::metrics::RecordLabels;
-use crate::panes::{Amounts, StoredStudent};
+use crate::panes::StoredStudent;
 use crate::shared::{Chunk, Local, Time};
-use crate::symbols::{StudentNo, TenantNo};
+use crate::symbols::{StudentNo, StudentRef, TenantNo};
 use aulaflow_log::RecordRef;
 use aulaflow_model::event::{Behavior, Origin, decode_behavior};
 use aulaflow_model::ids::TenantId;
@@ -26,45 +27,56 @@ pub enum BehaviorInput {
     /// From the log.
     Chunk(Chunk),
     /// From the state.
-    Loaded(Vec<Contribution>),
+    Loaded(Vec<Loaded>),
 }
 
-/// What one event adds, or what the state holds of a student.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Contribution {
-    /// Chooses the worker.
-    pub route: u64,
-    /// What it is.
-    pub kind: Kind,
-}
-
-/// Kinds of contributions.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub enum Kind {
-    /// An event of a table.
-    Event {
-        /// Whose.
-        student: StudentNo,
-        /// The table.
-        table: u16,
-        /// Its identity.
-        id: IdHash,
-        /// When.
-        occurred_at: Millis,
-        /// What it adds.
-        amounts: Amounts,
-    },
+/// A row of the state, with the route of its student.
+#[derive(Debug, Clone)]
+pub enum Loaded {
     /// A student's stored panes.
-    Panes(StudentNo, Box<StoredStudent>),
-    /// A stored event id of a table and generation.
-    Id(u16, i64, IdHash),
+    Panes(StudentRef, StoredStudent),
+    /// A stored event id: route, table, generation.
+    Id(u64, u16, i64, IdHash),
+}
+
+/// What one chunk adds to the students of one worker. A batch is one record of the dataflow, so that an event costs no
+/// allocation and no routing of its own.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Contributions {
+    /// The worker.
+    pub worker: u64,
+    /// Events, in the order read.
+    pub events: Vec<Event>,
+    /// What the events add, one after the other: slots in ascending order within an event.
+    pub amounts: Vec<(Slot, i64)>,
+    /// Students' stored panes.
+    pub panes: Vec<(StudentNo, StoredStudent)>,
+    /// Stored event ids: table, generation.
+    pub ids: Vec<(u16, i64, IdHash)>,
+}
+
+/// An event of a table.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Event {
+    /// Its identity.
+    pub id: IdHash,
+    /// Chooses the worker; stored with the id.
+    pub route: u64,
+    /// When.
+    pub occurred_at: Millis,
+    /// Whose.
+    pub student: StudentNo,
+    /// The table.
+    pub table: u16,
+    /// How many amounts are its own.
+    pub amounts: u16,
 }
 
 /// Decodes and evaluates.
 pub fn decode<'scope>(
     stream: StreamVec<'scope, Time, BehaviorInput>,
     local: Local,
-) -> StreamVec<'scope, Time, Contribution> {
+) -> StreamVec<'scope, Time, Contributions> {
     stream.unary(Pipeline, "DecodeBehavior", move |_, _| {
         let mut decoder = Decoder::new(local);
         move |input, output| {
@@ -73,10 +85,11 @@ pub fn decode<'scope>(
                 let mut session = output.session(&cap);
                 for input in data.drain(..) {
                     match input {
-                        BehaviorInput::Chunk(chunk) => decoder.chunk(&chunk, time, &mut |c| session.give(c)),
-                        BehaviorInput::Loaded(loaded) => session.give_iterator(loaded.into_iter()),
+                        BehaviorInput::Chunk(chunk) => decoder.chunk(&chunk, time),
+                        BehaviorInput::Loaded(loaded) => loaded.into_iter().for_each(|row| decoder.loaded(row)),
                     }
                 }
+                session.give_iterator(decoder.take());
             });
         }
     })
@@ -88,6 +101,8 @@ struct Decoder {
     tables: Vec<(usize, Vec<usize>)>,
     max_skew_ms: i64,
     tenant: Option<(Vec<u8>, TenantId, (TenantNo, u64))>,
+    /// By worker.
+    out: Vec<Contributions>,
 }
 
 impl Decoder {
@@ -96,13 +111,45 @@ impl Decoder {
         let views_of = |t: usize| (0..plan.views.len()).filter(|v| plan.views[*v].table == t).collect::<Vec<_>>();
         let tables = (0..plan.tables.len()).map(|t| (t, views_of(t))).filter(|(_, views)| !views.is_empty()).collect();
         let max_skew_ms = i64::try_from(plan.runtime.engine.max_skew.as_millis()).unwrap_or(i64::MAX);
-        Self { tables, max_skew_ms, tenant: None, local }
+        let empty = |worker| Contributions { worker, ..Contributions::default() };
+        let out = (0..local.peers as u64).map(empty).collect();
+        Self { tables, max_skew_ms, tenant: None, out, local }
     }
 
-    fn chunk(&mut self, chunk: &Chunk, time: Time, give: &mut impl FnMut(Contribution)) {
+    /// What was collected since the last call.
+    fn take(&mut self) -> impl Iterator<Item = Contributions> + '_ {
+        let full = |c: &&mut Contributions| !(c.events.is_empty() && c.panes.is_empty() && c.ids.is_empty());
+        self.out.iter_mut().filter(full).map(|c| {
+            let next = Contributions {
+                worker: c.worker,
+                events: Vec::with_capacity(c.events.len()),
+                amounts: Vec::with_capacity(c.amounts.len()),
+                ..Contributions::default()
+            };
+            std::mem::replace(c, next)
+        })
+    }
+
+    fn of_route(out: &mut [Contributions], route: u64) -> &mut Contributions {
+        let worker = (route % out.len() as u64) as usize;
+        &mut out[worker]
+    }
+
+    fn loaded(&mut self, row: Loaded) {
+        match row {
+            Loaded::Panes(student, stored) => {
+                Self::of_route(&mut self.out, student.route).panes.push((student.number, stored));
+            }
+            Loaded::Id(route, table, generation, id) => {
+                Self::of_route(&mut self.out, route).ids.push((table, generation, id));
+            }
+        }
+    }
+
+    fn chunk(&mut self, chunk: &Chunk, time: Time) {
         let (mut accepted, mut dead, mut high) = (0u64, 0u64, i64::MIN);
         for record in chunk.records.iter() {
-            match self.record(&record, time, &mut high, give) {
+            match self.record(&record, time, &mut high) {
                 Ok(()) => accepted += 1,
                 Err((class, error)) => {
                     dead += 1;
@@ -121,13 +168,7 @@ impl Decoder {
         count("dead", dead);
     }
 
-    fn record(
-        &mut self,
-        record: &RecordRef<'_>,
-        time: Time,
-        high: &mut i64,
-        give: &mut impl FnMut(Contribution),
-    ) -> Result<(), (Class, String)> {
+    fn record(&mut self, record: &RecordRef<'_>, time: Time, high: &mut i64) -> Result<(), (Class, String)> {
         let json = record.value.ok_or_else(|| (Class::Schema, "a behaviour event cannot be deleted".to_owned()))?;
         let tenant_bytes = record.key.split(|b| *b == b'/').next().unwrap_or_default();
         if self.tenant.as_ref().is_none_or(|(bytes, ..)| bytes != tenant_bytes) {
@@ -153,7 +194,8 @@ impl Decoder {
         let mut failed = String::new();
         for (table, views) in &self.tables {
             let row = EventRow { event: &event, fields: &shared.plan.tables[*table].columns };
-            let mut amounts = Amounts::new();
+            let out = Self::of_route(&mut self.out, student.route);
+            let before = out.amounts.len();
             for index in views {
                 let view = &shared.plan.views[*index];
                 let window = view.schema.window;
@@ -161,21 +203,18 @@ impl Decoder {
                     continue;
                 }
                 late = false;
-                if let Err(error) =
-                    shared.layout.contribution(*index, view, &row, &mut |slot, n| amounts.push((slot, n)))
-                {
-                    failed.push_str(&format!(
-                        "{}view {}: {error}",
-                        if failed.is_empty() { "" } else { "; " },
-                        view.schema.name
-                    ));
+                let mut add = |slot, amount| out.amounts.push((slot, amount));
+                if let Err(error) = shared.layout.contribution(*index, view, &row, &mut add) {
+                    let separator = if failed.is_empty() { "" } else { "; " };
+                    failed.push_str(&format!("{separator}view {}: {error}", view.schema.name));
                 }
             }
-            if !amounts.is_empty() {
+            let amounts = (out.amounts.len() - before) as u16;
+            if amounts > 0 {
                 let table = *table as u16;
                 let id = id_hash(student.route, usize::from(table), &event.event_id);
-                let kind = Kind::Event { student: student.number, table, id, occurred_at: event.occurred_at, amounts };
-                give(Contribution { route: student.route, kind });
+                let (route, occurred_at) = (student.route, event.occurred_at);
+                out.events.push(Event { id, route, occurred_at, student: student.number, table, amounts });
             }
         }
         match (late, failed.is_empty()) {

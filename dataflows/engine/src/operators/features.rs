@@ -4,7 +4,7 @@
 //! Law: summed up to any epoch, a student's differences are the sums of its windows at that epoch's clock, or, where the
 //! operator still releases a boundary with very many panes, at the clock just before that boundary (`Settling`).
 
-use super::behavior::{Contribution, Kind};
+use super::behavior::Contributions;
 use super::{Epochs, upper};
 use crate::aggregate::FeatureSum;
 use crate::dedupe::{IdHash, Seen};
@@ -24,17 +24,17 @@ use timely::dataflow::operators::generic::operator::Operator;
 
 /// Students with the sums of their windows.
 pub fn features<'scope>(
-    stream: StreamVec<'scope, Time, Contribution>,
+    stream: StreamVec<'scope, Time, Contributions>,
     local: Local,
 ) -> VecCollection<'scope, Time, (StudentNo, FeatureSum), isize> {
     panes(stream, local).as_collection().arrange_by_self_named("Windows").count_total()
 }
 
 fn panes<'scope>(
-    stream: StreamVec<'scope, Time, Contribution>,
+    stream: StreamVec<'scope, Time, Contributions>,
     local: Local,
 ) -> StreamVec<'scope, Time, (StudentNo, Time, FeatureSum)> {
-    let exchange = Exchange::new(|c: &Contribution| c.route);
+    let exchange = Exchange::new(|c: &Contributions| c.worker);
     stream.unary_frontier(exchange, "Panes", move |capability, _| {
         let mut epochs = Epochs::new(local.clone());
         let mut operator = PaneOperator::new(local);
@@ -50,7 +50,7 @@ fn panes<'scope>(
                 operator.epoch(epoch.time, epoch.data);
                 if let Some(cap) = &capability {
                     let cap = cap.delayed(&epoch.time);
-                    let changes = operator.store.take_changes().map(|(s, sum)| (s, epoch.time, sum));
+                    let changes = operator.store.take_changes().into_iter().map(|(s, sum)| (s, epoch.time, sum));
                     output.session(&cap).give_iterator(changes);
                 }
                 operator.report(epoch.time);
@@ -82,31 +82,34 @@ impl PaneOperator {
         Self { store, seen, local }
     }
 
-    fn epoch(&mut self, time: Time, data: Vec<Contribution>) {
+    fn epoch(&mut self, time: Time, data: Vec<Contributions>) {
         let clock = ClockTime(time).clock();
         self.store.advance(clock, SETTLE_MAX);
         for (seen, _) in self.seen.iter_mut().flatten() {
             seen.expire(clock);
         }
         let mut duplicates = 0;
-        for contribution in data {
-            match contribution.kind {
-                Kind::Event { student, table, id, occurred_at, amounts } => {
-                    if let Some((seen, fresh)) = &mut self.seen[usize::from(table)] {
-                        let generation = seen.generation(clock, occurred_at);
-                        if !seen.insert(id, generation) {
-                            duplicates += 1;
-                            continue;
-                        }
-                        fresh.push((generation, contribution.route, id));
+        for batch in data {
+            let mut amounts = batch.amounts.as_slice();
+            for event in &batch.events {
+                let (mine, rest) = amounts.split_at(usize::from(event.amounts));
+                amounts = rest;
+                if let Some((seen, fresh)) = &mut self.seen[usize::from(event.table)] {
+                    let generation = seen.generation(clock, event.occurred_at);
+                    if !seen.insert(event.id, generation) {
+                        duplicates += 1;
+                        continue;
                     }
-                    self.store.add(student, occurred_at, &amounts);
+                    fresh.push((generation, event.route, event.id));
                 }
-                Kind::Panes(student, stored) => self.store.load(student, *stored),
-                Kind::Id(table, generation, id) => {
-                    if let Some((seen, _)) = &mut self.seen[usize::from(table)] {
-                        seen.load(generation, id);
-                    }
+                self.store.add(event.student, event.occurred_at, mine);
+            }
+            for (student, stored) in batch.panes {
+                self.store.load(student, stored);
+            }
+            for (table, generation, id) in batch.ids {
+                if let Some((seen, _)) = &mut self.seen[usize::from(table)] {
+                    seen.insert(id, generation);
                 }
             }
         }

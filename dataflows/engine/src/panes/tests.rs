@@ -6,10 +6,7 @@ use proptest::prelude::*;
 
 /// Two views, one slot for rows and one unused end slot each: (rows, end) = (0, 1) and (2, 3).
 fn store(windows: [WindowSpec; 2]) -> PaneStore {
-    let mut store = PaneStore::new(windows.to_vec(), &Layout { views: Vec::new() }, &[]);
-    store.slots = vec![(0, 1, 100), (2, 3, 200)];
-    store.view_of_slot = vec![0, 0, 1, 1];
-    store
+    PaneStore::with_slots(windows.to_vec(), vec![(0, 1, 100), (2, 3, 200)])
 }
 
 fn window(slide_ms: i64, panes: i64) -> WindowSpec {
@@ -113,6 +110,7 @@ proptest! {
         }
         // Once the clock has passed everything, nothing is left behind.
         panes.advance(Millis(clock + 10_000), usize::MAX);
+        let _ = (panes.take_changes(), panes.take_dirty());
         prop_assert_eq!(panes.len(), (0, 0));
         prop_assert!(panes.next_due().is_none());
     }

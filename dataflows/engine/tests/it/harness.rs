@@ -109,7 +109,7 @@ impl Harness {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let outlet = |worker| Box::new(Remember { worker, seen: seen.clone() }) as Box<dyn Outlet>;
         let outlets = (0..workers).map(outlet).collect();
-        let mut registry = Registry::default();
+        let mut registry = Registry::with_prefix("aulaflow");
         let log: Arc<dyn Log> = self.log.clone();
         let engine = start(self.plan.clone(), log, &self.dir.path().join("state"), outlets, &mut registry).unwrap();
         Running { engine, seen, registry }
