@@ -1,0 +1,116 @@
+//! The only way to a tenant's data: every method asks for a [`Scope`], so that forgetting the tenant does not compile.
+
+use crate::error::ApiError;
+use crate::scope::Scope;
+use crate::tenants::Tenants;
+use aulaflow_log::{Appended, Log, LogError, RecordSet, TopicPartition};
+use aulaflow_model::ids::StudentId;
+use aulaflow_model::instant::Millis;
+use aulaflow_model::tenant::TenantConfig;
+use aulaflow_serving::{ProfileRead, ReadHalf};
+use axum::http::{HeaderName, HeaderValue};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::oneshot;
+
+/// Where a write went: `topic/partition/offset` of its last record. What is visible is at `GET /v1/lag`.
+pub(crate) const X_LOG_POSITION: HeaderName = HeaderName::from_static("x-log-position");
+
+pub(crate) struct Access {
+    log: Arc<dyn Log>,
+    store: ReadHalf,
+    tenants: Tenants,
+    append_timeout: Duration,
+}
+
+impl Access {
+    /// Reads the tenants' topic to its end. Blocks.
+    pub(crate) fn open(log: Arc<dyn Log>, store: ReadHalf, append_timeout: Duration) -> Result<Self, LogError> {
+        let tenants = Tenants::default();
+        tenants.catch_up(log.as_ref())?;
+        Ok(Self { log, store, tenants, append_timeout })
+    }
+
+    /// A student of the scope's tenant whom the caller may see. Another tenant's student is looked up like any other
+    /// and is not there, and a student who asks for another one gets the same answer after the same work.
+    pub(crate) fn profile<'a>(&'a self, scope: &'a Scope, student: &'a StudentId) -> Option<ProfileRead<'a>> {
+        self.store.profile(scope.tenant(), student).filter(|_| scope.may_see(student))
+    }
+
+    /// Whether every worker has published a frontier.
+    pub(crate) fn has_frontier(&self) -> bool {
+        self.store.frontier() > aulaflow_model::instant::ClockTime::ZERO
+    }
+
+    /// The configuration of the scope's tenant; an empty one where there is none yet.
+    pub(crate) fn tenant_config(&self, scope: &Scope) -> Arc<TenantConfig> {
+        self.tenants.config(scope.tenant())
+    }
+
+    /// Changes the configuration of the scope's tenant: `change` gets the present one, and its answer is durable and
+    /// in force when this returns. Changes of one tenant wait for each other, so that none is lost.
+    pub(crate) async fn change_config(
+        &self,
+        scope: &Scope,
+        change: impl FnOnce(&TenantConfig) -> Result<TenantConfig, ApiError>,
+    ) -> Result<(Arc<TenantConfig>, Appended), ApiError> {
+        let turn = self.tenants.turn(scope.tenant());
+        let _turn = turn.lock().await;
+        let next = Arc::new(change(&self.tenant_config(scope))?);
+        let json = serde_json::to_vec(&*next).map_err(|error| {
+            ApiError::new(crate::error::Kind::Internal, format!("cannot write the record: {error}"))
+        })?;
+        let mut records = aulaflow_log::record::RecordSetBuilder::default();
+        records.push(now(), scope.tenant().as_str().as_bytes(), Some(&json), &[]);
+        let appended = self.append(scope, aulaflow_model::topic::TENANTS, records.finish()).await?;
+        self.tenants.put(Arc::clone(&next), appended.base_offset);
+        Ok((next, appended))
+    }
+
+    /// The partition of the scope's tenant in a topic.
+    pub(crate) fn place(&self, scope: &Scope, topic: &str) -> Result<TopicPartition, ApiError> {
+        let partition = self.log.partition_of(topic, scope.tenant().as_str())?;
+        Ok(TopicPartition { topic: topic.to_owned(), partition })
+    }
+
+    /// Appends records of the scope's tenant, whose keys the caller made from the scope; returns once they are
+    /// durable.
+    pub(crate) async fn append(&self, scope: &Scope, topic: &str, records: RecordSet) -> Result<Appended, ApiError> {
+        let place = self.place(scope, topic)?;
+        let (acked, ack) = oneshot::channel();
+        self.log.append(
+            &place,
+            records,
+            Box::new(move |outcome| {
+                // Nobody listens any more where the request has timed out or its connection is gone.
+                let _ = acked.send(outcome);
+            }),
+        )?;
+        match tokio::time::timeout(self.append_timeout, ack).await {
+            Ok(Ok(outcome)) => Ok(outcome?),
+            Ok(Err(_)) => Err(LogError::Unavailable("the log dropped an append".to_owned()).into()),
+            Err(_) => Err(LogError::Unavailable(format!("no answer in {:?}", self.append_timeout)).into()),
+        }
+    }
+
+    pub(crate) fn log(&self) -> &Arc<dyn Log> {
+        &self.log
+    }
+
+    pub(crate) fn tenants(&self) -> &Tenants {
+        &self.tenants
+    }
+}
+
+/// The header of an append.
+pub(crate) fn position(appended: &Appended) -> (HeaderName, HeaderValue) {
+    let last = appended.base_offset + u64::from(appended.count.saturating_sub(1));
+    let text = format!("{}/{}/{last}", appended.place.topic, appended.place.partition);
+    // A topic's name is letters, digits, dots and hyphens.
+    (X_LOG_POSITION, HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown")))
+}
+
+/// The wall clock, as records carry it.
+pub(crate) fn now() -> Millis {
+    Millis(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64))
+}

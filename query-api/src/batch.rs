@@ -1,0 +1,194 @@
+//! Batches of items, of which the good ones are taken and the bad ones are named: shared by evaluations and behaviour.
+
+use crate::access::{now, position};
+use crate::body::{Item, json};
+use crate::error::{ApiError, Kind};
+use crate::scope::{Role, Scope};
+use crate::state::ApiState;
+use aulaflow_log::RecordSet;
+use aulaflow_log::record::RecordSetBuilder;
+use aulaflow_model::fault::Fault;
+use aulaflow_model::ids::TenantId;
+use aulaflow_model::instant::Millis;
+use aulaflow_model::topic;
+use axum::extract::Query;
+use axum::extract::rejection::QueryRejection;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+
+/// Items taken at once.
+pub(crate) const ITEMS_MAX: usize = 5_000;
+/// A body above this is worked on outside the threads that answer requests: a millisecond of work delays every read
+/// that waits for the same thread.
+pub(crate) const OFFLOAD_BYTES: usize = 64 << 10;
+
+/// What a batch's query may say.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct BatchQuery {
+    /// Keeps the bad items' bytes in the topic's dead letters as well: for importers, who have nobody to mend them.
+    dead_letters: bool,
+}
+
+impl BatchQuery {
+    /// Reads the query and checks that the caller may ask for what it says.
+    pub(crate) fn read(query: Result<Query<Self>, QueryRejection>, scope: &Scope) -> Result<Self, ApiError> {
+        let Query(query) = query.map_err(|error| ApiError::new(Kind::BadRequest, error.body_text()))?;
+        if query.dead_letters {
+            scope.require(&[Role::Service, Role::Admin])?;
+        }
+        Ok(query)
+    }
+}
+
+/// What is wrong with one item.
+#[derive(Debug, Serialize)]
+struct ItemErrors {
+    index: usize,
+    errors: Vec<Fault>,
+}
+
+/// What is worth knowing of an item that was taken.
+#[derive(Debug, Serialize)]
+struct ItemWarnings {
+    index: usize,
+    warnings: Vec<Fault>,
+}
+
+/// The answer.
+#[derive(Serialize)]
+struct BatchAnswer {
+    accepted: u32,
+    errors: Vec<ItemErrors>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<ItemWarnings>,
+}
+
+/// A batch that is being read.
+pub(crate) struct Batch {
+    tenant: TenantId,
+    topic: &'static str,
+    now: Millis,
+    records: RecordSetBuilder,
+    dead: Option<RecordSetBuilder>,
+    errors: Vec<ItemErrors>,
+    warnings: Vec<ItemWarnings>,
+}
+
+/// A batch that was read.
+pub(crate) struct Prepared {
+    records: RecordSet,
+    dead: RecordSet,
+    answer: BatchAnswer,
+}
+
+impl Batch {
+    pub(crate) fn new(tenant: TenantId, topic: &'static str, query: BatchQuery) -> Self {
+        Self {
+            tenant,
+            topic,
+            now: now(),
+            records: RecordSetBuilder::default(),
+            dead: query.dead_letters.then(RecordSetBuilder::default),
+            errors: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    pub(crate) fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// Takes an item as a record.
+    pub(crate) fn accept(&mut self, key: &[u8], value: &[u8]) {
+        self.records.push(self.now, key, Some(value), &[]);
+    }
+
+    /// Says something of an item that was taken.
+    pub(crate) fn warn(&mut self, index: usize, warnings: Vec<Fault>) {
+        if !warnings.is_empty() {
+            self.warnings.push(ItemWarnings { index, warnings });
+        }
+    }
+
+    /// Refuses an item.
+    pub(crate) fn refuse(&mut self, item: &Item<'_>, errors: Vec<Fault>) {
+        if let Some(dead) = &mut self.dead {
+            let error = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            let failed_at = self.now.to_string();
+            // It was never on the source topic, so it has no partition and offset there.
+            let headers: [(&str, &[u8]); 4] = [
+                ("error", error.as_bytes()),
+                // The name that the dataflow gives to the same fault of a record on the log.
+                ("error-class", b"schema"),
+                ("source-topic", self.topic.as_bytes()),
+                ("failed-at", failed_at.as_bytes()),
+            ];
+            dead.push(self.now, self.tenant.as_str().as_bytes(), Some(item.json), &headers);
+        }
+        self.errors.push(ItemErrors { index: item.index, errors });
+    }
+
+    pub(crate) fn finish(self) -> Prepared {
+        let accepted = self.records.count();
+        Prepared {
+            records: self.records.finish(),
+            dead: self.dead.unwrap_or_default().finish(),
+            answer: BatchAnswer { accepted, errors: self.errors, warnings: self.warnings },
+        }
+    }
+}
+
+impl Prepared {
+    /// How many items were taken.
+    #[cfg(test)]
+    pub(crate) fn accepted(&self) -> u32 {
+        self.answer.accepted
+    }
+
+    /// Appends what was taken (and the dead letters) and answers once all of it is durable.
+    pub(crate) async fn commit(
+        self,
+        state: &ApiState,
+        scope: &Scope,
+        topic: &'static str,
+        status: StatusCode,
+    ) -> Result<Response, ApiError> {
+        let (accepted, refused) = (self.answer.accepted as usize, self.answer.errors.len());
+        if !self.dead.is_empty() {
+            state.access.append(scope, &topic::dead_letters(topic), self.dead).await?;
+        }
+        state.metrics.count_records(topic, "refused", refused);
+        if self.records.is_empty() && refused > 0 {
+            return Err(ApiError::invalid(self.answer.errors.into_iter().flat_map(rooted).collect()));
+        }
+        let appended = if self.records.is_empty() {
+            None
+        } else {
+            let outcome = state.access.append(scope, topic, self.records).await;
+            state.metrics.count_records(topic, if outcome.is_ok() { "accepted" } else { "failed" }, accepted);
+            Some(outcome?)
+        };
+        // A struct of numbers and strings always serialises.
+        let body = json(serde_json::to_vec(&self.answer).unwrap_or_default());
+        Ok((status, appended.as_ref().map(|appended| [position(appended)]), body).into_response())
+    }
+}
+
+/// An item's faults, with pointers from the body's root.
+fn rooted(item: ItemErrors) -> impl Iterator<Item = Fault> {
+    item.errors.into_iter().map(move |fault| Fault::new(format!("/{}{}", item.index, fault.pointer), fault.detail))
+}
+
+/// Runs the reading of a body: at once where it is small, on a thread for such work where it is not.
+pub(crate) async fn offload<T: Send + 'static>(
+    bytes: usize,
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    if bytes <= OFFLOAD_BYTES {
+        return work();
+    }
+    let outcome = tokio::task::spawn_blocking(work).await;
+    outcome.unwrap_or_else(|_| Err(ApiError::new(Kind::Internal, "the body could not be worked on")))
+}

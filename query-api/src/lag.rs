@@ -1,0 +1,62 @@
+//! `GET /v1/lag`: how far the views are behind the log.
+
+use crate::body::json;
+use crate::error::ApiError;
+use crate::openapi::{Api, answer, operation};
+use crate::scope::{AnyCaller, Role};
+use crate::state::ApiState;
+use aulaflow_model::instant::Millis;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::get;
+use serde::{Serialize, Serializer};
+
+const READERS: &[Role] = &[Role::Ops, Role::Admin, Role::Service, Role::Platform];
+
+/// What the binary tells of the dataflow.
+#[derive(Debug, Clone, Serialize)]
+pub struct LagReport {
+    /// The dataflow's clock.
+    #[serde(serialize_with = "instant")]
+    pub clock: Millis,
+    /// Seconds by which the served frontier is behind the wall clock; none on the event clock.
+    pub frontier_lag_seconds: Option<f64>,
+    /// Seconds since the last checkpoint; none before the first.
+    pub checkpoint_age_seconds: Option<f64>,
+    /// By topic and partition.
+    pub partitions: Vec<PartitionLag>,
+}
+
+/// One partition.
+#[derive(Debug, Clone, Serialize)]
+pub struct PartitionLag {
+    /// Topic.
+    pub topic: String,
+    /// Partition.
+    pub partition: u32,
+    /// Records before this offset are visible in profiles (or dead letters).
+    pub visible_offset: u64,
+    /// The offset that the next append gets.
+    pub end_offset: u64,
+    /// The difference.
+    pub lag_records: u64,
+}
+
+pub(crate) fn routes(api: Api) -> Api {
+    let read = operation("How far the views are behind the log", READERS)
+        .describe(
+            "By topic and partition. A write is visible once `visible_offset` is past the offset of its `X-Log-Position`.",
+        )
+        .answer("200", answer("The lag").schema("Lag"));
+    api.route("get", "/v1/lag", get(lag), read)
+}
+
+async fn lag(State(state): State<ApiState>, AnyCaller(caller): AnyCaller) -> Result<Response, ApiError> {
+    caller.require(READERS)?;
+    // Numbers and names always serialise.
+    Ok(json(serde_json::to_vec(&(state.lag)()).unwrap_or_default()))
+}
+
+fn instant<S: Serializer>(at: &Millis, s: S) -> Result<S::Ok, S::Error> {
+    s.collect_str(at)
+}

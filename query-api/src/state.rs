@@ -1,0 +1,79 @@
+//! What handlers share.
+
+use crate::access::Access;
+use crate::auth::Verifier;
+use crate::config::{ApiConfig, ConfigError};
+use crate::lag::LagReport;
+use crate::metrics::ApiMetrics;
+use crate::request_id::RequestIds;
+use aulaflow_log::Log;
+use aulaflow_serving::ReadHalf;
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use std::sync::Arc;
+
+/// The things that the edge talks to.
+pub struct Parts {
+    /// Where writes go.
+    pub log: Arc<dyn Log>,
+    /// Where reads come from.
+    pub store: ReadHalf,
+    /// The process's metrics, whose prefix is `aulaflow`; the edge adds its own.
+    pub registry: Arc<Mutex<Registry>>,
+    /// Says why the process is not ready to serve, or nothing. Asked on every `/readyz`: it must not block.
+    pub not_ready: Box<dyn Fn() -> Option<String> + Send + Sync>,
+    /// What `GET /v1/lag` answers. It must not block.
+    pub lag: Box<dyn Fn() -> LagReport + Send + Sync>,
+}
+
+/// What handlers share; cheap to clone.
+#[derive(Clone)]
+pub struct ApiState(Arc<Inner>);
+
+/// The state itself; its parts are the crate's own.
+pub struct Inner {
+    pub(crate) config: ApiConfig,
+    pub(crate) access: Access,
+    pub(crate) verifier: Verifier,
+    pub(crate) metrics: ApiMetrics,
+    pub(crate) request_ids: RequestIds,
+    pub(crate) registry: Arc<Mutex<Registry>>,
+    pub(crate) not_ready: Box<dyn Fn() -> Option<String> + Send + Sync>,
+    pub(crate) lag: Box<dyn Fn() -> LagReport + Send + Sync>,
+    pub(crate) document: bytes::Bytes,
+    pub(crate) docs_page: bytes::Bytes,
+}
+
+impl ApiState {
+    /// Checks the settings, reads the keys, and reads the tenants' topic to its end.
+    ///
+    /// It reads the log's disk: call it before the async runtime starts, or from `spawn_blocking`.
+    pub fn new(config: ApiConfig, parts: Parts) -> Result<Self, ConfigError> {
+        config.check()?;
+        let verifier = Verifier::new(&config)?;
+        let Parts { log, store, registry, not_ready, lag } = parts;
+        let access = Access::open(log, store, config.append_timeout)?;
+        let metrics = ApiMetrics::register(&mut registry.lock());
+        let document = crate::openapi_document();
+        Ok(Self(Arc::new(Inner {
+            config,
+            access,
+            verifier,
+            metrics,
+            request_ids: RequestIds::default(),
+            registry,
+            not_ready,
+            lag,
+            docs_page: crate::docs::page(&document).into(),
+            document: serde_json::to_vec(&document).unwrap_or_default().into(),
+        })))
+    }
+}
+
+impl std::ops::Deref for ApiState {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}

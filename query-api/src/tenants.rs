@@ -1,0 +1,122 @@
+//! The tenants' present configurations: read from the log at start, kept by our own writes and by following the topic.
+
+use crate::state::ApiState;
+use aulaflow_log::{Log, LogError, Offset, TopicPartition};
+use aulaflow_model::event::tenant_of_key;
+use aulaflow_model::ids::TenantId;
+use aulaflow_model::tenant::TenantConfig;
+use aulaflow_model::topic;
+use parking_lot::{Mutex, RwLock};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bytes read at once while following.
+const READ_BYTES_MAX: usize = 1 << 20;
+/// How long a wait for new records lasts; also how long a stop may take.
+const WAIT: Duration = Duration::from_millis(500);
+/// The log wakes for every topic's appends; ours are rare, so look this seldom.
+const PAUSE: Duration = Duration::from_millis(100);
+
+#[derive(Default)]
+pub(crate) struct Tenants {
+    present: RwLock<HashMap<TenantId, Present>>,
+    /// Where to read on, per partition. Held while reading, so that there is one reader.
+    next: Mutex<Vec<Offset>>,
+}
+
+#[derive(Default)]
+struct Present {
+    /// With the offset of its record: an older record never replaces a newer one.
+    config: Option<(Arc<TenantConfig>, Offset)>,
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Tenants {
+    /// A tenant's configuration; an empty one where there is none.
+    pub(crate) fn config(&self, tenant: &TenantId) -> Arc<TenantConfig> {
+        let present = self.present.read();
+        match present.get(tenant).and_then(|present| present.config.as_ref()) {
+            Some((config, _)) => Arc::clone(config),
+            None => Arc::new(TenantConfig::empty(tenant.clone())),
+        }
+    }
+
+    /// Held while a tenant's configuration is changed.
+    pub(crate) fn turn(&self, tenant: &TenantId) -> Arc<tokio::sync::Mutex<()>> {
+        Arc::clone(&self.present.write().entry(tenant.clone()).or_default().turn)
+    }
+
+    /// Takes a configuration that is on the log at `offset`.
+    pub(crate) fn put(&self, config: Arc<TenantConfig>, offset: Offset) {
+        let mut present = self.present.write();
+        let present = present.entry(config.tenant.clone()).or_default();
+        if present.config.as_ref().is_none_or(|(_, known)| *known <= offset) {
+            present.config = Some((config, offset));
+        }
+    }
+
+    /// Takes a record of the topic; a tombstone leaves the tenant without periods and rules.
+    fn take(&self, key: &[u8], value: Option<&[u8]>, partition: usize, offset: Offset) {
+        let config = match value {
+            Some(value) => TenantConfig::from_json_slice(value).ok(),
+            None => tenant_of_key(key).map(TenantConfig::empty),
+        };
+        match config {
+            Some(config) => self.put(Arc::new(config), offset),
+            // The dataflow gives it to the dead letters; here it only must not stop the edge.
+            None => tracing::warn!(partition, offset, "a tenant's record cannot be read"),
+        }
+    }
+
+    /// Reads the topic to its end. Blocks on the disk.
+    pub(crate) fn catch_up(&self, log: &dyn Log) -> Result<(), LogError> {
+        let mut next = self.next.lock();
+        next.resize(log.partitions(topic::TENANTS)? as usize, 0);
+        for (partition, next) in next.iter_mut().enumerate() {
+            let place = TopicPartition { topic: topic::TENANTS.to_owned(), partition: partition as u32 };
+            loop {
+                let fetched = match log.read(&place, *next, READ_BYTES_MAX) {
+                    Err(LogError::Gone { start, .. }) if start > *next => {
+                        *next = start;
+                        continue;
+                    }
+                    other => other?,
+                };
+                for record in fetched.records.iter() {
+                    let offset = fetched.base_offset + u64::from(record.index);
+                    self.take(record.key, record.value, partition, offset);
+                }
+                if fetched.next_offset <= *next {
+                    break;
+                }
+                *next = fetched.next_offset;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Follows the topic until it is aborted.
+pub(crate) async fn follow(state: ApiState) {
+    let mut seen = 0;
+    loop {
+        let inner = state.clone();
+        let step = tokio::task::spawn_blocking(move || {
+            let log = inner.access.log();
+            let seen = log.wait(seen, WAIT);
+            (seen, inner.access.tenants().catch_up(log.as_ref()))
+        });
+        match step.await {
+            Ok((now_seen, outcome)) => {
+                seen = now_seen;
+                if let Err(error) = outcome {
+                    tracing::warn!(%error, "the tenants' topic cannot be read");
+                }
+            }
+            // The runtime is shutting down.
+            Err(_) => return,
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}

@@ -1,0 +1,13 @@
+//! The edge from outside: requests in, answers and log records out.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::too_many_lines)]
+
+mod auth;
+mod batches;
+mod document;
+mod durability;
+mod edge;
+mod evaluations;
+mod profiles;
+mod settings;
+mod support;

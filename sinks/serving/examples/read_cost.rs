@@ -1,0 +1,134 @@
+//! Measures what a read costs: `cargo run --release -p aulaflow-serving --example read_cost [students] [readers]`.
+//! Profiles of about 2 KB; once with warm JSON, once while a writer changes students as fast as it can.
+
+use aulaflow_model::change::{
+    ChangeBatch, FeatureChange, FeatureRow, FeatureValue, GradeChange, GradeRow, StudentChange, ViewSchema, WindowKind,
+    WindowSpec,
+};
+use aulaflow_model::grade::{CategoryResult, Grade};
+use aulaflow_model::ids::{EvaluationType, IdError, PeriodId, StudentId, Subject, TenantId};
+use aulaflow_model::instant::{ClockTime, Millis};
+use aulaflow_serving::{ReadHalf, store};
+use aulaflow_sink::{Outcome, Sink};
+use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+const NOW: i64 = 1_772_463_845_120;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut args = std::env::args().skip(1);
+    let students: usize = args.next().map_or(Ok(100_000), |a| a.parse())?;
+    let readers: usize = args.next().map_or(Ok(1), |a| a.parse())?;
+    let schemas: Arc<[ViewSchema]> = (0..5)
+        .map(|i| ViewSchema {
+            name: format!("feature_{i}_7d"),
+            window: WindowSpec { kind: WindowKind::Hop, slide_ms: 3_600_000, size_ms: 604_800_000 },
+            outputs: vec!["participations".into(), "points".into()],
+        })
+        .collect();
+    let (mut writers, read) = store(schemas, students, 1);
+    let Some(mut write) = writers.pop() else {
+        return Err("a store has a writer".into());
+    };
+    let tenant = TenantId::new("school_123")?;
+    let ids: Vec<StudentId> =
+        (0..students).map(|i| StudentId::new(format!("student_{i:08}"))).collect::<Result<_, _>>()?;
+
+    let started = Instant::now();
+    for id in &ids {
+        let batch = ChangeBatch { time: ClockTime::at(Millis(NOW)), changes: vec![first(&tenant, id)?] };
+        if write.apply(&batch) != Outcome::Applied {
+            return Err("the store refused a batch".into());
+        }
+    }
+    write.advance(ClockTime::at(Millis(NOW + 10)));
+    println!("fill: {} ns per student", started.elapsed().as_nanos() / students as u128);
+
+    let (first_ns, bytes) = reads(&read, &tenant, &ids, students);
+    println!("first read (renders): {first_ns} ns, {bytes} bytes per profile");
+    let (warm_ns, _) = reads(&read, &tenant, &ids, 10 * students);
+    println!("warm read: {warm_ns} ns");
+
+    let done = AtomicBool::new(false);
+    let (writes, write_s) = std::thread::scope(|scope| -> Result<_, Box<dyn std::error::Error>> {
+        let handles: Vec<_> =
+            (0..readers).map(|_| scope.spawn(|| reads(&read, &tenant, &ids, 10 * students).0)).collect();
+        let writer = scope.spawn(|| {
+            let started = Instant::now();
+            let mut n = 0_usize;
+            while !done.load(Ordering::Acquire) {
+                let clock = Millis(NOW + 20 + n as i64 / 100);
+                let changes = (n..n + 100).map(|i| touch(&tenant, &ids[i * 7919 % ids.len()], i as i64)).collect();
+                let outcome = write.apply(&ChangeBatch { time: ClockTime::at(clock), changes });
+                assert_eq!(outcome, Outcome::Applied, "the store refused a batch");
+                write.advance(ClockTime::at(Millis(clock.0 + 1)));
+                n += 100;
+            }
+            (n, started.elapsed().as_secs_f64())
+        });
+        for handle in handles {
+            println!("read beside a writer: {} ns", handle.join().map_err(|_| "a reader failed")?);
+        }
+        done.store(true, Ordering::Release);
+        Ok(writer.join().map_err(|_| "the writer failed")?)
+    })?;
+    println!("writer beside {readers} readers: {:.0} students/s", writes as f64 / write_s);
+    Ok(())
+}
+
+/// Nanoseconds per read and bytes per profile over `n` reads of scattered students.
+fn reads(read: &ReadHalf, tenant: &TenantId, ids: &[StudentId], n: usize) -> (u128, usize) {
+    let mut out = Vec::with_capacity(8192);
+    let mut bytes = 0;
+    let started = Instant::now();
+    for i in 0..n {
+        out.clear();
+        if let Some(profile) = read.profile(tenant, &ids[i * 7919 % ids.len()]) {
+            profile.write_json(&mut out);
+        }
+        bytes += black_box(&out).len();
+    }
+    (started.elapsed().as_nanos() / n as u128, bytes / n)
+}
+
+fn first(tenant: &TenantId, student: &StudentId) -> Result<StudentChange, IdError> {
+    let category = |name: &str| -> Result<_, IdError> {
+        let result = CategoryResult { value: Some("0.85".into()), weight: "0.7".into(), counted: 2, dropped: 0 };
+        Ok((EvaluationType::new(name)?, result))
+    };
+    let grade = Arc::new(Grade {
+        score: Some("84.30".into()),
+        passing: true,
+        complete: true,
+        evaluations_count: 5,
+        by_category: [category("exam")?, category("homework")?].into(),
+        rule_version: "r-1f0c88aa".into(),
+    });
+    let mut change = touch(tenant, student, 1);
+    for subject in ["matematicas", "historia", "fisica"] {
+        change.grades.push(GradeChange {
+            subject: Subject::new(subject)?,
+            period: PeriodId::new("2026-Q1")?,
+            row: Some(GradeRow { grade: Arc::clone(&grade), version: 3, updated_at: Millis(NOW) }),
+        });
+    }
+    Ok(change)
+}
+
+fn touch(tenant: &TenantId, student: &StudentId, n: i64) -> StudentChange {
+    let feature = |view| FeatureChange {
+        view,
+        row: Some(FeatureRow {
+            values: [FeatureValue::Int(n), FeatureValue::Micros(12_500_000)].into(),
+            updated_at: Millis(NOW),
+        }),
+    };
+    StudentChange {
+        tenant: tenant.clone(),
+        student: student.clone(),
+        grades: Vec::new(),
+        features: (0..5).map(feature).collect(),
+    }
+}

@@ -1,0 +1,70 @@
+//! The serving store: every student's profile in memory, for readers on any thread while the dataflow's workers write.
+//!
+//! [`store`] gives one [`WriteHalf`] per worker, which is a sink, and a [`ReadHalf`], a handle that is cheap to clone.
+//! No guard of the map ever leaves this crate: a reader gets an `Arc` of a profile that never changes, so that nothing
+//! it does with it, not even an `.await`, holds a writer up. Knows nothing of HTTP, tokens or dataflows.
+//!
+//! # As of when
+//!
+//! Each worker publishes its frontier; `F` is the least of them. A read takes `F` *first* and the profile after it, so
+//! the profile holds at least everything before `F`, whole per student: it is true as of `max(F, changed_at)`.
+//!
+//! One exception: after a pane boundary a worker may release a big expiry in chunks. Until it is through, a profile
+//! that has not changed since the boundary may still hold panes that have left its window. It is true as of just
+//! before the boundary, and says so (see [`WriteHalf::expiring`]).
+
+mod clock;
+mod key;
+mod metrics;
+mod profile;
+mod read;
+mod render;
+mod stamp;
+mod write;
+
+pub use profile::GradeEntry;
+pub use read::{ProfileRead, ReadHalf};
+pub use write::WriteHalf;
+
+use aulaflow_model::change::ViewSchema;
+use clock::WorkerClock;
+use dashmap::DashMap;
+use key::StudentKey;
+use profile::Profile;
+use render::ViewText;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+/// Locks that the map is cut into. Many more than threads, so that two of them seldom meet in one.
+const SHARDS: usize = 1024;
+
+/// What both halves share.
+pub(crate) struct Shared {
+    profiles: DashMap<StudentKey, Arc<Profile>, foldhash::fast::RandomState>,
+    /// Kept beside the map, whose own `len` takes every lock.
+    students: AtomicUsize,
+    workers: Box<[WorkerClock]>,
+    schemas: Arc<[ViewSchema]>,
+    view_texts: Box<[ViewText]>,
+}
+
+/// Makes a store for the plan's served views (a view's place is its `ViewIndex`) and `workers` writers.
+///
+/// Room for `students_expected` is made at once: growing a shard's table later stops the readers of that shard for as
+/// long as it takes to move its entries.
+pub fn store(schemas: Arc<[ViewSchema]>, students_expected: usize, workers: usize) -> (Vec<WriteHalf>, ReadHalf) {
+    // The hash is seeded: ids come from outside, and nobody may choose them so that they collide.
+    let hasher = foldhash::fast::RandomState::default();
+    // Shards fill unevenly, as a binomial distribution does: four deviations above the mean, hardly one has to grow.
+    let mean = students_expected / SHARDS + 1;
+    let capacity = (mean + 4 * mean.isqrt()).saturating_mul(SHARDS);
+    let shared = Arc::new(Shared {
+        profiles: DashMap::with_capacity_and_hasher_and_shard_amount(capacity, hasher, SHARDS),
+        students: AtomicUsize::new(0),
+        workers: (0..workers.max(1)).map(|_| WorkerClock::default()).collect(),
+        view_texts: schemas.iter().map(ViewText::new).collect(),
+        schemas,
+    });
+    let writers = (0..workers.max(1)).map(|worker| WriteHalf::new(Arc::clone(&shared), worker)).collect();
+    (writers, ReadHalf::new(shared))
+}

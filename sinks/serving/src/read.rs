@@ -1,0 +1,96 @@
+//! The read half: looks profiles up and writes them as JSON.
+
+use crate::Shared;
+use crate::clock::{self, Instant};
+use crate::key::{KeyRef, KeyTexts};
+use crate::metrics::StoreMetrics;
+use crate::profile::{GradeEntry, Profile};
+use crate::render::Rendered;
+use aulaflow_model::change::{FeatureRow, ViewSchema};
+use aulaflow_model::ids::{StudentId, TenantId};
+use aulaflow_model::instant::{ClockTime, Millis};
+use prometheus_client::registry::Registry;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// A handle to the store for readers; cheap to clone.
+#[derive(Clone)]
+pub struct ReadHalf {
+    shared: Arc<Shared>,
+}
+
+/// A student's profile at one instant. Holds no lock.
+pub struct ProfileRead<'a> {
+    shared: &'a Shared,
+    tenant: &'a TenantId,
+    student: &'a StudentId,
+    profile: Arc<Profile>,
+    as_of: Millis,
+}
+
+impl ReadHalf {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// A student's profile; `None` where there is no row of such a student.
+    pub fn profile<'a>(&'a self, tenant: &'a TenantId, student: &'a StudentId) -> Option<ProfileRead<'a>> {
+        // The order matters: what is known of time first, the profile after it (see `clock`).
+        let instant = Instant::load(&self.shared.workers);
+        let key: &dyn KeyTexts = &KeyRef { tenant, student };
+        let profile = Arc::clone(self.shared.profiles.get(key)?.value());
+        let as_of = instant.as_of(profile.worker, profile.changed_at);
+        Some(ProfileRead { shared: &self.shared, tenant, student, profile, as_of })
+    }
+
+    /// The least of the workers' frontiers: everything before it is visible. [`ClockTime::ZERO`] until every worker
+    /// has published one.
+    pub fn frontier(&self) -> ClockTime {
+        clock::frontier(&self.shared.workers)
+    }
+
+    /// How many students have a profile.
+    pub fn students(&self) -> usize {
+        self.shared.students.load(Ordering::Relaxed)
+    }
+
+    /// The views whose rows the store holds; a view's place is its `ViewIndex`.
+    pub fn schemas(&self) -> &Arc<[ViewSchema]> {
+        &self.shared.schemas
+    }
+
+    /// Adds the store's metrics (`serving_students`, `serving_frontier_seconds`) to a registry, whose prefix they take.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        registry.register_collector(Box::new(StoreMetrics(self.clone())));
+    }
+}
+
+impl ProfileRead<'_> {
+    /// The instant as of which the profile is true.
+    pub fn as_of(&self) -> Millis {
+        self.as_of
+    }
+
+    /// The clock at the profile's last change.
+    pub fn changed_at(&self) -> Millis {
+        self.profile.changed_at
+    }
+
+    /// Grades in order of (subject, period).
+    pub fn grades(&self) -> &[GradeEntry] {
+        &self.profile.grades
+    }
+
+    /// Features in the order of the plan's views.
+    pub fn features(&self) -> impl Iterator<Item = (&ViewSchema, &FeatureRow)> {
+        let schema = |view: u16| self.shared.schemas.get(usize::from(view));
+        self.profile.features.iter().filter_map(move |entry| Some((schema(entry.view)?, &entry.row)))
+    }
+
+    /// Appends the profile's JSON. The first read after a change renders it; every other copies bytes.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        let views = &self.shared.view_texts;
+        let json = self.profile.json.get_or_init(|| Rendered::new(self.tenant, self.student, &self.profile, views));
+        json.write(out, self.as_of, views);
+    }
+}

@@ -1,0 +1,92 @@
+//! The write half: a sink that turns a worker's changes into profiles.
+
+use crate::Shared;
+use crate::key::{KeyRef, KeyTexts, StudentKey};
+use crate::profile::Profile;
+use aulaflow_model::change::{ChangeBatch, StudentChange};
+use aulaflow_model::instant::{ClockTime, Millis};
+use aulaflow_sink::{Guarantee, Outcome, Sink};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// One worker's end of the store. A student always comes through the same one: that is what lets it read a profile,
+/// make the next one and put it back without holding a lock in between.
+pub struct WriteHalf {
+    shared: Arc<Shared>,
+    worker: usize,
+}
+
+impl WriteHalf {
+    pub(crate) fn new(shared: Arc<Shared>, worker: usize) -> Self {
+        Self { shared, worker }
+    }
+
+    /// Says that panes leaving their windows at `boundary` are being released in chunks: while it is set, a profile
+    /// that has not changed since the boundary says that it is true as of one millisecond before it.
+    ///
+    /// Set it *before* [`Sink::advance`] passes the boundary; clear it (`None`) after the last change of the expiry
+    /// was applied. If a second boundary is reached meanwhile, leave the first one until both are through.
+    pub fn expiring(&mut self, boundary: Option<Millis>) {
+        if let Some(clock) = self.shared.workers.get(self.worker) {
+            clock.set_expiring(boundary);
+        }
+    }
+
+    fn apply_student(&self, change: &StudentChange, clock: Millis) {
+        if change.grades.is_empty() && change.features.is_empty() {
+            return;
+        }
+        let profiles = &self.shared.profiles;
+        let key: &dyn KeyTexts = &KeyRef { tenant: &change.tenant, student: &change.student };
+        let before = profiles.get(key).map(|entry| Arc::clone(entry.value()));
+        match (Profile::after(before.as_deref(), change, self.worker, clock).map(Arc::new), before.is_some()) {
+            (Some(after), true) => {
+                // Only the pointer is swapped under the lock; the old profile is freed after it.
+                let old = profiles.get_mut(key).map(|mut entry| std::mem::replace(entry.value_mut(), after));
+                drop(old);
+            }
+            (Some(after), false) => {
+                let key = StudentKey { tenant: change.tenant.clone(), student: change.student.clone() };
+                profiles.insert(key, after);
+                self.shared.students.fetch_add(1, Ordering::Relaxed);
+            }
+            (None, true) => {
+                profiles.remove(key);
+                self.shared.students.fetch_sub(1, Ordering::Relaxed);
+            }
+            (None, false) => {}
+        }
+    }
+}
+
+impl Sink for WriteHalf {
+    fn guarantee(&self) -> Guarantee {
+        Guarantee::IdempotentByKey
+    }
+
+    fn apply(&mut self, batch: &ChangeBatch) -> Outcome {
+        let views = self.shared.schemas.len();
+        // Looked at before anything is applied, so that a refused batch leaves nothing behind.
+        for feature in batch.changes.iter().flat_map(|change| &change.features) {
+            let outputs = self.shared.schemas.get(usize::from(feature.view)).map(|schema| schema.outputs.len());
+            let values = feature.row.as_ref().map(|row| row.values.len());
+            if outputs.is_none() || values.is_some_and(|n| Some(n) != outputs) {
+                return Outcome::Stop(format!(
+                    "a row of view {} has {values:?} values; the store was started with {views} views, this one with \
+                     {outputs:?} outputs",
+                    feature.view
+                ));
+            }
+        }
+        for change in &batch.changes {
+            self.apply_student(change, batch.time.clock());
+        }
+        Outcome::Applied
+    }
+
+    fn advance(&mut self, frontier: ClockTime) {
+        if let Some(clock) = self.shared.workers.get(self.worker) {
+            clock.advance(frontier);
+        }
+    }
+}

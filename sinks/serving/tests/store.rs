@@ -1,0 +1,474 @@
+//! The store against plain references: state, JSON, time, and readers beside a writer.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use aulaflow_model::change::*;
+use aulaflow_model::grade::{CategoryResult, Grade};
+use aulaflow_model::ids::{EvaluationType, PeriodId, StudentId, Subject, TenantId};
+use aulaflow_model::instant::{ClockTime, Millis};
+use aulaflow_serving::{ReadHalf, WriteHalf, store};
+use aulaflow_sink::conformance::{self, Reference, Rows};
+use aulaflow_sink::{Guarantee, Outcome, Sink};
+use proptest::prelude::*;
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const HOUR: i64 = 3_600_000;
+
+fn tenant(name: &str) -> TenantId {
+    TenantId::new(name).unwrap()
+}
+
+fn student(name: &str) -> StudentId {
+    StudentId::new(name).unwrap()
+}
+
+fn schemas() -> Arc<[ViewSchema]> {
+    let view = |name: &str, kind, slide_ms, size_ms, outputs: &[&str]| ViewSchema {
+        name: name.to_owned(),
+        window: WindowSpec { kind, slide_ms, size_ms },
+        outputs: outputs.iter().map(|s| (*s).to_owned()).collect(),
+    };
+    [
+        view("participation_7d", WindowKind::Hop, HOUR, 168 * HOUR, &["participations", "points"]),
+        view("quo\"ted", WindowKind::Tumble, 24 * HOUR, 24 * HOUR, &["any"]),
+        view("half", WindowKind::Hop, 1500, 3000, &["a", "b", "c"]),
+    ]
+    .into()
+}
+
+fn rows(read: &ReadHalf, tenant: &TenantId, student: &StudentId) -> Option<Rows> {
+    let profile = read.profile(tenant, student)?;
+    let view = |name: &str| read.schemas().iter().position(|s| s.name == name).unwrap() as ViewIndex;
+    Some(Rows {
+        grades: profile.grades().iter().map(|g| ((g.subject.clone(), g.period.clone()), g.row.clone())).collect(),
+        features: profile.features().map(|(schema, row)| (view(&schema.name), row.clone())).collect(),
+    })
+}
+
+fn put(write: &mut WriteHalf, time: ClockTime, changes: Vec<StudentChange>) {
+    assert_eq!(write.apply(&ChangeBatch { time, changes }), Outcome::Applied);
+}
+
+fn feature(who: &str, view: ViewIndex, values: Option<Vec<FeatureValue>>, at: i64) -> StudentChange {
+    let row = values.map(|values| FeatureRow { values: values.into(), updated_at: Millis(at) });
+    StudentChange {
+        tenant: tenant("t"),
+        student: student(who),
+        grades: vec![],
+        features: vec![FeatureChange { view, row }],
+    }
+}
+
+fn one(n: i64) -> Option<Vec<FeatureValue>> {
+    Some(vec![FeatureValue::Int(n)])
+}
+
+#[test]
+fn conforms() {
+    conformance::check(|| {
+        let (mut writers, read) = store(conformance::schemas(), 100, 1);
+        let reader: conformance::Reader = Box::new(move |t, s| rows(&read, t, s));
+        (writers.remove(0), reader)
+    });
+    let (writers, _) = store(schemas(), 10, 3);
+    assert_eq!(writers.len(), 3);
+    assert_eq!(writers[0].guarantee(), Guarantee::IdempotentByKey);
+}
+
+#[test]
+fn a_row_of_an_unknown_view_stops_and_applies_nothing() {
+    let (mut writers, read) = store(schemas(), 10, 1);
+    let good = feature("a", 1, one(1), 1);
+    for bad in [feature("b", 3, one(1), 1), feature("b", 0, one(1), 1)] {
+        let outcome =
+            writers[0].apply(&ChangeBatch { time: ClockTime::at(Millis(1)), changes: vec![good.clone(), bad] });
+        assert!(matches!(outcome, Outcome::Stop(_)), "{outcome:?}");
+        assert_eq!(read.students(), 0);
+    }
+}
+
+#[test]
+fn as_of_follows_the_least_frontier_and_the_last_change() {
+    let (mut writers, read) = store(schemas(), 10, 2);
+    let as_of = |who: &str| read.profile(&tenant("t"), &student(who)).unwrap().as_of().0;
+    put(&mut writers[0], ClockTime::at(Millis(500)), vec![feature("a", 1, one(1), 500)]);
+    assert_eq!(read.frontier(), ClockTime::ZERO);
+    assert_eq!(as_of("a"), 500, "its own change, before any frontier");
+    writers[0].advance(ClockTime::at(Millis(1000)));
+    assert_eq!(as_of("a"), 500, "the other worker says nothing yet");
+    writers[1].advance(ClockTime::at(Millis(800)));
+    assert_eq!(read.frontier(), ClockTime::at(Millis(800)));
+    assert_eq!(as_of("a"), 799, "800 itself is not complete");
+    writers[1].advance(ClockTime::at(Millis(800)).next(Millis(800)));
+    assert_eq!(as_of("a"), 800, "a step of 800 is complete");
+    writers[1].advance(ClockTime::at(Millis(700)));
+    assert_eq!(as_of("a"), 800, "a frontier never goes back");
+    put(&mut writers[1], ClockTime::at(Millis(900)), vec![feature("b", 1, one(1), 900)]);
+    assert_eq!(as_of("b"), 900);
+}
+
+#[test]
+fn an_expiry_under_way_holds_unchanged_profiles_before_the_boundary() {
+    let (mut writers, read) = store(schemas(), 10, 2);
+    let as_of = |who: &str| read.profile(&tenant("t"), &student(who)).unwrap().as_of().0;
+    put(&mut writers[0], ClockTime::at(Millis(100)), vec![feature("a", 1, one(1), 100), feature("b", 1, one(1), 100)]);
+    put(&mut writers[1], ClockTime::at(Millis(100)), vec![feature("c", 1, one(1), 100)]);
+    writers[0].expiring(Some(Millis(1000)));
+    for writer in &mut writers {
+        writer.advance(ClockTime::at(Millis(600)));
+    }
+    assert_eq!(as_of("a"), 599, "the boundary is not reached yet");
+    for writer in &mut writers {
+        writer.advance(ClockTime::at(Millis(5000)));
+    }
+    assert_eq!((as_of("a"), as_of("b")), (999, 999));
+    assert_eq!(as_of("c"), 4999, "the other worker's students are through");
+    put(&mut writers[0], ClockTime::at(Millis(4000)), vec![feature("a", 1, one(2), 4000)]);
+    assert_eq!((as_of("a"), as_of("b")), (4999, 999), "what changed since the boundary has been through it");
+    writers[0].expiring(None);
+    assert_eq!((as_of("a"), as_of("b"), as_of("c")), (4999, 4999, 4999));
+}
+
+/// A student's number is the pane it is in; expiry of the old pane is released late. Whatever a reader sees, the
+/// window that the profile names must be the one its number is of.
+#[test]
+fn readers_never_see_a_number_under_another_window() {
+    const SLIDE: i64 = 1500;
+    let (mut writers, read) = store(schemas(), 10, 1);
+    let mut write = writers.remove(0);
+    let values = |pane: i64| Some(vec![FeatureValue::Int(pane), FeatureValue::Null, FeatureValue::Null]);
+    let at = |ms| ClockTime::at(Millis(ms));
+    put(&mut write, at(0), vec![feature("a", 2, values(0), 0)]);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let (t, s) = (tenant("t"), student("a"));
+            let mut last = Millis(0);
+            let mut reads = 0_u64;
+            while !done.load(Ordering::Acquire) {
+                let profile = read.profile(&t, &s).unwrap();
+                let (_, row) = profile.features().next().unwrap();
+                assert_eq!(row.values[0], FeatureValue::Int(profile.as_of().pane(SLIDE)), "as of {}", profile.as_of());
+                assert!(profile.as_of() >= last, "as_of went back");
+                last = profile.as_of();
+                reads += 1;
+            }
+            reads
+        });
+        for pane in 1..50_000 {
+            let boundary = Millis(pane * SLIDE);
+            write.expiring(Some(boundary));
+            write.advance(at(boundary.0 + 700));
+            put(&mut write, at(boundary.0 + 710), vec![feature("a", 2, values(pane), boundary.0)]);
+            write.expiring(None);
+            write.advance(at(boundary.0 + 720));
+        }
+        done.store(true, Ordering::Release);
+        assert!(reader.join().expect("a reader saw a wrong window") > 0);
+    });
+}
+
+/// The profile as serde_json renders it from a plain description: what the patched bytes must equal.
+struct Plain<'a> {
+    tenant: &'a TenantId,
+    student: &'a StudentId,
+    as_of: Millis,
+    rows: &'a Rows,
+    schemas: &'a [ViewSchema],
+}
+
+#[derive(Serialize)]
+struct PlainGrade<'a> {
+    subject: &'a Subject,
+    period: &'a PeriodId,
+    score: Option<&'a str>,
+    passing: bool,
+    complete: bool,
+    evaluations_count: u32,
+    by_category: &'a std::collections::BTreeMap<EvaluationType, CategoryResult>,
+    rule_version: &'a str,
+    version: u32,
+    updated_at: String,
+}
+
+struct PlainFeature<'a>(&'a ViewSchema, &'a FeatureRow, Millis);
+struct PlainFeatures<'a>(&'a Plain<'a>);
+
+impl Serialize for Plain<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let grade = |((subject, period), row): (&'_ (Subject, PeriodId), &'_ GradeRow)| {
+            serde_json::to_value(PlainGrade {
+                subject,
+                period,
+                score: row.grade.score.as_deref(),
+                passing: row.grade.passing,
+                complete: row.grade.complete,
+                evaluations_count: row.grade.evaluations_count,
+                by_category: &row.grade.by_category,
+                rule_version: &row.grade.rule_version,
+                version: row.version,
+                updated_at: row.updated_at.to_string(),
+            })
+            .unwrap()
+        };
+        let mut map = s.serialize_map(None)?;
+        map.serialize_entry("tenant_id", self.tenant)?;
+        map.serialize_entry("student_id", self.student)?;
+        map.serialize_entry("as_of", &self.as_of.to_string())?;
+        map.serialize_entry("grades", &self.rows.grades.iter().map(grade).collect::<Vec<_>>())?;
+        map.serialize_entry("features", &PlainFeatures(self))?;
+        map.end()
+    }
+}
+
+impl Serialize for PlainFeatures<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let mut map = s.serialize_map(None)?;
+        for (view, row) in &self.0.rows.features {
+            let schema = &self.0.schemas[usize::from(*view)];
+            map.serialize_entry(&schema.name, &PlainFeature(schema, row, self.0.as_of))?;
+        }
+        map.end()
+    }
+}
+
+impl Serialize for PlainFeature<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let Self(schema, row, as_of) = self;
+        let mut map = s.serialize_map(None)?;
+        for (name, value) in schema.outputs.iter().zip(row.values.iter()) {
+            match value {
+                FeatureValue::Null => map.serialize_entry(name, &())?,
+                FeatureValue::Int(n) => map.serialize_entry(name, n)?,
+                FeatureValue::Micros(m) => {
+                    let mut text = String::new();
+                    aulaflow_model::decimal::write_micros(&mut text, *m).unwrap();
+                    map.serialize_entry(name, &text)?;
+                }
+                FeatureValue::Bool(b) => map.serialize_entry(name, b)?,
+                FeatureValue::Text(t) => map.serialize_entry(name, t.as_ref())?,
+            }
+        }
+        let (start, end) = schema.window.bounds(*as_of);
+        let seconds = |ms: i64| match ms % 1000 {
+            0 => serde_json::json!(ms / 1000),
+            _ => serde_json::json!(ms as f64 / 1000.0),
+        };
+        #[derive(Serialize)]
+        struct Window {
+            kind: WindowKind,
+            slide_s: serde_json::Value,
+            size_s: serde_json::Value,
+            start: String,
+            end: String,
+        }
+        map.serialize_entry(
+            "window",
+            &Window {
+                kind: schema.window.kind,
+                slide_s: seconds(schema.window.slide_ms),
+                size_s: seconds(schema.window.size_ms),
+                start: start.to_string(),
+                end: end.to_string(),
+            },
+        )?;
+        map.serialize_entry("updated_at", &row.updated_at.to_string())?;
+        map.end()
+    }
+}
+
+/// As the keys of an object in `serde_json::Value` are sorted, grades are compared as values and the rest as bytes.
+fn assert_json(read: &ReadHalf, tenant: &TenantId, student: &StudentId, expected: &Rows) {
+    let profile = read.profile(tenant, student).unwrap();
+    let plain = Plain { tenant, student, as_of: profile.as_of(), rows: expected, schemas: read.schemas() };
+    let fresh = serde_json::to_string(&plain).unwrap();
+    let mut out = b"before".to_vec();
+    profile.write_json(&mut out);
+    let text = std::str::from_utf8(&out[6..]).unwrap();
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(text).unwrap(),
+        serde_json::from_str::<serde_json::Value>(&fresh).unwrap()
+    );
+    assert_eq!(text.len(), fresh.len());
+    let tail = |s: &str| s[s.rfind("],\"features\":").unwrap()..].to_owned();
+    assert_eq!(tail(text), tail(&fresh));
+}
+
+fn any_text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[a-z]{1,8}",
+        Just("quo\"te \\ back".to_owned()),
+        Just("ñandú 🎓 </script>".to_owned()),
+        Just("\u{2028}tab".to_owned())
+    ]
+}
+
+fn any_value() -> impl Strategy<Value = FeatureValue> {
+    prop_oneof![
+        Just(FeatureValue::Null),
+        any::<i64>().prop_map(FeatureValue::Int),
+        (-10_000_000_000_000_i64..10_000_000_000_000).prop_map(|m| FeatureValue::Micros(i128::from(m))),
+        any::<bool>().prop_map(FeatureValue::Bool),
+        any_text().prop_map(|t| FeatureValue::Text(t.into())),
+    ]
+}
+
+fn any_grade() -> impl Strategy<Value = GradeRow> {
+    let category = (proptest::option::of("[0-9]{1,3}"), any_text(), 0_u32..9, 0_u32..9).prop_map(
+        |(value, weight, counted, dropped)| CategoryResult {
+            value: value.map(Into::into),
+            weight: weight.into(),
+            counted,
+            dropped,
+        },
+    );
+    let categories =
+        proptest::collection::btree_map("[a-z]{1,4}".prop_map(|t| EvaluationType::new(t).unwrap()), category, 0..3);
+    (proptest::option::of("[0-9]{1,3}"), any::<(bool, bool, u32)>(), categories, 1_u32..9, 0_i64..99_999).prop_map(
+        |(score, (passing, complete, evaluations_count), by_category, version, at)| GradeRow {
+            grade: Arc::new(Grade {
+                score: score.map(Into::into),
+                passing,
+                complete,
+                evaluations_count,
+                by_category,
+                rule_version: "r-1f".into(),
+            }),
+            version,
+            updated_at: Millis(at),
+        },
+    )
+}
+
+fn any_change() -> impl Strategy<Value = StudentChange> {
+    let grades =
+        proptest::collection::btree_map((any_text(), "p[12]"), proptest::option::weighted(0.6, any_grade()), 0..3);
+    let features = proptest::collection::btree_map(
+        0_u16..3,
+        proptest::option::weighted(0.6, (proptest::collection::vec(any_value(), 3), 0_i64..99_999)),
+        0..3,
+    );
+    ("[ab]", any_text(), grades, features).prop_map(|(t, s, grades, features)| StudentChange {
+        tenant: tenant(&t),
+        student: student(&s),
+        grades: grades
+            .into_iter()
+            .map(|((subject, period), row)| GradeChange {
+                subject: Subject::new(subject).unwrap(),
+                period: PeriodId::new(period).unwrap(),
+                row,
+            })
+            .collect(),
+        features: features
+            .into_iter()
+            .map(|(view, row)| FeatureChange {
+                view,
+                row: row.map(|(values, at)| FeatureRow {
+                    values: values[..[2, 1, 3][usize::from(view)]].into(),
+                    updated_at: Millis(at),
+                }),
+            })
+            .collect(),
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// After every batch, state and JSON equal the reference's; the clock moves between reads of the same profile.
+    #[test]
+    fn equals_the_reference(batches in proptest::collection::vec(proptest::collection::vec(any_change(), 0..6), 1..12)) {
+        let (mut writers, read) = store(schemas(), 4, 2);
+        let mut reference = Reference::default();
+        let mut seen = std::collections::BTreeSet::new();
+        for (i, changes) in batches.into_iter().enumerate() {
+            let time = ClockTime::at(Millis(1_700_000_000_000 + i as i64 * HOUR));
+            let batch = ChangeBatch { time, changes };
+            reference.apply(&batch);
+            seen.extend(batch.changes.iter().map(|c| (c.tenant.clone(), c.student.clone())));
+            // A student always comes from the same worker: here by the parity of the id's length.
+            let (even, odd): (Vec<_>, Vec<_>) = batch.changes.into_iter().partition(|c| c.student.as_str().len() % 2 == 0);
+            put(&mut writers[0], time, even);
+            put(&mut writers[1], time, odd);
+            for step in 0..2 {
+                for writer in &mut writers {
+                    writer.advance(ClockTime::at(Millis(time.clock().0 + step * 1000)));
+                }
+                prop_assert_eq!(read.students(), reference.students().count());
+                for (t, s) in &seen {
+                    let seen = rows(&read, t, s);
+                    prop_assert_eq!(seen.as_ref(), reference.rows(t, s));
+                    if let Some(expected) = reference.rows(t, s) {
+                        assert_json(&read, t, s, expected);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn json_is_the_contract_s() {
+    let (mut writers, read) = store(schemas(), 4, 1);
+    let grade = Grade {
+        score: Some("84.30".into()),
+        passing: true,
+        complete: true,
+        evaluations_count: 5,
+        by_category: [(
+            EvaluationType::new("exam").unwrap(),
+            CategoryResult { value: Some("0.85".into()), weight: "0.7".into(), counted: 2, dropped: 0 },
+        )]
+        .into(),
+        rule_version: "r-1f0c".into(),
+    };
+    let now = 1_772_463_845_120;
+    put(
+        &mut writers[0],
+        ClockTime::at(Millis(now)),
+        vec![StudentChange {
+            tenant: tenant("school_123"),
+            student: student("student_456"),
+            grades: vec![GradeChange {
+                subject: Subject::new("matematicas").unwrap(),
+                period: PeriodId::new("2026-Q1").unwrap(),
+                row: Some(GradeRow { grade: Arc::new(grade), version: 3, updated_at: Millis(now) }),
+            }],
+            features: vec![FeatureChange {
+                view: 0,
+                row: Some(FeatureRow {
+                    values: [FeatureValue::Int(5), FeatureValue::Micros(12_500_000)].into(),
+                    updated_at: Millis(now - 5),
+                }),
+            }],
+        }],
+    );
+    let mut out = Vec::new();
+    read.profile(&tenant("school_123"), &student("student_456")).unwrap().write_json(&mut out);
+    let expected = concat!(
+        r#"{"tenant_id":"school_123","student_id":"student_456","as_of":"2026-03-02T15:04:05.120Z","#,
+        r#""grades":[{"subject":"matematicas","period":"2026-Q1","score":"84.30","passing":true,"complete":true,"#,
+        r#""evaluations_count":5,"by_category":{"exam":{"value":"0.85","weight":"0.7","counted":2,"dropped":0}},"#,
+        r#""rule_version":"r-1f0c","version":3,"updated_at":"2026-03-02T15:04:05.120Z"}],"#,
+        r#""features":{"participation_7d":{"participations":5,"points":"12.5","window":{"kind":"hop","slide_s":3600,"#,
+        r#""size_s":604800,"start":"2026-02-23T16:00:00.000Z","end":"2026-03-02T16:00:00.000Z"},"#,
+        r#""updated_at":"2026-03-02T15:04:05.115Z"}}}"#
+    );
+    assert_eq!(std::str::from_utf8(&out).unwrap(), expected);
+}
+
+#[test]
+fn metrics_are_the_store_s() {
+    let (mut writers, read) = store(schemas(), 4, 1);
+    put(&mut writers[0], ClockTime::at(Millis(1)), vec![feature("a", 1, one(1), 1)]);
+    writers[0].advance(ClockTime::at(Millis(2500)));
+    let mut registry = prometheus_client::registry::Registry::with_prefix("aulaflow");
+    read.register_metrics(&mut registry);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    assert!(text.contains("aulaflow_serving_students 1\n"), "{text}");
+    assert!(text.contains("aulaflow_serving_frontier_seconds 2.5\n"), "{text}");
+}
