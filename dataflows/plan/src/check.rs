@@ -1,0 +1,107 @@
+//! All files together to one plan, or every fault of every file. What one file means is in its own module; what
+//! only shows between files is here.
+
+use crate::diagnostic::{Diagnostic, Severity, Source, any_error, sort};
+use crate::document::At;
+use crate::quantity::format_duration;
+use crate::runtime::ClockMode;
+use crate::runtime_file::RuntimeFile;
+use crate::{Plan, sql, tenant_file};
+use std::time::Duration;
+
+/// Makes the plan. Files are given in the order of their names; views are numbered in it. The faults of all files
+/// come at once, sorted by file and place; warnings are among them where there is an error, and in the plan else.
+pub fn compile(
+    runtime: RuntimeFile,
+    tenant_sources: &[Source],
+    sql_sources: &[Source],
+) -> Result<Plan, Vec<Diagnostic>> {
+    let mut diagnostics = runtime.diagnostics.clone();
+    let tenants = tenant_file::check(tenant_sources, &mut diagnostics);
+    let (tables, views) = compile_sql(sql_sources, &mut diagnostics);
+    warn_of_short_horizons(&runtime, &tables, &views, sql_sources, &mut diagnostics);
+    warn_of_short_retention(&runtime, &views, &mut diagnostics);
+    sort(&mut diagnostics);
+    if any_error(&diagnostics) {
+        return Err(diagnostics);
+    }
+    Ok(Plan { runtime: runtime.runtime, tenants, tables, views, warnings: diagnostics })
+}
+
+fn compile_sql(sources: &[Source], diagnostics: &mut Vec<Diagnostic>) -> (Vec<sql::Table>, Vec<sql::View>) {
+    let files: Vec<(String, String)> = sources.iter().map(|s| (s.name().to_owned(), s.text().to_owned())).collect();
+    match sql::compile(&files) {
+        Ok(compiled) => compiled,
+        Err(faults) => {
+            for (file, fault) in faults {
+                if let Some(source) = sources.get(file) {
+                    let mut diagnostic = source.error(fault.span, fault.message);
+                    diagnostic.help = fault.help;
+                    diagnostics.push(diagnostic);
+                }
+            }
+            (Vec::new(), Vec::new())
+        }
+    }
+}
+
+/// On the event clock a log can be read again years later, and a repetition may come as late as the longest window
+/// is long: if its id is forgotten by then, it counts twice.
+fn warn_of_short_horizons(
+    runtime: &RuntimeFile,
+    tables: &[sql::Table],
+    views: &[sql::View],
+    sources: &[Source],
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    if runtime.runtime.engine.clock != ClockMode::Event {
+        return;
+    }
+    for (index, table) in tables.iter().enumerate() {
+        let Some(horizon_ms) = table.dedupe_horizon_ms else { continue };
+        let views = views.iter().filter(|view| view.table == index);
+        let Some(longest) = views.max_by_key(|view| view.schema.window.size_ms) else { continue };
+        if horizon_ms < longest.schema.window.size_ms {
+            let message = format!(
+                "`dedupe_horizon` of `{}` is shorter than the window of `{}`: on the event clock an event that is \
+                 repeated later counts twice",
+                table.name, longest.schema.name
+            );
+            let help = "make the horizon as long as the longest window";
+            diagnostics.extend(horizon_place(sources, table, message).map(|d| d.with_help(help)));
+        }
+    }
+}
+
+/// The views themselves stay right, since the checkpoint holds the open panes; what needs the log is a proof of them.
+fn warn_of_short_retention(runtime: &RuntimeFile, views: &[sql::View], diagnostics: &mut Vec<Diagnostic>) {
+    let retention = runtime.runtime.log.retention;
+    let window = |view: &sql::View| Duration::from_millis(view.schema.window.size_ms.unsigned_abs());
+    let Some(longest) = views.iter().max_by_key(|view| window(view)) else { return };
+    if window(longest) > retention {
+        let message = format!(
+            "`log.retention` ({}) is shorter than the window of `{}` ({}): its values cannot be recomputed from the log",
+            format_duration(retention),
+            longest.schema.name,
+            format_duration(window(longest)),
+        );
+        let warning = runtime.document.diagnostic(Severity::Warning, At::Value, "/log/retention", message);
+        diagnostics.push(warning.with_help("set `retention` under `[log]` to at least the longest window"));
+    }
+}
+
+/// The tables carry no places; the option's name, or else the table's, is searched in the text.
+fn horizon_place(sources: &[Source], table: &sql::Table, message: String) -> Option<Diagnostic> {
+    let found = |needle: &str| {
+        sources.iter().find_map(|source| {
+            let lower = source.text().to_ascii_lowercase();
+            let statement = lower.find(&format!("create table {}", table.name))?;
+            let at = statement + lower[statement..].find(needle)?;
+            Some((source, at..at + needle.len()))
+        })
+    };
+    let (source, span) = found("dedupe_horizon")
+        .or_else(|| found(&table.name))
+        .or_else(|| sources.first().map(|source| (source, 0..0)))?;
+    Some(source.warning(span, message))
+}

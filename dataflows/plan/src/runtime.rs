@@ -1,0 +1,180 @@
+//! The runtime's settings, as the rest of the program sees them. How they are read is in `runtime_file`.
+
+use aulaflow_model::ids::TenantId;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The runtime's settings, checked; every field has a default except none: an empty file runs.
+#[derive(Debug, Clone)]
+pub struct Runtime {
+    /// `data_dir`: where the log and the state live; relative to the working directory. Default `data`.
+    pub data_dir: PathBuf,
+    /// `[server]`
+    pub server: Server,
+    /// `[auth]`
+    pub auth: Auth,
+    /// `[log]`
+    pub log: LogSettings,
+    /// `[engine]`
+    pub engine: Engine,
+    /// `[serving]`
+    pub serving: Serving,
+}
+
+/// `[server]`
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// `listen`: address and port. Default `127.0.0.1:8080`.
+    pub listen: std::net::SocketAddr,
+    /// `body_bytes_max`: larger bodies are refused with 413. Default `"8 MiB"`.
+    pub body_bytes_max: usize,
+    /// `request_timeout`: a request that takes longer is answered 503. Default `"30 seconds"`.
+    pub request_timeout: Duration,
+}
+
+/// `[auth]`: who signs tokens. At least one key is needed to serve.
+#[derive(Debug, Clone, Default)]
+pub struct Auth {
+    /// `issuer`: required `iss`, if set.
+    pub issuer: Option<String>,
+    /// `audience`: required `aud`, if set.
+    pub audience: Option<String>,
+    /// `[[auth.key]]`
+    pub keys: Vec<AuthKey>,
+}
+
+/// `[[auth.key]]`
+#[derive(Debug, Clone)]
+pub struct AuthKey {
+    /// `id`: the token's `kid`.
+    pub id: String,
+    /// `algorithm` and its key: `"HS256"` with `secret`, `secret_env` or `secret_file`, or `"EdDSA"` with
+    /// `public_key_file` and `private_key_file` (PEM).
+    pub material: KeyMaterial,
+    /// `development = true`: for `aulaflow token` and demos; refused on any listener but loopback.
+    pub development: bool,
+}
+
+/// What a key is made of.
+#[derive(Clone)]
+pub enum KeyMaterial {
+    /// A shared secret of at least [`SECRET_BYTES_MIN`] bytes; [`KeyMaterial::hs256`] checks it.
+    Hs256(Vec<u8>),
+    /// A shared secret that is kept elsewhere. Whoever starts the process reads it and puts [`Self::Hs256`] here.
+    Hs256From(SecretSource),
+    /// Ed25519; the private key only where tokens are made.
+    EdDsa {
+        /// PEM file of the public key (SubjectPublicKeyInfo).
+        public_key_file: PathBuf,
+        /// PEM file of the private key (PKCS#8).
+        private_key_file: Option<PathBuf>,
+    },
+}
+
+impl std::fmt::Debug for KeyMaterial {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Hs256(_) => f.write_str("Hs256(..)"),
+            Self::Hs256From(source) => write!(f, "Hs256From({source:?})"),
+            Self::EdDsa { .. } => f.write_str("EdDsa(..)"),
+        }
+    }
+}
+
+/// The shortest secret accepted for HS256: the length of the hash (RFC 7518, section 3.2).
+pub const SECRET_BYTES_MIN: usize = 32;
+
+/// Where a secret is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// `secret_env`: an environment variable, taken as it is.
+    Env(String),
+    /// `secret_file`: a file, relative to the working directory; one newline at its end is not part of it.
+    File(PathBuf),
+}
+
+/// A secret that is too short to be one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the secret has {0} bytes; HS256 needs at least {SECRET_BYTES_MIN}")]
+pub struct SecretTooShort(pub usize);
+
+impl KeyMaterial {
+    /// An HS256 key from a secret that was read from its [`SecretSource`].
+    pub fn hs256(secret: Vec<u8>) -> Result<Self, SecretTooShort> {
+        if secret.len() < SECRET_BYTES_MIN { Err(SecretTooShort(secret.len())) } else { Ok(Self::Hs256(secret)) }
+    }
+}
+
+impl Auth {
+    /// The ids of the development keys that a listener would expose: none on loopback. Ask again when the command
+    /// line changes the address.
+    pub fn exposed_development_keys(&self, listen: std::net::SocketAddr) -> Vec<&str> {
+        let development = self.keys.iter().filter(|key| key.development && !listen.ip().is_loopback());
+        development.map(|key| key.id.as_str()).collect()
+    }
+}
+
+/// `[log]`: the embedded log.
+#[derive(Debug, Clone)]
+pub struct LogSettings {
+    /// `partitions` per topic. Default 4. Fixed when the log is first made.
+    pub partitions: u32,
+    /// `fsync = "group"` (default: every acknowledged append is on the disk; appends that wait share one fsync)
+    /// or `"never"` (the operating system decides; an acknowledged append survives a crash of the process, not of the machine).
+    pub fsync: Fsync,
+    /// `buffer_bytes_max`: appends waiting to be written; beyond it they are refused (503). Default `"64 MiB"`.
+    pub buffer_bytes_max: usize,
+    /// `append_timeout`: how long a write may wait for the disk. Default `"10 seconds"`.
+    pub append_timeout: Duration,
+    /// `retention`: how long behaviour and service events stay on the log. Default `"30 days"`; evaluations and tenants stay.
+    pub retention: Duration,
+}
+
+/// When appends reach the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fsync {
+    /// Before the acknowledgement, several appends at once.
+    Group,
+    /// When the operating system likes.
+    Never,
+}
+
+/// `[engine]`
+#[derive(Debug, Clone)]
+pub struct Engine {
+    /// `workers`: timely worker threads. Default: half the processors, at least 1.
+    pub workers: usize,
+    /// `clock = "live"` (default) or `"event"`.
+    pub clock: ClockMode,
+    /// `tick`: an epoch's length while events arrive. Default `"10 milliseconds"`.
+    pub tick: Duration,
+    /// `max_skew`: how far in the future an event may be, on the live clock. Default `"5 minutes"`.
+    pub max_skew: Duration,
+    /// `idle_timeout`: after it a silent partition no longer holds the event clock back. Default `"2 seconds"`.
+    pub idle_timeout: Duration,
+    /// `batch_records_max`: records in one epoch. Default 65,536.
+    pub batch_records_max: usize,
+    /// `checkpoint_interval`. Default `"5 seconds"`.
+    pub checkpoint_interval: Duration,
+}
+
+/// Which clock drives the views.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClockMode {
+    /// The wall clock.
+    Live,
+    /// The highest event time seen, less the lateness.
+    Event,
+}
+
+/// `[serving]`
+#[derive(Debug, Clone)]
+pub struct Serving {
+    /// `students_expected`: sizes the store at start, so that it need not grow under readers. Default 100,000.
+    pub students_expected: usize,
+    /// `stale_after`: `/readyz` fails when the views are older than this, on the live clock. Default `"10 seconds"`.
+    pub stale_after: Duration,
+}
+
+/// A tenant's name in settings; kept for tools.
+pub type Tenant = TenantId;

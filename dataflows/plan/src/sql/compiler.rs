@@ -1,0 +1,203 @@
+//! All files together: statements in order, names that must be unique, every fault at once.
+
+use super::expr::{Expr, Type};
+use super::parse::{Parsed, Source};
+use super::resolve::{Resolver, fold_name};
+use super::view::Tables;
+use super::{SqlFault, Table, View, table, view};
+use aulaflow_model::fault::nearest;
+use sqlparser::ast::{ObjectName, ObjectNamePart, Statement};
+use std::ops::Range;
+
+/// A fault and the index of its file.
+pub type FileFault = (usize, SqlFault);
+
+/// The longest name of a table, view or output, as in PostgreSQL.
+const NAME_BYTES_MAX: usize = 63;
+
+/// Names of views that are built in.
+const RESERVED: [&str; 2] = ["grades", "cohorts"];
+
+/// The most views: a profile with more would be no profile, and a view's index is a `u16`.
+const VIEWS_MAX: usize = 1000;
+
+/// The stack that parsing, checking and dropping a file's statements may need; see `parse.rs` on deep trees.
+const STACK_BYTES: usize = 64 << 20;
+
+/// Compiles the statements of all files, given as (name, text): tables in the order of files and statements, then views,
+/// which may read the tables of any file. All faults of all files at once, in the order of files and places.
+pub fn compile(files: &[(String, String)]) -> Result<(Vec<Table>, Vec<View>), Vec<FileFault>> {
+    stacker::grow(STACK_BYTES, || {
+        let mut compiler = Compiler::default();
+        let mut parsed = Vec::new();
+        for (file, (_, text)) in files.iter().enumerate() {
+            parsed.extend(compiler.parse(file, text).map(|(source, statements)| (file, source, statements)));
+        }
+        for (file, source, statements) in &parsed {
+            for parsed in statements {
+                compiler.table(*file, source, parsed);
+            }
+        }
+        for (file, source, statements) in &parsed {
+            for parsed in statements {
+                compiler.view(*file, source, parsed);
+            }
+        }
+        compiler.finish()
+    })
+}
+
+/// Compiles an expression over columns, for tools and tests. Aggregates are refused.
+pub fn compile_scalar(text: &str, columns: &[(String, Type)]) -> Result<Expr, Vec<SqlFault>> {
+    stacker::grow(STACK_BYTES, || {
+        let (source, statements) = Source::new(text).map_err(|fault| vec![fault])?;
+        let Ok([tokens]) = <[Vec<_>; 1]>::try_from(statements) else {
+            return Err(vec![SqlFault::new(0..text.len(), "expected one expression")]);
+        };
+        let expression = source.parse_expression(tokens).map_err(|fault| vec![fault])?;
+        let mut resolver = Resolver::new(&source, 0..text.len(), columns, &[]);
+        let compiled = resolver.compile(&expression);
+        let (faults, _) = resolver.finish();
+        compiled.filter(|_| faults.is_empty()).ok_or(faults)
+    })
+}
+
+#[derive(Default)]
+struct Compiler {
+    tables: Vec<Table>,
+    views: Vec<View>,
+    faults: Vec<FileFault>,
+    /// Tables that could not be made.
+    broken: Vec<String>,
+    /// Every table and view so far, right or wrong.
+    names: Vec<String>,
+}
+
+impl Compiler {
+    /// The statements of a file. One that does not parse is a fault; the others are checked all the same.
+    fn parse<'t>(&mut self, file: usize, text: &'t str) -> Option<(Source<'t>, Vec<Parsed>)> {
+        let (source, statements) = match Source::new(text) {
+            Ok(cut) => cut,
+            Err(fault) => {
+                self.faults.push((file, fault));
+                return None;
+            }
+        };
+        let mut parsed = Vec::new();
+        for tokens in statements {
+            match source.parse(tokens) {
+                Ok(statement) => parsed.push(statement),
+                Err(unparsed) => {
+                    self.broken.extend(unparsed.table);
+                    self.faults.push((file, unparsed.fault));
+                }
+            }
+        }
+        Some((source, parsed))
+    }
+
+    fn table(&mut self, file: usize, source: &Source<'_>, parsed: &Parsed) {
+        let create = match &parsed.statement {
+            Statement::CreateTable(create) => create,
+            Statement::CreateView(_) => return,
+            _ => {
+                let help = "CREATE TABLE for sources, CREATE MATERIALIZED VIEW for features";
+                let first = source.text(parsed.range.clone()).split_whitespace().next().map_or(0, str::len);
+                let at = parsed.range.start..parsed.range.start + first;
+                self.faults.push((file, SqlFault::new(at, "this statement is not supported").help(help)));
+                return;
+            }
+        };
+        let mut faults = Vec::new();
+        let table = table::check(source, create, &parsed.range, &mut faults);
+        self.unique(source, &create.name, &mut faults);
+        match table {
+            Some(table) if faults.is_empty() => self.tables.push(table),
+            _ => self.broken.extend(plain_name(&create.name)),
+        }
+        self.faults.extend(faults.into_iter().map(|fault| (file, fault)));
+    }
+
+    fn view(&mut self, file: usize, source: &Source<'_>, parsed: &Parsed) {
+        let Statement::CreateView(create) = &parsed.statement else { return };
+        let mut faults = Vec::new();
+        let tables = Tables { good: &self.tables, broken: &self.broken };
+        let view = view::check(source, create, &parsed.range, &tables, &mut faults);
+        self.unique(source, &create.name, &mut faults);
+        if self.views.len() >= VIEWS_MAX {
+            let at = source.place(&create.name, &parsed.range);
+            faults.push(SqlFault::new(at, format!("there are more than {VIEWS_MAX} views")));
+        }
+        self.views.extend(view.filter(|_| faults.is_empty()));
+        self.faults.extend(faults.into_iter().map(|fault| (file, fault)));
+    }
+
+    /// Tables and views share their names.
+    fn unique(&mut self, source: &Source<'_>, name: &ObjectName, faults: &mut Vec<SqlFault>) {
+        let Some(plain) = plain_name(name) else { return };
+        if self.names.contains(&plain) {
+            let fault = SqlFault::new(source.place(name, &(0..0)), format!("the name \"{plain}\" is taken already"));
+            faults.push(fault.help("tables and views of all files share one set of names"));
+        }
+        self.names.push(plain);
+    }
+
+    fn finish(mut self) -> Result<(Vec<Table>, Vec<View>), Vec<FileFault>> {
+        if self.faults.is_empty() {
+            return Ok((self.tables, self.views));
+        }
+        self.faults.sort_by_key(|(file, fault)| (*file, fault.span.start));
+        Err(self.faults)
+    }
+}
+
+fn plain_name(name: &ObjectName) -> Option<String> {
+    match name.0.as_slice() {
+        [ObjectNamePart::Identifier(ident)] => Some(fold_name(ident)),
+        _ => None,
+    }
+}
+
+/// The name of a table or view, checked.
+pub fn object_name(
+    source: &Source<'_>,
+    name: &ObjectName,
+    kind: &str,
+    within: &Range<usize>,
+    faults: &mut Vec<SqlFault>,
+) -> Option<String> {
+    let at = source.place(name, within);
+    let Some(plain) = plain_name(name) else {
+        faults.push(SqlFault::new(at, format!("a {kind} is named without a schema")));
+        return None;
+    };
+    if RESERVED.contains(&plain.as_str()) {
+        faults.push(SqlFault::new(at, format!("the name \"{plain}\" is reserved for a view that is built in")));
+        return None;
+    }
+    check_name(&plain, kind, &at, faults).then_some(plain)
+}
+
+/// Whether a name can be a key in profiles and a table in ClickHouse as it is.
+pub fn check_name(name: &str, kind: &str, at: &Range<usize>, faults: &mut Vec<SqlFault>) -> bool {
+    let starts = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
+    let good = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    if starts && good && name.len() <= NAME_BYTES_MAX {
+        return true;
+    }
+    let fault = SqlFault::new(at.clone(), format!("\"{name}\" is not a valid {kind} name"));
+    let help = format!(
+        "names have lower-case letters, digits and _, start with no digit, and have at most {NAME_BYTES_MAX} characters"
+    );
+    faults.push(fault.help(help));
+    false
+}
+
+/// What was probably meant, and what is known.
+pub fn nearest_help(given: &str, known: &[&str], what: &str) -> String {
+    let list = known.join(", ");
+    match nearest(given, known.iter().copied()) {
+        Some(name) => format!("did you mean \"{name}\"? known {what}: {list}"),
+        None => format!("known {what}: {list}"),
+    }
+}
