@@ -1,0 +1,100 @@
+//! `aulaflow lag`: how far a running instance is behind its log.
+
+use crate::client::Client;
+use crate::config::{self, ConfigArg, Overrides};
+use crate::lag::Lag;
+use crate::token::{Bearer, sign};
+use anyhow::Result;
+use aulaflow_query_api::Role;
+use std::fmt::Write;
+use std::io::IsTerminal;
+use std::time::Duration;
+
+/// How long the token is good for.
+const TOKEN_FOR: Duration = Duration::from_secs(24 * 3_600);
+
+/// Time between two looks.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// Shows the lag of a running instance by topic and partition, its clock, and the age of its checkpoint
+#[derive(Debug, clap::Args)]
+pub struct LagCommand {
+    /// Show it again every second, until Ctrl-C
+    #[arg(long)]
+    watch: bool,
+    /// The running instance [default: the configuration's address]
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
+impl LagCommand {
+    /// Runs the command.
+    pub fn run(self) -> Result<()> {
+        let plan = config::load(&self.config.config, &Overrides::default())?;
+        let url = self.url.unwrap_or_else(|| format!("http://{}", plan.runtime.server.listen));
+        let bearer = Bearer { tenant: None, role: Role::Platform, subject: "aulaflow".to_owned() };
+        let client = Client::new(&url, &sign(&plan.runtime.auth, &bearer, TOKEN_FOR)?);
+        loop {
+            let table = table(&Lag::get(&client)?);
+            if self.watch && std::io::stdout().is_terminal() {
+                // From the top, so that the numbers stay in their places.
+                print!("\x1b[2J\x1b[H");
+            }
+            print!("{table}");
+            if !self.watch {
+                return Ok(());
+            }
+            std::thread::sleep(WATCH_EVERY);
+        }
+    }
+}
+
+fn table(lag: &Lag) -> String {
+    let mut out = String::new();
+    let seconds = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |s| format!("{s:.3} s"));
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        out,
+        "clock {}   behind {}   checkpoint {} old\n\n{:<24} {:>9} {:>12} {:>12} {:>10}",
+        lag.clock,
+        seconds(lag.frontier_lag_seconds),
+        seconds(lag.checkpoint_age_seconds),
+        "TOPIC",
+        "PARTITION",
+        "VISIBLE",
+        "END",
+        "LAG"
+    );
+    for place in &lag.partitions {
+        let behind = place.end_offset.saturating_sub(place.visible_offset);
+        let _ = writeln!(
+            out,
+            "{:<24} {:>9} {:>12} {:>12} {:>10}",
+            place.topic, place.partition, place.visible_offset, place.end_offset, behind
+        );
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lag::Place;
+
+    #[test]
+    fn shows_each_partition_on_a_line() {
+        let place = Place { topic: "aula.behavior.v1".into(), partition: 3, visible_offset: 90, end_offset: 100 };
+        let lag = Lag {
+            clock: "2026-03-02T15:04:05.120Z".into(),
+            frontier_lag_seconds: None,
+            checkpoint_age_seconds: Some(1.5),
+            partitions: vec![place],
+        };
+        let text = table(&lag);
+        let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines[0].join(" "), "clock 2026-03-02T15:04:05.120Z behind - checkpoint 1.500 s old");
+        assert_eq!(lines[3], ["aula.behavior.v1", "3", "90", "100", "10"]);
+    }
+}

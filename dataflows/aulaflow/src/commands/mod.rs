@@ -1,0 +1,44 @@
+//! The commands, one file each.
+
+mod check;
+mod demo;
+mod import;
+mod lag;
+mod run;
+mod token;
+
+use anyhow::Result;
+
+/// What to do; each command's own documentation is its help text.
+#[derive(Debug, clap::Subcommand)]
+#[allow(missing_docs, reason = "a comment here would replace the help text")]
+pub enum Command {
+    Run(run::Run),
+    Check(check::Check),
+    Import(import::Import),
+    Token(token::Token),
+    Lag(lag::LagCommand),
+    Demo(demo::Demo),
+}
+
+impl Command {
+    /// What is logged where `RUST_LOG` does not say: an instance tells what it does, other commands only what is wrong.
+    pub fn log_level(&self) -> &'static str {
+        match self {
+            Self::Run(_) => "info",
+            Self::Check(_) | Self::Import(_) | Self::Token(_) | Self::Lag(_) | Self::Demo(_) => "warn",
+        }
+    }
+
+    /// Does it.
+    pub fn run(self) -> Result<()> {
+        match self {
+            Self::Run(command) => command.run(),
+            Self::Check(command) => command.run(),
+            Self::Import(command) => command.run(),
+            Self::Token(command) => command.run(),
+            Self::Lag(command) => command.run(),
+            Self::Demo(command) => command.run(),
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! What `GET /v1/lag` says, as a client reads it.
+
+use crate::client::Client;
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+/// How far an instance is.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Lag {
+    /// The clock as of which the views are true, RFC 3339.
+    pub clock: String,
+    /// By how much the views are behind the wall clock; none on the event clock.
+    pub frontier_lag_seconds: Option<f64>,
+    /// Since the last checkpoint; none before the first.
+    pub checkpoint_age_seconds: Option<f64>,
+    /// Per source partition.
+    pub partitions: Vec<Place>,
+}
+
+/// How far a partition's records are in the views.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Place {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: u32,
+    /// Records before this offset are visible.
+    pub visible_offset: u64,
+    /// Records before this offset are on the log.
+    pub end_offset: u64,
+}
+
+impl Lag {
+    /// Asks an instance.
+    pub fn get(client: &Client) -> Result<Self> {
+        let answer = client.get_once("/v1/lag")?;
+        serde_json::from_slice(&answer.body).context("the answer to /v1/lag makes no sense")
+    }
+}

@@ -1,0 +1,47 @@
+//! Opens the embedded log of a data directory, as every command that needs it does.
+
+use anyhow::{Context, Result, anyhow};
+use aulaflow_log::embedded::{EmbeddedConfig, EmbeddedLog, Fsync};
+use aulaflow_model::topic;
+use aulaflow_plan::runtime::{self, Runtime};
+use std::path::Path;
+
+/// Every topic, dead-letter topics too. New ones go to the end: a topic's id in the log is its place.
+pub fn topics() -> Vec<String> {
+    let sources = topic::SOURCES.iter().map(|name| (*name).to_owned());
+    sources.chain(topic::SOURCES.iter().map(|name| topic::dead_letters(name))).collect()
+}
+
+/// Opens the log in the runtime's data directory, which is made if it is missing.
+pub fn open(runtime: &Runtime) -> Result<EmbeddedLog> {
+    make_data_dir(&runtime.data_dir)?;
+    let settings = &runtime.log;
+    let config = EmbeddedConfig {
+        partitions: settings.partitions,
+        fsync: match settings.fsync {
+            runtime::Fsync::Group => Fsync::Group,
+            runtime::Fsync::Never => Fsync::Never,
+        },
+        buffer_bytes_max: settings.buffer_bytes_max,
+        append_timeout: settings.append_timeout,
+        ..EmbeddedConfig::new(runtime.data_dir.join("log"), topics())
+    };
+    Ok(EmbeddedLog::open(config)?)
+}
+
+/// Makes the data directory and makes sure that it can be written.
+fn make_data_dir(dir: &Path) -> Result<()> {
+    let what_next = || format!("cannot write to the data directory {}: choose another with --data-dir", dir.display());
+    std::fs::create_dir_all(dir).with_context(what_next)?;
+    let probe = dir.join(format!(".writable-{}", std::process::id()));
+    let written = std::fs::write(&probe, b"aulaflow\n");
+    // What could not be written need not be removed.
+    let _ = std::fs::remove_file(&probe);
+    written.map_err(|error| match error.kind() {
+        std::io::ErrorKind::StorageFull => anyhow!(
+            "the disk of the data directory {} is full: make room, or choose another with --data-dir",
+            dir.display()
+        ),
+        _ => anyhow::Error::new(error).context(what_next()),
+    })
+}

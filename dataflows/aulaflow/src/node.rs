@@ -1,0 +1,215 @@
+//! A running instance: log, dataflows, serving store and HTTP server in one process. It knows how they are put
+//! together, in which order they start and stop, and nothing of the command line.
+
+mod api;
+mod retention;
+
+use crate::failure::Misuse;
+use crate::outlet::ServingOutlet;
+use crate::{crash, log_store, tenant_records, token};
+use anyhow::{Context, Result, anyhow};
+use aulaflow_engine::{Engine, Monitor};
+use aulaflow_log::Log;
+use aulaflow_log::embedded::EmbeddedLog;
+use aulaflow_model::change::ViewSchema;
+use aulaflow_plan::Plan;
+use aulaflow_serving::ReadHalf;
+use prometheus_client::registry::Registry;
+use retention::Retention;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+
+/// How long requests in flight may go on when the instance stops.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Time between two looks at whether the dataflows still run.
+const HEALTH_EVERY: Duration = Duration::from_millis(250);
+
+/// A running instance. Dropping it ends it without a checkpoint: call [`Node::stop`].
+pub struct Node {
+    /// Where it listens.
+    pub url: String,
+    /// The log.
+    pub log: Arc<EmbeddedLog>,
+    /// The serving store.
+    pub store: ReadHalf,
+    /// How far the views are.
+    pub monitor: Monitor,
+    engine: Engine,
+    runtime: Runtime,
+    server: Option<Server>,
+    /// Turns true when somebody asks the process to stop.
+    asked: watch::Receiver<bool>,
+    _retention: Retention,
+}
+
+struct Server {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+/// Why a running instance should stop.
+#[derive(Debug)]
+pub enum End {
+    /// Somebody asked: Ctrl-C or SIGTERM.
+    Asked,
+    /// It cannot go on.
+    Failed(anyhow::Error),
+}
+
+impl Node {
+    /// Starts everything. What is returned answers requests; `/readyz` says when the views are up to date.
+    pub fn start(plan: Plan) -> Result<Self> {
+        crash::install();
+        let plan = Arc::new(plan);
+        let settings = &plan.runtime;
+        let keys = token::keys(&settings.auth)?;
+        // First, since it is the cheapest thing that can fail. Requests wait until the rest has started.
+        let listener = bind(settings.server.listen)?;
+        let log = Arc::new(log_store::open(settings)?);
+        tenant_records::record_files(log.as_ref(), &plan.tenants)?;
+        let mut registry = Registry::with_prefix("aulaflow");
+        let schemas: Arc<[ViewSchema]> = plan.views.iter().map(|view| view.schema.clone()).collect();
+        let workers = settings.engine.workers.max(1);
+        let (writers, store) = aulaflow_serving::store(schemas, settings.serving.students_expected, workers);
+        store.register_metrics(&mut registry);
+        let state_dir = settings.data_dir.join("state");
+        let engine = aulaflow_engine::start(
+            Arc::clone(&plan),
+            Arc::clone(&log) as Arc<dyn Log>,
+            &state_dir,
+            ServingOutlet::all(writers),
+            &mut registry,
+        )
+        .with_context(|| format!("the dataflows cannot start from {}", state_dir.display()))?;
+        let monitor = engine.monitor();
+        let running = api::Running {
+            log: Arc::clone(&log) as Arc<dyn Log>,
+            store: store.clone(),
+            monitor: monitor.clone(),
+            registry,
+        };
+        let state = api::state(&plan, keys, running)?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().enable_all().thread_name(crash::HTTP_THREAD).build()?;
+        let address = listener.local_addr()?;
+        let server = runtime.block_on(async { serve(listener, state) })?;
+        let asked = listen_for_signals(&runtime);
+        let retention = Retention::start(Arc::clone(&log), settings.log.retention)?;
+        let url = format!("http://{address}");
+        Ok(Self { url, log, store, monitor, engine, runtime, server: Some(server), asked, _retention: retention })
+    }
+
+    /// Waits until somebody asks it to stop, or until it cannot go on.
+    pub fn until_end(&mut self) -> End {
+        let Some(server) = &mut self.server else { return End::Asked };
+        self.runtime.block_on(end(&mut server.task, &mut self.asked, &self.monitor))
+    }
+
+    /// The same, for a while. `None`: it runs on.
+    pub fn until_end_or(&mut self, pause: Duration) -> Option<End> {
+        let Some(server) = &mut self.server else { return Some(End::Asked) };
+        let end = end(&mut server.task, &mut self.asked, &self.monitor);
+        self.runtime.block_on(async { tokio::time::timeout(pause, end).await.ok() })
+    }
+
+    /// Stops: no new requests, those in flight are answered, then a checkpoint.
+    pub fn stop(mut self) -> Result<()> {
+        if let Some(Server { stop, task }) = self.server.take() {
+            // An ended server does not hear it.
+            let _ = stop.send(());
+            let drained = self.runtime.block_on(async { tokio::time::timeout(DRAIN, task).await });
+            if drained.is_err() {
+                tracing::warn!(seconds = DRAIN.as_secs(), "requests in flight were cut off");
+            }
+        }
+        let stopped = self.engine.stop().map_err(|reason| anyhow!("the dataflows did not stop cleanly: {reason}"));
+        self.runtime.shutdown_timeout(Duration::from_secs(1));
+        stopped
+    }
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener> {
+    let listener = TcpListener::bind(address).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => anyhow!(
+            "{address} is in use by another process: stop that one, or choose another with --listen ADDR \
+             (--listen 127.0.0.1:0 takes a free port)"
+        ),
+        std::io::ErrorKind::AddrNotAvailable => {
+            Misuse::error(format!("{address} is not an address of this machine: choose another with --listen ADDR"))
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            anyhow!("listening on {address} is not permitted: choose a port from 1024 on with --listen ADDR")
+        }
+        _ => anyhow::Error::new(error).context(format!("cannot listen on {address}")),
+    })?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn serve(listener: TcpListener, state: aulaflow_query_api::ApiState) -> Result<Server> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let (stop, stopped) = oneshot::channel();
+    let task = tokio::spawn(aulaflow_query_api::serve(listener, state, async {
+        // A dropped sender means the same.
+        let _ = stopped.await;
+    }));
+    Ok(Server { stop, task })
+}
+
+/// Completes when the instance should stop.
+async fn end(
+    server: &mut JoinHandle<std::io::Result<()>>,
+    asked: &mut watch::Receiver<bool>,
+    monitor: &Monitor,
+) -> End {
+    tokio::select! {
+        asked = asked.wait_for(|asked| *asked) => match asked {
+            Ok(_) => End::Asked,
+            Err(_) => End::Failed(anyhow!("signals cannot be heard any more")),
+        },
+        ended = server => End::Failed(match ended {
+            Ok(Ok(())) => anyhow!("the HTTP server has ended"),
+            Ok(Err(error)) => anyhow::Error::new(error).context("the HTTP server has failed"),
+            Err(error) => anyhow::Error::new(error).context("the HTTP server has ended"),
+        }),
+        reason = failure(monitor) => End::Failed(anyhow!("the dataflows have stopped: {reason}")),
+    }
+}
+
+/// Remembers a signal, also while nobody waits for one.
+fn listen_for_signals(runtime: &Runtime) -> watch::Receiver<bool> {
+    let (ask, asked) = watch::channel(false);
+    runtime.spawn(async move {
+        match signal().await {
+            // Whoever does not wait any more is stopping already.
+            Ok(()) => drop(ask.send(true)),
+            Err(error) => tracing::error!(%error, "signals cannot be heard"),
+        }
+        // Keeps the channel open: its end would mean that no signal can come.
+        std::future::pending::<()>().await;
+    });
+    asked
+}
+
+/// Completes on Ctrl-C or SIGTERM.
+async fn signal() -> std::io::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+async fn failure(monitor: &Monitor) -> String {
+    loop {
+        if let Some(reason) = monitor.status().failure {
+            return reason;
+        }
+        tokio::time::sleep(HEALTH_EVERY).await;
+    }
+}
