@@ -3,8 +3,9 @@
 //!
 //! Law: with `P = floor(clock / slide)` and `n = size / slide`, a view's window is the sum of its panes `P - n + 1 ..= P`.
 //! A ring remembers the `P` that it was last settled at; settling it at a later `P'` adds the panes that entered,
-//! subtracts those that left, and forgets the latter. So settling is idempotent, may come late, and a student touched
-//! by an event is settled first: what leaves the store about a student is exact as of the epoch that it leaves in.
+//! subtracts those that left, and forgets the latter. So settling is idempotent and may come late. A student touched by
+//! an event is settled first, in all views: what changed at an epoch is exact as of it. What did not change since the
+//! clock passed the boundary that is being settled is exact as of just before that boundary.
 
 use crate::aggregate::{FeatureSum, Layout, Slot};
 use crate::symbols::StudentNo;
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, VecDeque};
 
-/// How many rings one epoch settles in the background, so that fresh events don't wait behind a boundary
+/// How many students one epoch settles in the background, so that fresh events don't wait behind a boundary
 /// at which very many panes expire.
 pub const SETTLE_MAX: usize = 16_384;
 
@@ -74,16 +75,16 @@ struct Views {
     of_slot: Vec<u16>,
 }
 
-/// Rings to settle when the clock reaches an instant: a pane enters or leaves then.
-type Due = BTreeMap<i64, Vec<(StudentNo, u16)>>;
+/// Students to settle when the clock reaches an instant: a pane enters or leaves then.
+type Due = BTreeMap<i64, Vec<StudentNo>>;
 
 /// Panes of all students of one worker.
 pub struct PaneStore {
     views: Views,
     students: FxHashMap<StudentNo, Student>,
     due: Due,
-    /// Due rings that are not settled yet, oldest boundary first.
-    settling: VecDeque<(i64, Vec<(StudentNo, u16)>)>,
+    /// Due students that are not settled yet, oldest boundary first.
+    settling: VecDeque<(i64, Vec<StudentNo>)>,
     clock: Millis,
     changed: Vec<StudentNo>,
     dirty: Vec<StudentNo>,
@@ -114,7 +115,9 @@ impl PaneStore {
         }
     }
 
-    /// Moves the clock and settles at most `budget` rings that became due. Calling again settles more.
+    /// Moves the clock and settles the students whose panes became due: at most `budget` at a time, by calling again,
+    /// where a single boundary is due; all at once where there are several. So everybody who waits is exact as of just
+    /// before [`PaneStore::unsettled`], and so is everybody who was settled and did not change.
     pub fn advance(&mut self, clock: Millis, budget: usize) {
         self.clock = self.clock.max(clock);
         while let Some(entry) = self.due.first_entry() {
@@ -123,23 +126,18 @@ impl PaneStore {
             }
             self.settling.push_back(entry.remove_entry());
         }
-        let mut left = budget;
-        while left > 0 {
-            let Some((_, rings)) = self.settling.front_mut() else { break };
-            let Some((student, view)) = rings.pop() else {
-                self.settling.pop_front();
-                continue;
-            };
-            self.settle(student, view);
-            left -= 1;
-        }
-        // Boundaries whose last ring has just been settled are done now, not at the next call.
-        while self.settling.front().is_some_and(|(_, rings)| rings.is_empty()) {
-            self.settling.pop_front();
+        let budget = if self.settling.len() > 1 { usize::MAX } else { budget };
+        for (boundary, mut students) in std::mem::take(&mut self.settling) {
+            for student in students.drain(students.len().saturating_sub(budget)..) {
+                self.settle(student);
+            }
+            if !students.is_empty() {
+                self.settling.push_back((boundary, students));
+            }
         }
     }
 
-    /// The oldest boundary at which rings still wait to be settled.
+    /// The boundary at which students still wait to be settled.
     pub fn unsettled(&self) -> Option<Millis> {
         self.settling.front().map(|(boundary, _)| Millis(*boundary))
     }
@@ -147,6 +145,10 @@ impl PaneStore {
     /// Adds one event of a student: slots in ascending order. Views whose window has already passed it ignore it.
     pub fn add(&mut self, number: StudentNo, occurred_at: Millis, amounts: &[(Slot, i64)]) {
         let student = self.students.entry(number).or_default();
+        if !self.settling.is_empty() {
+            let mut at = Place { views: &self.views, due: &mut self.due, clock: self.clock, panes: &mut self.panes };
+            at.settle_all(student);
+        }
         let mut rest = amounts;
         let mut touched = false;
         while let Some((slot, _)) = rest.first() {
@@ -161,11 +163,11 @@ impl PaneStore {
         student.note(number, touched || student.rings.is_empty(), &mut self.changed, &mut self.dirty);
     }
 
-    /// Brings one ring to the present clock.
-    fn settle(&mut self, number: StudentNo, view: u16) {
+    /// Brings a student to the present clock, in all views.
+    fn settle(&mut self, number: StudentNo) {
         let Some(student) = self.students.get_mut(&number) else { return };
         let mut at = Place { views: &self.views, due: &mut self.due, clock: self.clock, panes: &mut self.panes };
-        at.settle(student, view);
+        at.settle_all(student);
         // A stored row whose last pane has left must go; other expired panes are left out when the state is loaded.
         student.note(number, student.rings.is_empty(), &mut self.changed, &mut self.dirty);
     }
@@ -263,13 +265,13 @@ impl Place<'_> {
         if pane + window.panes() <= now {
             return false;
         }
-        self.settle(student, view);
         let rings = &mut student.rings;
         let at = rings.iter().position(|r| r.view == view).unwrap_or_else(|| {
             rings.push(Ring { view, settled: now, panes: Vec::new() });
             rings.len() - 1
         });
         let ring = &mut rings[at];
+        self.settle(ring, &mut student.change);
         // Events mostly belong to the newest pane: look from the end.
         let at = match ring.panes.iter().rposition(|(p, _)| *p <= pane) {
             Some(at) if ring.panes[at].0 == pane => at,
@@ -278,9 +280,9 @@ impl Place<'_> {
                 ring.panes.insert(at, (pane, FeatureSum::default()));
                 *self.panes += 1;
                 let leaves = (pane + window.panes()).saturating_mul(window.slide_ms);
-                self.due.entry(leaves).or_default().push((number, view));
+                self.due.entry(leaves).or_default().push(number);
                 if pane > now {
-                    self.due.entry(pane * window.slide_ms).or_default().push((number, view));
+                    self.due.entry(pane * window.slide_ms).or_default().push(number);
                 }
                 at
             }
@@ -297,12 +299,18 @@ impl Place<'_> {
         true
     }
 
-    /// Brings a student's ring of a view to the present clock; an empty one is removed.
-    fn settle(&mut self, student: &mut Student, view: u16) {
-        let window = self.views.windows[usize::from(view)];
+    /// Brings all of a student's rings to the present clock, since what is shown of a student is of one instant.
+    /// Empty ones are removed.
+    fn settle_all(&mut self, student: &mut Student) {
+        for ring in &mut student.rings {
+            self.settle(ring, &mut student.change);
+        }
+        student.rings.retain(|ring| !ring.panes.is_empty());
+    }
+
+    fn settle(&mut self, ring: &mut Ring, change: &mut FeatureSum) {
+        let window = self.views.windows[usize::from(ring.view)];
         let now = self.clock.pane(window.slide_ms);
-        let Some(at) = student.rings.iter().position(|r| r.view == view) else { return };
-        let ring = &mut student.rings[at];
         if ring.settled >= now {
             return;
         }
@@ -311,16 +319,13 @@ impl Place<'_> {
             let was = *pane <= ring.settled;
             let is = (first..=now).contains(pane);
             if was != is {
-                student.change.add_all(sum, was);
+                change.add_all(sum, was);
             }
         }
         ring.settled = now;
         let before = ring.panes.len();
         ring.panes.retain(|(pane, _)| *pane >= first);
         *self.panes -= before - ring.panes.len();
-        if ring.panes.is_empty() {
-            student.rings.remove(at);
-        }
     }
 }
 

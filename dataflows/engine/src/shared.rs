@@ -13,7 +13,7 @@ use crossbeam_channel::Sender;
 use dashmap::DashMap;
 use parking_lot::Mutex;
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -161,8 +161,8 @@ pub struct Local {
     pub index: usize,
     /// How many workers.
     pub peers: usize,
-    /// Epochs after which operators export what changed; the worker adds and removes them.
-    pub barriers: Rc<RefCell<BTreeSet<Time>>>,
+    /// Epochs that were handed to the worker and are not complete, and whether operators export what changed after them.
+    pub epochs: Rc<RefCell<BTreeMap<Time, bool>>>,
     /// Whether the state is being loaded: what comes in is stored already.
     pub loading: Rc<Cell<bool>>,
 }

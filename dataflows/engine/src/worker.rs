@@ -9,7 +9,7 @@ use crate::shared::{Local, Shared, Time};
 use crossbeam_channel::{Receiver, TryRecvError};
 use parking_lot::Mutex;
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -103,9 +103,9 @@ pub fn run(
     progress: &Progress,
 ) {
     let index = worker.index();
-    let barriers = Rc::new(RefCell::new(BTreeSet::new()));
+    let known = Rc::new(RefCell::new(BTreeMap::new()));
     let peers = worker.peers();
-    let local = Local { shared, index, peers, barriers: barriers.clone(), loading: Rc::new(Cell::new(false)) };
+    let local = Local { shared, index, peers, epochs: known.clone(), loading: Rc::new(Cell::new(false)) };
     let probe = probe::Handle::new();
     let (mut behavior, mut evaluations, mut tenants) = build(worker, &local, outlet, &probe);
     progress.threads.lock()[index] = Some(std::thread::current());
@@ -114,9 +114,7 @@ pub fn run(
         match epochs.try_recv() {
             Ok(ToWorker::Epoch(mut input)) => {
                 local.loading.set(input.loading);
-                if input.barrier {
-                    barriers.borrow_mut().insert(input.time);
-                }
+                known.borrow_mut().insert(input.time, input.barrier);
                 behavior.advance_to(input.time);
                 evaluations.advance_to(input.time);
                 tenants.advance_to(input.time);
@@ -134,7 +132,7 @@ pub fn run(
         worker.step_or_park(Some(if under_way.is_empty() { PARK_IDLE } else { PARK_BUSY }));
         while let Some(time) = under_way.front().copied().filter(|t| !probe.less_equal(t)) {
             under_way.pop_front();
-            barriers.borrow_mut().remove(&time);
+            known.borrow_mut().remove(&time);
             progress.report(index, time);
         }
     }

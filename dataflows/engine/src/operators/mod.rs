@@ -16,7 +16,6 @@ use timely::progress::frontier::MutableAntichain;
 pub struct Epochs<D> {
     pending: BTreeMap<Time, Vec<D>>,
     local: Local,
-    exported: Time,
     done: Time,
 }
 
@@ -33,7 +32,7 @@ pub struct Epoch<D> {
 impl<D> Epochs<D> {
     /// Nothing pending.
     pub fn new(local: Local) -> Self {
-        Self { pending: BTreeMap::new(), local, exported: 0, done: 0 }
+        Self { pending: BTreeMap::new(), local, done: 0 }
     }
 
     /// Keeps data for its epoch.
@@ -41,19 +40,17 @@ impl<D> Epochs<D> {
         self.pending.entry(time).or_default().append(data);
     }
 
-    /// The next completed epoch below `upper` that has data or is a barrier; last, the latest time below `upper`,
-    /// so that the clock moves on without data as well.
+    /// The next completed epoch below `upper`: each that was handed out comes once, in order, with or without data.
+    ///
+    /// Only those: a frontier also passes numbers between epochs, while the data of the next one is on its way. No
+    /// operator has moved its clock there, so nothing is true as of them.
     pub fn next(&mut self, upper: Time) -> Option<Epoch<D>> {
-        let barrier = self.local.barriers.borrow().range(self.exported + 1..).next().copied().filter(|t| *t < upper);
-        let data = self.pending.first_key_value().map(|(t, _)| *t).filter(|t| *t < upper);
-        let clock = upper.checked_sub(1).filter(|t| upper != Time::MAX && *t > self.done);
-        let time = [barrier, data, clock].into_iter().flatten().min()?;
-        self.done = time;
-        if barrier == Some(time) {
-            self.exported = time;
-        }
-        let data = if data == Some(time) { self.pending.pop_first().map(|(_, d)| d) } else { None };
-        Some(Epoch { time, data: data.unwrap_or_default(), barrier: barrier == Some(time) })
+        let epochs = self.local.epochs.borrow();
+        let (time, barrier) = epochs.range(self.done + 1..).next().filter(|(time, _)| **time < upper)?;
+        self.done = *time;
+        let data = self.pending.remove(time).unwrap_or_default();
+        debug_assert!(self.pending.first_key_value().is_none_or(|(t, _)| t > time), "data at a time that is no epoch");
+        Some(Epoch { time: *time, data, barrier: *barrier })
     }
 }
 

@@ -31,19 +31,23 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(prop_oneof![6 => event, 3 => advance, 1 => Just(Step::Reload)], 1..60)
 }
 
-/// The sum of the events whose pane the window covers at a clock: the definition, without panes.
-fn expected(
-    events: &[(StudentNo, i64, Slot, i64)],
+/// An event's amount and the clock at which it was accepted.
+struct Accepted {
     student: StudentNo,
-    windows: &[WindowSpec; 2],
+    at: i64,
+    slot: Slot,
+    amount: i64,
     clock: i64,
-) -> FeatureSum {
+}
+
+/// The sum of the events accepted by an instant whose pane the window covers then: the definition, without panes.
+fn expected(events: &[Accepted], student: StudentNo, windows: &[WindowSpec; 2], as_of: i64) -> FeatureSum {
     let mut sum = FeatureSum::default();
-    for (s, at, slot, n) in events {
-        let w = windows[usize::from(*slot) / 2];
-        let (pane, now) = (at.div_euclid(w.slide_ms), clock.div_euclid(w.slide_ms));
-        if *s == student && pane > now - w.panes() && pane <= now {
-            sum.add(*slot, i128::from(*n));
+    for e in events.iter().filter(|e| e.student == student && e.clock <= as_of) {
+        let w = windows[usize::from(e.slot) / 2];
+        let (pane, now) = (e.at.div_euclid(w.slide_ms), as_of.div_euclid(w.slide_ms));
+        if pane > now - w.panes() && pane <= now {
+            sum.add(e.slot, i128::from(e.amount));
         }
     }
     sum
@@ -60,15 +64,18 @@ proptest! {
         let mut events = Vec::new();
         let mut kept: FxHashMap<StudentNo, StoredStudent> = FxHashMap::default();
         let mut sums: FxHashMap<StudentNo, FeatureSum> = FxHashMap::default();
+        // When each student last changed: with the boundary that waits it says as of when the sums are true.
+        let mut changed: FxHashMap<StudentNo, i64> = FxHashMap::default();
         for step in steps {
             match step {
                 Step::Event { student, at, amounts } => {
                     // Events are at most a little ahead of the clock, or as late as they like.
                     let at = clock + at - 30;
                     panes.add(student, Millis(at), &amounts);
-                    events.extend(amounts.iter().map(|(slot, n)| (student, at, *slot, *n)));
+                    events.extend(amounts.iter().map(|(slot, n)| Accepted { student, at, slot: *slot, amount: *n, clock }));
                     for (s, change) in panes.take_changes() {
                         sums.entry(s).or_default().add_all(&change, false);
+                        changed.insert(s, clock);
                     }
                     // The rings of a student that an event touched are exact at once, whatever else waits.
                     let want = expected(&events, student, &windows, clock);
@@ -93,6 +100,7 @@ proptest! {
                     panes = store(windows);
                     panes.advance(Millis(clock), 0);
                     sums.clear();
+                    changed.clear();
                     for (student, stored) in &kept {
                         panes.load(*student, stored.clone());
                     }
@@ -100,12 +108,15 @@ proptest! {
             }
             for (s, change) in panes.take_changes() {
                 sums.entry(s).or_default().add_all(&change, false);
+                changed.insert(s, clock);
             }
-            if panes.unsettled().is_none() {
-                for student in 0..4 {
-                    let got = sums.get(&student).cloned().unwrap_or_default();
-                    prop_assert_eq!(got, expected(&events, student, &windows, clock), "student {} at {}", student, clock);
-                }
+            for student in 0..4 {
+                let as_of = match panes.unsettled() {
+                    Some(boundary) if changed.get(&student).is_none_or(|at| *at < boundary.0) => boundary.0 - 1,
+                    _ => clock,
+                };
+                let got = sums.get(&student).cloned().unwrap_or_default();
+                prop_assert_eq!(got, expected(&events, student, &windows, as_of), "student {} as of {}", student, as_of);
             }
         }
         // Once the clock has passed everything, nothing is left behind.
