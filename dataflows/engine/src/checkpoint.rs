@@ -78,7 +78,13 @@ impl Checkpointer {
                         return;
                     }
                 }
-                StateMessage::Stop => return,
+                StateMessage::Stop => {
+                    let noted = self.store.as_ref().map(|store| store.note_running(false));
+                    if let Some(Err(error)) = noted {
+                        tracing::warn!(%error, "a clean end could not be noted: the next start counts as after a crash");
+                    }
+                    return;
+                }
             }
         }
     }

@@ -322,6 +322,9 @@ impl Coordinator {
         }
         if !status.caught_up {
             status.caught_up = self.sources.iter().zip(offsets).all(|(s, offset)| *offset >= s.end_at_start);
+            if status.caught_up {
+                self.shared.replayed.store(0, Ordering::Release);
+            }
         }
     }
 

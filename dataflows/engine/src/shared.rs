@@ -16,7 +16,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 /// Differential's timestamp: a `ClockTime` as its number.
 pub type Time = u64;
@@ -75,6 +75,9 @@ pub struct Shared {
     pub next_due: Vec<AtomicI64>,
     /// The thread for dead letters and checkpoints.
     pub state: Sender<StateMessage>,
+    /// While the records are read that a crashed engine may have shown already: how many there were, else 0. A row that
+    /// changes meanwhile skips as many versions, since it may have been shown with any of them.
+    pub replayed: AtomicU32,
     /// Whether lateness is judged by the log's timestamps (live) or by the clock (event).
     pub live: bool,
 }

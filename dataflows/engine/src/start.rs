@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use timely::worker::Worker;
 use timely::{CommunicationConfig, WorkerConfig};
@@ -57,6 +57,8 @@ pub fn start(
     let covered = prepare(&store, &plan)?;
     let live = plan.runtime.engine.clock == ClockMode::Live;
     let sources = sources(log.as_ref(), &covered)?;
+    let crashed = store.note_running(true).map_err(|e| StartError::State(e.to_string()))?;
+    let replayed = if crashed { replayed(&sources) } else { 0 };
     let letters =
         Writer::open(log.as_ref(), &SOURCES, &covered.dead_letter_ends, covered.dead_letters_written.clone())?;
     let workers = outlets.len();
@@ -74,6 +76,7 @@ pub fn start(
         event_high: (0..partitions).map(|p| AtomicI64::new(high(p))).collect(),
         next_due: (0..workers).map(|_| AtomicI64::new(i64::MAX)).collect(),
         state,
+        replayed: AtomicU32::new(replayed),
         live,
         plan,
     });
@@ -213,6 +216,12 @@ impl Drop for Leaves {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Release);
     }
+}
+
+/// Records that no checkpoint covers and that can change a grade.
+fn replayed(sources: &[Source]) -> u32 {
+    let tail = sources.iter().filter(|s| s.topic != topic::BEHAVIOR).map(|s| s.end_at_start - s.next).sum::<u64>();
+    u32::try_from(tail).unwrap_or(u32::MAX)
 }
 
 /// A hash of what each view computes: its statement, and the table it reads.

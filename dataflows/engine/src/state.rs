@@ -225,6 +225,15 @@ impl StateStore {
         if free < needed { Err(StateError::NearlyFull { free, needed }) } else { Ok(()) }
     }
 
+    /// Notes, durably, whether an engine runs on this state. Returns what was noted before: `true` at a start means that
+    /// the last one ended without a last checkpoint.
+    pub fn note_running(&self, running: bool) -> Result<bool, StateError> {
+        let before = self.meta.get("running")?.is_some_and(|noted| *noted == [1]);
+        self.meta.insert("running", [u8::from(running)])?;
+        self.db.persist(PersistMode::SyncAll)?;
+        Ok(before)
+    }
+
     /// What the state covers; `None` before the first commit.
     pub fn covered(&self) -> Result<Option<Covered>, StateError> {
         let Some(bytes) = self.meta.get("covered")? else { return Ok(None) };

@@ -15,7 +15,16 @@ UNKNOWN = ["0", "999999999", "no-such-student", "28400x"]
 """Ids that nothing was ever sent for."""
 
 GRADE_MEMBERS = {
-    "subject", "period", "score", "passing", "complete", "evaluations_count", "by_category", "rule_version", "version", "updated_at"
+    "subject",
+    "period",
+    "score",
+    "passing",
+    "complete",
+    "evaluations_count",
+    "by_category",
+    "rule_version",
+    "version",
+    "updated_at",
 }
 PROFILE_MEMBERS = {"tenant_id", "student_id", "as_of", "grades", "features"}
 
@@ -47,7 +56,10 @@ class Seen:
 
 def compare(report: Report, name: str, server: Server, expected: Expected) -> Seen:
     """Compares every profile with the recomputation; one line per kind of thing. The server must be at rest."""
+    clock_ms = behaviour_clock(expected)
     server.wait_visible()
+    if clock_ms is not None:
+        server.wait_clock(clock_ms)
     report.say(f"{name}: recomputing")
     expected_grades = expected.grades()
     got, missing = server.profiles(expected.students + UNKNOWN)
@@ -60,7 +72,6 @@ def compare(report: Report, name: str, server: Server, expected: Expected) -> Se
         counts["null"] += grade["score"] is None
     expected_students = set()
     as_of_seen = set()
-    clock_ms = behaviour_clock(expected)
     for student in expected.students:
         profile = got.get(student)
         as_of = clock_ms
@@ -79,11 +90,25 @@ def compare(report: Report, name: str, server: Server, expected: Expected) -> Se
         counts["features"] += len(want_features)
     report.check(f"{name}: profiles have the contract's shape", shape, f"{len(got)} profiles")
     nulls = counts["null"]
-    report.check(f"{name}: grades", rows, f"{len(expected_grades)} (student, subject, period), {nulls} null, {len(rows)} differences")
-    report.check(f"{name}: features", features, f"{counts['features']} of {len(expected.students)} students, {len(features)} differences")
-    extra = [f"{s}: has a profile, expected none: {json.dumps(got[s])[:300]}" for s in got if s not in expected_students]
+    report.check(
+        f"{name}: grades",
+        rows,
+        f"{len(expected_grades)} (student, subject, period), {nulls} null, {len(rows)} differences",
+    )
+    report.check(
+        f"{name}: features",
+        features,
+        f"{counts['features']} of {len(expected.students)} students, {len(features)} differences",
+    )
+    extra = [
+        f"{s}: has a profile, expected none: {json.dumps(got[s])[:300]}" for s in got if s not in expected_students
+    ]
     extra += [f"{s}: has no profile, expected one" for s in sorted(expected_students - got.keys())]
-    extra += [f"{s}: is missing, but in neither list" for s in expected.students + UNKNOWN if s not in got and s not in set(missing)]
+    extra += [
+        f"{s}: is missing, but in neither list"
+        for s in expected.students + UNKNOWN
+        if s not in got and s not in set(missing)
+    ]
     served = server.metrics().get("aulaflow_serving_students")
     if served != len(expected_students):
         extra.append(f"aulaflow_serving_students: expected {len(expected_students)}, got {served}")
@@ -126,7 +151,11 @@ def grade_differences(student: str, want: dict, profile: dict | None, seen: Seen
     if keys != sorted(set(keys)):
         differences.append(f"{student}: grades are not in order of (subject, period), each once: {keys}")
     for row, key in zip(rows, keys):
-        got = {name: row[name] for name in row if name not in ("subject", "period", "rule_version", "version", "updated_at")}
+        got = {
+            name: row[name]
+            for name in row
+            if name not in ("subject", "period", "rule_version", "version", "updated_at")
+        }
         if not same(want.get(key), got):
             differences.append(f"{student} {key}: expected {json.dumps(want.get(key))}, got {json.dumps(got)}")
         seen.versions[student, *key] = row["version"]
@@ -160,7 +189,9 @@ def under_way(report: Report, name: str, watched: list[dict], behaviour: Behavio
         want = behaviour.week_before_today(profile["student_id"], as_of)
         if got != want:
             shown = f"clicks_7d {json.dumps(week)}, clicks_1d {json.dumps(today)}"
-            differences.append(f"{profile['student_id']} as of {profile['as_of']}: expected {want}, got {got} from {shown}")
+            differences.append(
+                f"{profile['student_id']} as of {profile['as_of']}: expected {want}, got {got} from {shown}"
+            )
     instants = len({profile["as_of"] for profile in watched})
     detail = f"{len(watched)} profiles read at {instants} instants, {len(differences)} differences"
     report.check(f"{name}: the week without today", differences, detail)

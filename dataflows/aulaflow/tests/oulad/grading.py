@@ -85,11 +85,15 @@ def combine(group: list[Evaluation], how: str) -> Fraction | None:
 def consolidate(values: dict, weights: dict, absent: str) -> Fraction | None:
     """Step 4. A category whose own weights add up to 0 has nothing to add."""
     if absent == "renormalise":
-        total = sum((weights.get(name, Fraction(0)) for name, value in values.items() if value is not None), Fraction(0))
+        total = sum(
+            (weights.get(name, Fraction(0)) for name, value in values.items() if value is not None), Fraction(0)
+        )
     else:
         assert absent == "zero", absent
         total = sum(weights.values(), Fraction(0))
-    whole = sum((weights.get(name, Fraction(0)) * value for name, value in values.items() if value is not None), Fraction(0))
+    whole = sum(
+        (weights.get(name, Fraction(0)) * value for name, value in values.items() if value is not None), Fraction(0)
+    )
     return whole / total if total else None
 
 

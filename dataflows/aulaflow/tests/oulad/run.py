@@ -2,9 +2,9 @@
 """The product against an independent recomputation of the Open University dataset.
 
 Starts the release binary, sends the dataset over HTTP in several ways (imported, corrected, shuffled and twice, piece
-by piece, with changing rules, killed in the middle, with 1, 2 and 3 workers), and compares every grade and every feature
-that the API answers with what `grading.py` and `windows.py` make of the CSV files and the contract. Python's standard
-library only; nothing of the product's code.
+by piece, with changing rules, killed in the middle, with 1, 2 and 3 workers), and compares every grade and every
+feature that the API answers with what `grading.py` and `windows.py` make of the CSV files and the contract. Python's
+standard library only; nothing of the product's code.
 
     run.py                 everything (see --list)
     run.py --quick         one run of each scenario

@@ -1,4 +1,5 @@
-"""The scenarios: what is sent, when the process is killed, and what must come out. Each has a data directory of its own.
+"""The scenarios: what is sent, when the process is killed, and what must come out. Each has a data directory of its
+own.
 
 Acknowledged requests are never repeated after a kill, so a lost acknowledged write shows as a difference.
 """
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Iterable, NamedTuple
 
 from compare import Expected, Seen, compare, dead_letters, under_way
-from dataset import DAY_MS, Click, Dataset, Evaluation, parse_rfc3339
+from dataset import DAY_MS, Click, Dataset, Evaluation
 from grading import ITEMS_RULE
 from report import Report
 from server import Program, Request, Server
@@ -51,7 +52,9 @@ class Run:
         """Runs the scenario."""
         scenario = self.name.split(",")[0]
         self.server.start()
-        {"base": base, "corrections": corrections, "shuffled": shuffled, "rules": rules, "stages": stages}[scenario](self)
+        {"base": base, "corrections": corrections, "shuffled": shuffled, "rules": rules, "stages": stages}[scenario](
+            self
+        )
         self.server.stop()
 
     def restart(self) -> None:
@@ -72,7 +75,9 @@ class Run:
         """Sends requests in order, killing the process where it should."""
         acknowledged = self.server.send_all(requests, kills, self.rng, self.restart)
         if kills:
-            self.report.say(f"{self.name}: of {len(kills)} requests that met a kill, {acknowledged} had been acknowledged")
+            self.report.say(
+                f"{self.name}: of {len(kills)} requests that met a kill, {acknowledged} had been acknowledged"
+            )
 
     def a_kill(self, requests: int) -> set[int]:
         """A request in the middle half, if this run is killed."""
@@ -89,7 +94,9 @@ class Run:
             self.server.import_until(self.setting.data, place)
             self.restart()
             self.server.wait_visible()
-            clock_day = parse_rfc3339(self.server.lag()["clock"]) // DAY_MS
+            # The importer sends in order of time, so the number of records on the log says how far the clock must be.
+            clock_day = sorted(click.day for click in clicks)[self.server.behaviour_records() - 1]
+            self.server.wait_clock(clock_day * DAY_MS + DAY_MS // 2)
             repeated_late = sum(late(click.day, clock_day) for click in clicks)
         self.report.say(f"{self.name}: importing {len(clicks) + len(self.setting.dataset.evaluations)} events")
         for click in clicks:
@@ -105,7 +112,9 @@ class Run:
 
 def name(scenario: str, workers: list[int], kill: bool) -> str:
     """A run's name, which also seeds it."""
-    return f"{scenario}, {'+'.join(map(str, workers))} worker{'s' if workers != [1] else ''}{', killed' if kill else ''}"
+    return (
+        f"{scenario}, {'+'.join(map(str, workers))} worker{'s' if workers != [1] else ''}{', killed' if kill else ''}"
+    )
 
 
 def base(run: Run) -> None:
@@ -144,10 +153,17 @@ def kept_rows(run: Run, before: Seen, after: Seen, changed: set) -> None:
     other = [key for key in kept if after.grades.get(key) != before.grades[key]]
     if run.kill:
         back = sum(after.versions.get(key, 0) < before.versions[key] for key in kept)
-        run.report.say(f"{run.name}: of {len(kept)} grades that nobody corrected, {len(other)} have another version or time; {back} versions went back")
+        run.report.say(
+            f"{run.name}: of {len(kept)} grades that nobody corrected, {len(other)} have another version or time; "
+            f"{back} versions went back"
+        )
         return
-    differences = [f"{key}: was {json.dumps(before.grades[key])}, is {json.dumps(after.grades.get(key))}" for key in other]
-    run.report.check(f"{run.name}: grades that nobody corrected keep version and time", differences, f"{len(kept)} grades")
+    differences = [
+        f"{key}: was {json.dumps(before.grades[key])}, is {json.dumps(after.grades.get(key))}" for key in other
+    ]
+    run.report.check(
+        f"{run.name}: grades that nobody corrected keep version and time", differences, f"{len(kept)} grades"
+    )
 
 
 def correction_requests(run: Run, chosen: list[Evaluation]) -> tuple[list[Request], set]:
@@ -164,13 +180,17 @@ def correction_requests(run: Run, chosen: list[Evaluation]) -> tuple[list[Reques
         writes.append(("single" if rng.random() < 0.03 else "batch", new))
         run.expected.evaluations[old.id] = new
         if rng.random() < 0.1:
-            stale = corrected(rng, old)._replace(updated_ms=old.updated_ms + rng.randrange(-DAY_MS, new.updated_ms - old.updated_ms))
+            stale = corrected(rng, old)._replace(
+                updated_ms=old.updated_ms + rng.randrange(-DAY_MS, new.updated_ms - old.updated_ms)
+            )
             writes.append(("batch", stale))
     requests, batch = [], []
 
     def flush() -> None:
         if batch:
-            requests.append(Request("teacher", "POST", "/v1/evaluations:batch", json.dumps([e.json() for e in batch]).encode()))
+            requests.append(
+                Request("teacher", "POST", "/v1/evaluations:batch", json.dumps([e.json() for e in batch]).encode())
+            )
             batch.clear()
 
     for kind, evaluation in writes:
@@ -183,7 +203,9 @@ def correction_requests(run: Run, chosen: list[Evaluation]) -> tuple[list[Reques
         if kind == "single":
             requests.append(Request("admin", "POST", "/v1/evaluations", json.dumps(evaluation.json()).encode()))
         else:
-            requests.append(Request("admin", "DELETE", f"/v1/evaluations/{urllib.parse.quote(evaluation.id, safe='')}", b""))
+            requests.append(
+                Request("admin", "DELETE", f"/v1/evaluations/{urllib.parse.quote(evaluation.id, safe='')}", b"")
+            )
     flush()
     return requests, {(e.student, e.subject, e.period) for e in chosen}
 
@@ -235,7 +257,9 @@ def shuffled(run: Run) -> None:
     run.rng.shuffle(turns)
     queues = {"b": iter(rest), "g": iter(graded)}
     requests = [next(queues[turn]) for turn in turns]
-    run.report.say(f"{run.name}: {len(clicks)} events and {len(evaluations)} evaluations in {len(requests) + 1} requests")
+    run.report.say(
+        f"{run.name}: {len(clicks)} events and {len(evaluations)} evaluations in {len(requests) + 1} requests"
+    )
     run.server.send(first)
     run.server.wait_visible()
     # An event is late if it is older than every window at the clock that it meets. That is at least what the first
@@ -255,11 +279,20 @@ def shuffled(run: Run) -> None:
         run.expected.behaviour.add(click)
     run.compare("twice and in random order")
     why = "events that are older than every window when they arrive"
-    run.dead_letters("twice and in random order", 0 if run.kill else low, high, why + ("; of this life" if run.kill else ""))
+    run.dead_letters(
+        "twice and in random order", 0 if run.kill else low, high, why + ("; of this life" if run.kill else "")
+    )
 
 
 RULES = [
-    ("*", {"weights": {"tma": "0.4", "cma": "0.2", "exam": "0.4"}, "category": {"tma": {"drop_lowest": 1}}, "min_passing": 40}),
+    (
+        "*",
+        {
+            "weights": {"tma": "0.4", "cma": "0.2", "exam": "0.4"},
+            "category": {"tma": {"drop_lowest": 1}},
+            "min_passing": 40,
+        },
+    ),
     (
         "*",
         {
@@ -299,7 +332,11 @@ def rules(run: Run) -> None:
         after = run.compare(what)
         versions(run, what, subject, before, after, killed=number == kill_at)
         before = after
-    back = [f"{k}: was {v}, is {before.rule_versions[k]}" for k, v in first.rule_versions.items() if v != before.rule_versions.get(k)]
+    back = [
+        f"{k}: was {v}, is {before.rule_versions[k]}"
+        for k, v in first.rule_versions.items()
+        if v != before.rule_versions.get(k)
+    ]
     run.report.check(f"{run.name}: the first rule's version is back", back)
     run.dead_letters("rules", 0, late_count, "repeated events that are older than every window; rules make none")
 
@@ -334,7 +371,9 @@ def stages(run: Run) -> None:
     at = graded_at = repeated_late = 0
     for stage, cut in enumerate(cuts, 1):
         # A piece ends between two days, so that no event of the next piece is for a day before this one's last.
-        while cut < len(clicks) and arrival(run.setting.seed, clicks[cut]) == arrival(run.setting.seed, clicks[cut - 1]):
+        while cut < len(clicks) and arrival(run.setting.seed, clicks[cut]) == arrival(
+            run.setting.seed, clicks[cut - 1]
+        ):
             cut += 1
         piece, at = clicks[at:cut], max(at, cut)
         until = (arrival(run.setting.seed, clicks[at - 1]) + 1) * DAY_MS

@@ -24,7 +24,9 @@ def run(report: Report) -> None:
         report.check(f"recomputation: {test.__name__}", differences)
 
 
-def evaluation(id: str, kind: str, score: str | None, weight: str = "1", max_score: str = "100", status: str = "graded") -> Evaluation:
+def evaluation(
+    id: str, kind: str, score: str | None, weight: str = "1", max_score: str = "100", status: str = "graded"
+) -> Evaluation:
     return Evaluation(id, "s", "AAA", "2013J", kind, status, score, max_score, weight, 0, 0)
 
 
@@ -57,13 +59,25 @@ def dates(equal) -> None:
 def means(equal) -> None:
     # exam (80 + 90) / 2 = 85, homework 10 of 20 = 50: 0.7 · 85 + 0.3 · 50 = 74.5
     rule = {"weights": {"exam": "0.7", "homework": "0.3"}, "min_passing": 60}
-    got = grade([evaluation("a", "exam", "80"), evaluation("b", "exam", "90"), evaluation("c", "homework", "10", max_score="20")], rule)
+    got = grade(
+        [
+            evaluation("a", "exam", "80"),
+            evaluation("b", "exam", "90"),
+            evaluation("c", "homework", "10", max_score="20"),
+        ],
+        rule,
+    )
     equal(got["score"], "74.50")
     equal((got["passing"], got["complete"], got["evaluations_count"]), (True, True, 3))
     equal(got["by_category"]["exam"], {"value": "0.85", "weight": "0.7", "counted": 2, "dropped": 0})
     # points: (1 + 10) / (2 + 20) = 0.5, where the mean would be the same and the mean of 1/2 and 20/20 is not
     rule = {"weights": {"quiz": 1}, "category": {"quiz": {"combine": "points"}}, "min_passing": 60}
-    equal(grade([evaluation("a", "quiz", "1", max_score="2"), evaluation("b", "quiz", "20", max_score="20")], rule)["score"], "95.45")
+    equal(
+        grade([evaluation("a", "quiz", "1", max_score="2"), evaluation("b", "quiz", "20", max_score="20")], rule)[
+            "score"
+        ],
+        "95.45",
+    )
 
 
 def drops(equal) -> None:
@@ -71,10 +85,18 @@ def drops(equal) -> None:
     three = [evaluation("a", "tma", "10"), evaluation("b", "tma", "50"), evaluation("c", "tma", "70")]
     equal(grade(three, rule)["score"], "60.00")
     equal(grade(three, rule)["by_category"]["tma"], {"value": "0.6", "weight": "1", "counted": 3, "dropped": 1})
-    equal(grade(three[:1], rule)["by_category"]["tma"], {"value": "0.1", "weight": "1", "counted": 1, "dropped": 0}, "never the last")
+    equal(
+        grade(three[:1], rule)["by_category"]["tma"],
+        {"value": "0.1", "weight": "1", "counted": 1, "dropped": 0},
+        "never the last",
+    )
     # 5 of 10 and 50 of 100 tie: `a` goes, so that the weights of what stays are 3 and 1: (3 · 0.5 + 1 · 1) / 4
     rule = {"weights": {"tma": 1}, "category": {"tma": {"drop_lowest": 1, "combine": "weighted"}}, "min_passing": 40}
-    tie = [evaluation("b", "tma", "5", "3", "10"), evaluation("a", "tma", "50", "9"), evaluation("c", "tma", "100", "1")]
+    tie = [
+        evaluation("b", "tma", "5", "3", "10"),
+        evaluation("a", "tma", "50", "9"),
+        evaluation("c", "tma", "100", "1"),
+    ]
     equal(grade(tie, rule)["score"], "62.50", "ties by id")
     equal(grade(list(reversed(tie)), rule)["score"], "62.50", "whatever the order")
 
@@ -83,12 +105,21 @@ def items(equal) -> None:
     rule = {"weights": "items", "min_passing": 40}
     # (10 · 78 + 20 · 65 + 30 · missing) / 60 = 34.666…
     got = grade(
-        [evaluation("a", "tma", "78", "10"), evaluation("b", "cma", "65", "20"), evaluation("c", "tma", None, "30", status="missing")], rule
+        [
+            evaluation("a", "tma", "78", "10"),
+            evaluation("b", "cma", "65", "20"),
+            evaluation("c", "tma", None, "30", status="missing"),
+        ],
+        rule,
     )
     equal((got["score"], got["passing"], got["complete"]), ("34.67", False, True))
     equal(got["by_category"], {"items": {"value": "0.346667", "weight": "1", "counted": 3, "dropped": 0}})
     nothing = grade([evaluation("a", "tma", "78", "0")], rule)
-    equal((nothing["score"], nothing["passing"], nothing["evaluations_count"]), (None, False, 1), "weights that add up to 0")
+    equal(
+        (nothing["score"], nothing["passing"], nothing["evaluations_count"]),
+        (None, False, 1),
+        "weights that add up to 0",
+    )
     equal(nothing["by_category"]["items"]["value"], None)
     equal(grade([evaluation("a", "tma", "40", "1")], rule)["passing"], True, "40 passes")
 
@@ -114,7 +145,12 @@ def absence(equal) -> None:
 
 
 def scales(equal) -> None:
-    rule = {"weights": {"tma": 1}, "scale": {"min": 1, "max": 10}, "rounding": {"mode": "down", "decimals": 3}, "min_passing": "6.4"}
+    rule = {
+        "weights": {"tma": 1},
+        "scale": {"min": 1, "max": 10},
+        "rounding": {"mode": "down", "decimals": 3},
+        "min_passing": "6.4",
+    }
     equal(grade([evaluation("a", "tma", "60")], rule)["score"], "6.400")
     equal(grade([evaluation("a", "tma", "60")], rule)["passing"], True)
     equal(grade([evaluation("a", "tma", "59.999")], rule)["score"], "6.399")
@@ -123,7 +159,9 @@ def scales(equal) -> None:
 
 def windows(equal) -> None:
     behaviour = Behaviour()
-    for row, (day, kind, value) in enumerate([(100, "forumng", 3), (106, "quiz", 4), (106, "resource", 1), (107, "homepage", 8)]):
+    for row, (day, kind, value) in enumerate(
+        [(100, "forumng", 3), (106, "quiz", 4), (106, "resource", 1), (107, "homepage", 8)]
+    ):
         behaviour.add(Click(row, "s", kind, value, day))
     at = lambda day, hour=12: behaviour.features("s", day * DAY_MS + hour * DAY_MS // 24)
     equal({k: at(106)["clicks_7d"][k] for k in ("events", "clicks")}, {"events": 3, "clicks": "8"}, "days 100 to 106")
@@ -133,11 +171,23 @@ def windows(equal) -> None:
     equal(at(106)["clicks_7d"]["window"]["end"], rfc3339(107 * DAY_MS))
     one = at(106)["clicks_1d"]
     equal([one[k] for k in ("events", "clicks", "clicks_per_visit")], [2, "5", "2.5"])
-    equal(one["window"], {"kind": "tumble", "slide_s": 86400, "size_s": 86400, "start": rfc3339(106 * DAY_MS), "end": rfc3339(107 * DAY_MS)})
+    equal(
+        one["window"],
+        {
+            "kind": "tumble",
+            "slide_s": 86400,
+            "size_s": 86400,
+            "start": rfc3339(106 * DAY_MS),
+            "end": rfc3339(107 * DAY_MS),
+        },
+    )
     equal("social_7d" in at(107), False, "no rows, no feature")
     equal(at(106)["social_7d"]["visits"], 1)
     equal(at(107)["quizzes_7d"]["clicks"], "4")
-    equal([at(107)["study_mix_7d"][k] for k in ("material_clicks", "navigation_clicks", "material_share")], ["1", "8", "0.0769"])
+    equal(
+        [at(107)["study_mix_7d"][k] for k in ("material_clicks", "navigation_clicks", "material_share")],
+        ["1", "8", "0.0769"],
+    )
     equal(sorted(at(113)), ["clicks_7d", "study_mix_7d"])
     equal(at(114), {}, "everything has left")
     equal(behaviour.features("nobody", 0), {})
@@ -148,7 +198,10 @@ def mapping(equal) -> None:
     assessment = {"code_module": "AAA", "code_presentation": "2013J", "assessment_type": "TMA", "weight": "10"}
     row = {"id_assessment": "1752", "id_student": "11391", "date_submitted": "18", "score": "78"}
     got = dataset.evaluation(row, assessment)
-    equal((got.id, got.type, got.status, got.score, rfc3339(got.graded_ms)), ("1752-11391", "tma", "graded", "78", "2013-10-19T12:00:00.000Z"))
+    equal(
+        (got.id, got.type, got.status, got.score, rfc3339(got.graded_ms)),
+        ("1752-11391", "tma", "graded", "78", "2013-10-19T12:00:00.000Z"),
+    )
     for empty in ("", "?"):
         equal(dataset.evaluation({**row, "score": empty}, assessment).status, "missing")
     equal("score" in dataset.evaluation({**row, "score": ""}, assessment).json(), False)

@@ -14,12 +14,15 @@ import time
 from pathlib import Path
 from typing import Callable, NamedTuple
 
+from dataset import parse_rfc3339
+
 START_MAX_S = 120
 REQUEST_MAX_S = 60
 BUSY_MAX_S = 120
 VISIBLE_MAX_S = 300
 IMPORT_MAX_S = 600
 STOP_MAX_S = 60
+CLOCK_MAX_S = 30
 LOOK_EVERY_S = 0.02
 TENANT = "oulad"
 
@@ -89,7 +92,14 @@ class Server:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        options = ["--data-dir", self.folder / "data", "--listen", f"127.0.0.1:{self.port}", "--workers", str(self.workers)]
+        options = [
+            "--data-dir",
+            self.folder / "data",
+            "--listen",
+            f"127.0.0.1:{self.port}",
+            "--workers",
+            str(self.workers),
+        ]
         command = [self.program.binary, "run", "--config", self.program.config, *options]
         with self.log.open("ab") as log:
             log.write(f"--- life {self.lives + 1}: {' '.join(map(str, command))}\n".encode())
@@ -165,7 +175,10 @@ class Server:
 
     def send(self, request: Request, tenant: str = TENANT) -> Answer:
         """A request that must succeed. Waits where the server says that it is busy."""
-        headers = {"Authorization": f"Bearer {self.program.token(request.role, tenant)}", "Content-Type": "application/json"}
+        headers = {
+            "Authorization": f"Bearer {self.program.token(request.role, tenant)}",
+            "Content-Type": "application/json",
+        }
         deadline = time.monotonic() + BUSY_MAX_S
         while True:
             answer = self.exchange(request.method, request.path, request.body or None, headers)
@@ -199,6 +212,17 @@ class Server:
 
         self.until(VISIBLE_MAX_S, "show what it was sent", done)
 
+    def wait_clock(self, millis: int) -> None:
+        """Waits until the clock has come to an instant: it follows the events a moment after they are visible. Where it
+        does not come, whoever compares finds out."""
+        deadline = time.monotonic() + CLOCK_MAX_S
+        while parse_rfc3339(self.lag()["clock"]) < millis and time.monotonic() < deadline:
+            time.sleep(LOOK_EVERY_S)
+
+    def behaviour_records(self) -> int:
+        """How many behaviour records the log has."""
+        return sum(p["end_offset"] for p in self.lag()["partitions"] if p["topic"] == "aula.behavior.v1")
+
     def metrics(self) -> dict[str, float]:
         """`/metrics`: each sample by its name and labels."""
         text = self.exchange("GET", "/metrics", None, {}).body.decode()
@@ -226,7 +250,9 @@ class Server:
 
     # -- killing
 
-    def send_all(self, requests: list[Request], kills: set[int], rng: random.Random, restart: Callable[[], None]) -> int:
+    def send_all(
+        self, requests: list[Request], kills: set[int], rng: random.Random, restart: Callable[[], None]
+    ) -> int:
         """Sends requests in order. While a request of `kills` is under way the process is killed; then `restart`, and
         that request again unless it was acknowledged. Returns how many were acknowledged although it was killed."""
         acknowledged = 0
@@ -234,7 +260,8 @@ class Server:
             if number not in kills:
                 self.send(request)
                 continue
-            timer = threading.Timer(rng.uniform(0, 0.03), self.process.kill)
+            # Most answers come within a few milliseconds: most kills come before.
+            timer = threading.Timer(rng.random() ** 3 * 0.03, self.process.kill)
             timer.start()
             try:
                 self.send(request)
@@ -253,7 +280,16 @@ class Server:
 
     def start_import(self, data: Path, wait: bool) -> subprocess.Popen:
         """`aulaflow import oulad`."""
-        options = ["--dir", data, "--tenant", TENANT, "--url", f"http://127.0.0.1:{self.port}", "--config", self.program.config]
+        options = [
+            "--dir",
+            data,
+            "--tenant",
+            TENANT,
+            "--url",
+            f"http://127.0.0.1:{self.port}",
+            "--config",
+            self.program.config,
+        ]
         command = [self.program.binary, "import", "oulad", *options, *(["--wait"] if wait else [])]
         with (self.folder / "import.log").open("ab") as log:
             return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
@@ -275,13 +311,11 @@ class Server:
             raise Broken(f"the import ends with exit code {importer.returncode}: {text[-1500:]}")
 
     def import_until(self, data: Path, behaviour_records: int) -> None:
-        """Imports until so many behaviour records are on the log, then kills this instance, and the importer with it."""
+        """Imports until so many behaviour records are on the log, then kills this instance and the importer."""
         importer = self.start_import(data, wait=False)
 
         def enough() -> bool:
-            partitions = self.lag()["partitions"]
-            on_log = sum(p["end_offset"] for p in partitions if p["topic"] == "aula.behavior.v1")
-            return on_log >= behaviour_records or importer.poll() is not None
+            return self.behaviour_records() >= behaviour_records or importer.poll() is not None
 
         try:
             self.until(IMPORT_MAX_S, "take the import", enough)

@@ -42,12 +42,17 @@ class Behaviour:
                 out[name] = {**values(events), "window": window(kind, pane, size_days)}
 
         view("clicks_7d", week, "hop", 7, lambda e: {"events": len(e), "clicks": total(e)})
-        view("clicks_1d", today, "tumble", 1, lambda e: {"events": len(e), "clicks": total(e), "clicks_per_visit": mean(e)})
+        view(
+            "clicks_1d",
+            today,
+            "tumble",
+            1,
+            lambda e: {"events": len(e), "clicks": total(e), "clicks_per_visit": mean(e)},
+        )
         view("social_7d", [c for c in week if c.type in SOCIAL], "hop", 7, visits)
         view("quizzes_7d", [c for c in week if "quiz" in c.type.lower() or c.type == "questionnaire"], "hop", 7, visits)
         view("study_mix_7d", week, "hop", 7, study_mix)
         return out
-
 
     def week_before_today(self, student: str, as_of_ms: int) -> list[int]:
         """Events and clicks of the six panes before the current one."""

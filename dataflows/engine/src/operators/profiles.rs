@@ -17,6 +17,7 @@ use differential_dataflow::VecCollection;
 use differential_dataflow::hashable::Hashable;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::operator::Operator;
 use timely::dataflow::operators::{Probe, probe};
@@ -86,6 +87,8 @@ struct Mark {
     updated_at: i64,
     /// Of the row's content; 0: there is no row now.
     digest: u64,
+    /// Whether the versions that may have been shown before a crash are skipped.
+    replayed: bool,
 }
 
 #[derive(Default)]
@@ -142,7 +145,7 @@ impl ProfileOperator {
         let mut grades = Vec::new();
         for (key, net) in net_grades(differences.grades, &self.local) {
             let digest = net.as_ref().map_or(0, |g| digest(&**g));
-            let (mark, is_new) = step(history.grades.get(&key), digest, clock, self.local.loading.get());
+            let (mark, is_new) = step(history.grades.get(&key), digest, clock, &self.local);
             if let Some(mark) = mark {
                 history.grades.insert(key, mark);
                 changed |= is_new;
@@ -228,7 +231,7 @@ fn features(
         }
         let values = shared.layout.row(index, view, after);
         let digest = values.as_ref().map_or(0, |v| digest(&**v));
-        let (mark, is_new) = step(history.features.get(&(index as ViewIndex)), digest, clock, local.loading.get());
+        let (mark, is_new) = step(history.features.get(&(index as ViewIndex)), digest, clock, local);
         if let Some(mark) = mark {
             *changed |= is_new;
             history.features.insert(index as ViewIndex, mark);
@@ -241,13 +244,16 @@ fn features(
 
 /// A row's mark after its content became `digest`, and whether the content is new; no mark: nothing changed.
 /// While loading, content that is as it was keeps its mark and is shown again, since outlets start empty.
-fn step(mark: Option<&Mark>, digest: u64, clock: Millis, loading: bool) -> (Option<Mark>, bool) {
+fn step(mark: Option<&Mark>, digest: u64, clock: Millis, local: &Local) -> (Option<Mark>, bool) {
     match mark {
-        Some(mark) if mark.digest == digest => (loading.then_some(*mark), false),
+        Some(mark) if mark.digest == digest => (local.loading.get().then_some(*mark), false),
         None if digest == 0 => (None, false),
         mark => {
+            let skipped = local.shared.replayed.load(Ordering::Acquire);
+            let done = mark.is_some_and(|m| m.replayed);
             let version = mark.map_or(0, |m| m.version).saturating_add(1);
-            (Some(Mark { version, updated_at: clock.0, digest }), true)
+            let version = if done { version } else { version.saturating_add(skipped) };
+            (Some(Mark { version, updated_at: clock.0, digest, replayed: done || skipped > 0 }), true)
         }
     }
 }
@@ -265,11 +271,11 @@ fn load(local: &Local, student: StudentNo) -> History {
     let mut history = History::default();
     for (subject, period, version, updated_at, digest) in stored.grades {
         let key = (shared.symbols.word(&subject), shared.symbols.word(&period));
-        history.grades.insert(key, Mark { version, updated_at, digest });
+        history.grades.insert(key, Mark { version, updated_at, digest, replayed: false });
     }
     for (identity, updated_at, digest) in stored.features {
         if let Some(view) = shared.identities.iter().position(|id| *id == identity) {
-            history.features.insert(view as ViewIndex, Mark { version: 0, updated_at, digest });
+            history.features.insert(view as ViewIndex, Mark { version: 0, updated_at, digest, replayed: false });
         }
     }
     history

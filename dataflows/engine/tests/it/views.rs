@@ -106,6 +106,45 @@ fn versions_and_times_of_change_survive_a_restart() {
 }
 
 #[test]
+fn versions_never_go_back_after_a_crash() {
+    let mut plan = plan(LIVE, &sql("tumble(interval '1 day')"));
+    plan.runtime.engine.checkpoint_interval = std::time::Duration::from_secs(3_600);
+    let harness = Harness::new(plan);
+    let config = r#"{"tenant":"t","timezone":"UTC","period":[],"rule":[{"subject":"*","weights":"items"}]}"#;
+    harness.append(topic::TENANTS, "t", &[(b"t".to_vec(), Some(config.into()))], Millis(now()));
+    let evaluation = |n: u32| {
+        let json = format!(
+            r#"{{"tenant_id":"t","evaluation_id":"v","student_id":"s","subject":"m","type":"exam","period":"p","score":{n},"graded_at":"2026-01-01T00:00:{n}Z"}}"#
+        );
+        harness.append(topic::EVALUATIONS, "t", &[(b"t/v".to_vec(), Some(json.into_bytes()))], Millis(now()));
+    };
+    let version = |running: &crate::harness::Running| {
+        let seen = running.seen.lock();
+        seen.students[&("t".to_owned(), "s".to_owned())].grades[&("m".to_owned(), "p".to_owned())].version
+    };
+    let running = harness.start(1);
+    for n in 10..15 {
+        evaluation(n);
+        settled(&harness, &running, None);
+    }
+    assert_eq!(version(&running), 5);
+    running.engine.abandon().unwrap();
+    // All of it comes again, now in one epoch: one change, which may have been shown with any version up to 5.
+    let running = harness.start(1);
+    settled(&harness, &running, None);
+    let after = version(&running);
+    assert!(after >= 5, "{after}");
+    evaluation(20);
+    settled(&harness, &running, None);
+    assert_eq!(version(&running), after + 1);
+    running.engine.stop().unwrap();
+    let running = harness.start(1);
+    settled(&harness, &running, None);
+    assert_eq!(version(&running), after + 1, "a clean end skips nothing");
+    running.engine.stop().unwrap();
+}
+
+#[test]
 fn a_changed_view_is_rebuilt_from_the_log() {
     let mut harness = Harness::new(plan(LIVE, &sql("tumble(interval '1 day')")));
     let at = now();

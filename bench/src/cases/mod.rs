@@ -1,0 +1,28 @@
+//! The cases: what is measured, one file each. A file opens with its goal, its load and its configuration.
+
+mod correction;
+mod freshness;
+mod idle;
+mod import;
+mod memory;
+mod reads;
+mod rule;
+mod steady;
+
+use crate::report::Outcome;
+use crate::setting::Setting;
+use anyhow::Result;
+
+/// A case.
+pub struct Case {
+    /// How it is called on the command line.
+    pub name: &'static str,
+    /// What it measures, in a line.
+    pub about: &'static str,
+    /// Measures.
+    pub run: fn(&Setting) -> Result<Outcome>,
+}
+
+/// All cases, in the order in which they run.
+pub const ALL: &[Case] =
+    &[import::CASE, freshness::CASE, reads::CASE, rule::CASE, correction::CASE, idle::CASE, memory::CASE, steady::CASE];

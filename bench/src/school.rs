@@ -1,0 +1,143 @@
+//! A made-up school on the live clock: its configuration, which every case but the import uses, and its events.
+
+use crate::server::Server;
+use crate::setting::Setting;
+use anyhow::{Context, Result, bail};
+use aulaflow_model::instant::Millis;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tempfile::TempDir;
+
+/// The school.
+const TENANT: &str = "bench";
+
+/// Its subject in the cases with one.
+pub const SUBJECT: &str = "mathematics";
+
+/// A rule for all subjects, and one period that holds every instant a run can have.
+const TENANT_FILE: &str = r#"tenant = "bench"
+timezone = "America/Mexico_City"
+
+[[period]]
+id = "all"
+start = 2020-01-01
+end = 2099-12-31
+
+[[rule]]
+subject = "*"
+weights = { exam = 0.5, homework = 0.3, quiz = 0.2 }
+min_passing = 60
+rounding = { mode = "half_up", decimals = 2 }
+"#;
+
+/// A temporary folder with a school's configuration and data.
+pub struct School {
+    folder: TempDir,
+    binary: PathBuf,
+}
+
+/// Tokens of the roles that the cases need.
+#[derive(Clone)]
+pub struct Tokens {
+    /// Writes evaluations and rules.
+    pub admin: String,
+    /// Writes behaviour events, reads profiles and the lag.
+    pub service: String,
+}
+
+impl School {
+    /// Writes the configuration.
+    pub fn make(setting: &Setting, students_expected: usize) -> Result<Self> {
+        let folder = setting.folder()?;
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+        };
+        write("features.sql", include_str!("features.sql"))?;
+        write("school.tenant.toml", TENANT_FILE)?;
+        write("runtime.toml", &runtime(folder.path(), students_expected))?;
+        Ok(Self { folder, binary: setting.binary.clone() })
+    }
+
+    /// Where everything is.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Where the instance keeps its log and state.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder.path().join("runtime.toml")
+    }
+
+    /// Starts an instance.
+    pub fn start(&self, workers: usize) -> Result<Server> {
+        let mut command = Command::new(&self.binary);
+        command.args(["run", "--listen", "127.0.0.1:0", "--workers", &workers.to_string(), "--config"]);
+        command.arg(self.config());
+        Server::start(command, self.folder.path())
+    }
+
+    /// Tokens for the school.
+    pub fn tokens(&self) -> Result<Tokens> {
+        let token = |role| token(&self.binary, &self.config(), TENANT, role);
+        Ok(Tokens { admin: token("admin")?, service: token("service")? })
+    }
+}
+
+/// A token from the product's own command.
+fn token(binary: &Path, config: &Path, tenant: &str, role: &str) -> Result<String> {
+    let mut command = Command::new(binary);
+    command.args(["token", "--tenant", tenant, "--role", role, "--ttl", "1 day", "--config"]).arg(config);
+    let output = command.output().with_context(|| format!("cannot start {}", binary.display()))?;
+    if !output.status.success() {
+        bail!("`aulaflow token` failed: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+fn runtime(folder: &Path, students_expected: usize) -> String {
+    format!(
+        "data_dir = {:?}\ndataflows = [\"features.sql\"]\ntenants = [\"school.tenant.toml\"]\n\n\
+         [[auth.key]]\nid = \"bench\"\nalgorithm = \"HS256\"\n\
+         secret = \"bench-only-and-on-loopback-not-a-secret\"\ndevelopment = true\n\n\
+         [serving]\nstudents_expected = {students_expected}\n",
+        folder.join("data").display().to_string()
+    )
+}
+
+/// The name of student number `n`.
+pub fn student(n: usize) -> String {
+    format!("student-{n:07}")
+}
+
+/// The wall clock as events carry it.
+pub fn now() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)).to_string()
+}
+
+/// Appends a behaviour event, which every view counts, as a JSON line.
+pub fn event(out: &mut Vec<u8>, id: std::fmt::Arguments<'_>, student: &str, at: &str) {
+    // Writing to a vector cannot fail.
+    let _ = writeln!(
+        out,
+        r#"{{"event_id":"{id}","student_id":"{student}","event_type":"answer","value":2,"occurred_at":"{at}","context":{{"seconds":420}}}}"#
+    );
+}
+
+/// Appends an evaluation as a JSON line. Its category is decided by `n`, its number among the student's.
+pub fn evaluation(out: &mut Vec<u8>, student: &str, subject: &str, n: usize, score: u32, at: &str) {
+    let category = ["exam", "homework", "quiz", "homework"][n % 4];
+    // Writing to a vector cannot fail.
+    let _ = writeln!(
+        out,
+        r#"{{"evaluation_id":"{student}-{subject}-{n}","student_id":"{student}","subject":"{subject}","type":"{category}","score":{score},"graded_at":"{at}"}}"#
+    );
+}
