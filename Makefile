@@ -34,7 +34,7 @@ test-oulad: toolchain ## grades and features of the Open University dataset (OUL
 lint: toolchain ## formatting, clippy, documentation, unused dependencies, compose file
 	@.ci/lint
 
-bench: toolchain ## measurements, such as: make bench ARGS="--help"
+bench: build ## measurements, such as: make bench ARGS="--help"
 	@cargo run --release --locked -p aulaflow-bench -- $(ARGS)
 
 toolchain:

@@ -141,12 +141,6 @@ impl Batch {
 }
 
 impl Prepared {
-    /// How many items were taken.
-    #[cfg(test)]
-    pub(crate) fn accepted(&self) -> u32 {
-        self.answer.accepted
-    }
-
     /// Appends what was taken (and the dead letters) and answers once all of it is durable.
     pub(crate) async fn commit(
         self,

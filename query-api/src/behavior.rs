@@ -89,36 +89,3 @@ fn decode_event(item: &Item<'_>, only: Option<&str>, key: &mut Vec<u8>, tenant: 
     key.extend_from_slice(event.student_id.as_bytes());
     Ok(())
 }
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use aulaflow_model::ids::TenantId;
-
-    /// `cargo test --release -p aulaflow-query-api -- --ignored --nocapture events_per_second`
-    #[test]
-    #[ignore = "measures"]
-    fn events_per_second() {
-        let event = |i: usize| {
-            format!(
-                r#"{{"event_id":"vle-{i}","student_id":"{}","event_type":"participation","value":{},"occurred_at":"2026-03-02T15:04:05.120Z"}}"#,
-                100_000 + i % 30_000,
-                i % 9
-            )
-        };
-        let lines = (0..ITEMS_MAX).map(event).collect::<Vec<_>>();
-        for (name, format, body) in
-            [("array", Format::Json, format!("[{}]", lines.join(","))), ("lines", Format::JsonLines, lines.join("\n"))]
-        {
-            let started = std::time::Instant::now();
-            for _ in 0..100 {
-                let batch = Batch::new(TenantId::new("school_123").unwrap(), BEHAVIOR, BatchQuery::default());
-                let prepared = read_events(body.as_bytes(), format, None, batch).unwrap_or_else(|e| panic!("{e:?}"));
-                assert_eq!(prepared.accepted() as usize, ITEMS_MAX);
-            }
-            let rate = (100 * ITEMS_MAX) as f64 / started.elapsed().as_secs_f64();
-            println!("{name}: {rate:.0} events/s on one thread, {} bytes per event", body.len() / ITEMS_MAX);
-        }
-    }
-}

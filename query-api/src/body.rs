@@ -5,7 +5,7 @@ use crate::state::ApiState;
 use aulaflow_model::fault::Fault;
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
@@ -42,6 +42,7 @@ impl FromRequest<ApiState> for RequestBody {
 
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, ApiError> {
         let format = format(request.headers())?;
+        refuse_encoding(request.headers())?;
         let announced = request.headers().get(CONTENT_LENGTH).and_then(|n| n.to_str().ok()?.parse::<usize>().ok());
         let bytes = read(request.into_body(), announced.unwrap_or(0), state.config.body_bytes_max).await?;
         Ok(Self { bytes, format })
@@ -73,6 +74,15 @@ fn format(headers: &HeaderMap) -> Result<Format, ApiError> {
             "send `Content-Type: application/json`, or `application/x-ndjson` where JSON lines are accepted",
         )),
     }
+}
+
+/// A packed body would have to be unpacked within a limit of its own; read as it is, it would be called broken JSON.
+fn refuse_encoding(headers: &HeaderMap) -> Result<(), ApiError> {
+    let plain = |value: &HeaderValue| value.to_str().is_ok_and(|coding| coding.trim().eq_ignore_ascii_case("identity"));
+    if headers.get_all(CONTENT_ENCODING).iter().all(plain) {
+        return Ok(());
+    }
+    Err(ApiError::new(Kind::UnsupportedEncoding, "send the body as it is, without `Content-Encoding`"))
 }
 
 async fn read(mut body: Body, announced: usize, max: usize) -> Result<Bytes, ApiError> {

@@ -26,6 +26,7 @@ pub(crate) enum Kind {
     BodyTooLarge,
     TooManyItems,
     UnsupportedMediaType,
+    UnsupportedEncoding,
     Overloaded,
     Timeout,
     LogFull,
@@ -44,7 +45,7 @@ pub(crate) struct About {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::MissingToken,
         Self::InvalidToken,
         Self::Forbidden,
@@ -57,6 +58,7 @@ impl Kind {
         Self::BodyTooLarge,
         Self::TooManyItems,
         Self::UnsupportedMediaType,
+        Self::UnsupportedEncoding,
         Self::Overloaded,
         Self::Timeout,
         Self::LogFull,
@@ -134,6 +136,12 @@ impl Kind {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "The body's media type is not accepted here",
                 "Set `Content-Type` to one that the detail names.",
+            ),
+            Self::UnsupportedEncoding => row(
+                "unsupported-encoding",
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "The body's encoding is not accepted here",
+                "Send the body as it is: packed bodies (gzip, br, ...) are not unpacked.",
             ),
             Self::Overloaded => row(
                 "overloaded",
@@ -239,6 +247,10 @@ impl ApiError {
         if let Some(challenge) = self.challenge() {
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
+        if self.kind == Kind::UnsupportedEncoding {
+            // RFC 9110 §12.5.3: in a 415 it names what would have been accepted.
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
         if let Some(after) = self.retry_after {
             // Whole seconds, at least one: 0 would invite a busy loop.
             headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
@@ -261,6 +273,7 @@ impl ApiError {
             | Kind::BodyTooLarge
             | Kind::TooManyItems
             | Kind::UnsupportedMediaType
+            | Kind::UnsupportedEncoding
             | Kind::Overloaded
             | Kind::Timeout
             | Kind::LogFull

@@ -9,8 +9,8 @@ use crate::scope::{Role, Scope};
 use crate::state::ApiState;
 use aulaflow_log::record::RecordSetBuilder;
 use aulaflow_model::event::{Evaluation, Origin, decode_evaluation, tombstone_key};
-use aulaflow_model::fault::Fault;
-use aulaflow_model::ids::EvaluationId;
+use aulaflow_model::fault::{Fault, suggestion};
+use aulaflow_model::ids::{EvaluationId, PeriodId};
 use aulaflow_model::tenant::{Rule, TenantConfig, Weights};
 use aulaflow_model::topic::EVALUATIONS;
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -121,10 +121,8 @@ async fn remove_one(
 /// Configuration may come after the evaluations that it is for, so an evaluation that nothing covers yet is taken: it
 /// shows as soon as a period and a rule cover it.
 fn judge(config: &TenantConfig, evaluation: &Evaluation) -> Result<Vec<Fault>, Vec<Fault>> {
-    let period = match &evaluation.period {
-        Some(period) => config.periods.iter().map(|known| &known.id).find(|known| *known == period),
-        None => config.period_at(evaluation.graded_at),
-    };
+    // A period that is given is the grade's period, whether the tenant has told of it or not.
+    let period = evaluation.period.as_ref().or_else(|| config.period_at(evaluation.graded_at));
     let rule = period.and_then(|period| config.rule_for(&evaluation.subject, period));
     if evaluation.above_max() {
         let extra_credit = |rule: &Rule| rule.extra_credit;
@@ -139,16 +137,27 @@ fn judge(config: &TenantConfig, evaluation: &Evaluation) -> Result<Vec<Fault>, V
             return Err(vec![evaluation.above_max_fault()]);
         }
     }
-    Ok(warnings(evaluation, period.is_some(), rule.map(AsRef::as_ref)))
+    Ok(warnings(config, evaluation, period, rule.map(AsRef::as_ref)))
 }
 
-fn warnings(evaluation: &Evaluation, covered: bool, rule: Option<&Rule>) -> Vec<Fault> {
+fn warnings(
+    config: &TenantConfig,
+    evaluation: &Evaluation,
+    period: Option<&PeriodId>,
+    rule: Option<&Rule>,
+) -> Vec<Fault> {
     let mut warnings = Vec::new();
-    if !covered {
-        warnings.push(match &evaluation.period {
-            Some(_) => Fault::new("/period", "the tenant has no such period yet; it counts once there is one"),
-            None => Fault::new("/graded_at", "no period of the tenant holds it yet; it counts once one does"),
-        });
+    let known = || config.periods.iter().map(|known| known.id.as_str());
+    // Where a tenant has no periods at all, its evaluations' own are all there are.
+    if let Some(given) = &evaluation.period
+        && !config.periods.is_empty()
+        && known().all(|known| known != given.as_str())
+    {
+        let near = suggestion(given.as_str(), known());
+        warnings.push(Fault::new("/period", format!("the tenant has no such period{near}; it shows under this name")));
+    }
+    if period.is_none() {
+        warnings.push(Fault::new("/graded_at", "no period of the tenant holds it yet; it counts once one does"));
     } else if rule.is_none() {
         warnings.push(Fault::new("/subject", "the tenant has no rule for it yet; it counts once there is one"));
     }

@@ -53,6 +53,13 @@ pub struct Checkpointer {
     pub abandon: Arc<std::sync::atomic::AtomicBool>,
 }
 
+/// What a checkpoint covers.
+struct Barrier {
+    time: Time,
+    offsets: BTreeMap<(String, u32), Offset>,
+    event_high: BTreeMap<u32, Millis>,
+}
+
 /// The topics whose records can become dead letters.
 pub const SOURCES: [&str; 3] = [topic::EVALUATIONS, topic::BEHAVIOR, topic::TENANTS];
 
@@ -73,8 +80,9 @@ impl Checkpointer {
                         tracing::warn!(%error, "dead letters could not be written yet");
                     }
                 }
-                StateMessage::Barrier { time, offsets } => {
-                    if !self.commit(std::mem::take(&mut changes), time, offsets) {
+                StateMessage::Barrier { time, offsets, event_high } => {
+                    let covers = Barrier { time, offsets, event_high };
+                    if !self.commit(std::mem::take(&mut changes), covers) {
                         return;
                     }
                 }
@@ -95,21 +103,16 @@ impl Checkpointer {
 
     /// Writes a checkpoint, trying until it succeeds: meanwhile the channel fills and holds the dataflow back.
     /// False if the process ends before.
-    fn commit(
-        &mut self,
-        mut changes: Vec<EncodedChange>,
-        time: Time,
-        offsets: BTreeMap<(String, u32), Offset>,
-    ) -> bool {
+    fn commit(&mut self, mut changes: Vec<EncodedChange>, covers: Barrier) -> bool {
         let begun = Instant::now();
         loop {
-            match self.try_commit(&mut changes, time, &offsets) {
+            match self.try_commit(&mut changes, &covers) {
                 Ok(rows) => {
                     let metrics = &self.shared.metrics;
                     metrics.checkpoint.observe(begun.elapsed().as_secs_f64());
                     metrics.checkpoint_rows.inc_by(rows as u64);
                     let at = Some(Instant::now());
-                    *self.durable.lock() = Durable { offsets, at, failing: None };
+                    *self.durable.lock() = Durable { offsets: covers.offsets, at, failing: None };
                     return true;
                 }
                 Err(error) => {
@@ -138,12 +141,8 @@ impl Checkpointer {
         }
     }
 
-    fn try_commit(
-        &mut self,
-        changes: &mut Vec<EncodedChange>,
-        time: Time,
-        offsets: &BTreeMap<(String, u32), Offset>,
-    ) -> Result<usize, String> {
+    fn try_commit(&mut self, changes: &mut Vec<EncodedChange>, covers: &Barrier) -> Result<usize, String> {
+        let time = covers.time;
         self.flush_letters(time).map_err(|e| e.to_string())?;
         let store = self.store.as_ref().ok_or("the state is not open")?;
         let clock = ClockTime(time).clock();
@@ -154,15 +153,14 @@ impl Checkpointer {
                 expired.extend(store.expired_ids(table as u32, oldest).map_err(|e| e.to_string())?);
             }
         }
-        let high = |p: usize| self.shared.event_high[p].load(Ordering::Relaxed);
-        let event_high = (0..self.shared.event_high.len()).map(|p| ((topic::BEHAVIOR.to_owned(), p as u32), high(p)));
+        let high = |(p, at): (&u32, &Millis)| ((topic::BEHAVIOR.to_owned(), *p), at.0);
         let covered = Covered {
             time,
-            offsets: offsets.clone(),
+            offsets: covers.offsets.clone(),
             dead_letter_ends: self.letters.ends(self.log.as_ref(), &SOURCES).map_err(|e| e.to_string())?,
             dead_letters_written: self.letters.written().clone(),
             views: self.shared.identities.clone(),
-            event_high: event_high.collect(),
+            event_high: covers.event_high.iter().map(high).collect(),
         };
         // A row that is written and expires in the same checkpoint must go: removals come last.
         let kept = changes.len();

@@ -14,7 +14,7 @@ use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::topic;
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -63,6 +63,8 @@ pub struct Coordinator {
     pub progress: Arc<Progress>,
     /// What is read.
     pub sources: Vec<Source>,
+    /// Highest event time by behaviour partition, of the complete epochs.
+    pub event_high: BTreeMap<u32, Millis>,
     /// The last epoch's time.
     pub time: ClockTime,
     /// For whoever asks.
@@ -202,10 +204,10 @@ impl Coordinator {
         let behavior = self.sources.iter().filter(|s| s.topic == topic::BEHAVIOR);
         let partitions: Vec<_> = behavior
             .map(|source| {
-                let high = self.shared.event_high[source.place.partition as usize].load(Ordering::Relaxed);
+                let high = self.event_high.get(&source.place.partition).copied();
                 let end = self.log.end_offset(&source.place).unwrap_or(source.next);
                 let recent = source.last_data.is_some_and(|at| at.elapsed() < engine.idle_timeout);
-                PartitionTime { high: (high != i64::MIN).then_some(Millis(high)), active: end > source.next || recent }
+                PartitionTime { high, active: end > source.next || recent }
             })
             .collect();
         event_clock(&partitions, lateness).unwrap_or(self.time.clock())
@@ -289,11 +291,16 @@ impl Coordinator {
             let Some(epoch) = state.under_way.pop_front() else { break };
             let time = epoch.time;
             self.shared.settling.complete(time.0);
+            for (partition, at) in self.shared.take_event_highs(time.0) {
+                let high = self.event_high.entry(partition).or_insert(at);
+                *high = at.max(*high);
+            }
             self.shared.send(StateMessage::Complete(time.0));
             if epoch.barrier {
                 let key = |s: &Source| (s.topic.to_owned(), s.place.partition);
                 let offsets = self.sources.iter().map(key).zip(epoch.offsets.iter().copied()).collect();
-                self.shared.send(StateMessage::Barrier { time: time.0, offsets });
+                let event_high = self.event_high.clone();
+                self.shared.send(StateMessage::Barrier { time: time.0, offsets, event_high });
             }
             let wall = now();
             for accepted in &epoch.accepted {

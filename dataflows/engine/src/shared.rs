@@ -46,6 +46,8 @@ pub enum StateMessage {
         time: Time,
         /// Where to read on after a restart.
         offsets: BTreeMap<(String, u32), Offset>,
+        /// Highest event time by behaviour partition, as of it.
+        event_high: BTreeMap<u32, Millis>,
     },
     /// Write what is there and end.
     Stop,
@@ -69,8 +71,8 @@ pub struct Shared {
     pub settling: Settling,
     /// Histories loaded from the state, until a student's rows are computed.
     pub histories: DashMap<StudentNo, StoredHistory>,
-    /// Highest event time by behaviour partition.
-    pub event_high: Vec<AtomicI64>,
+    /// Highest event time by epoch and behaviour partition, until the epoch is complete.
+    pub event_high: Mutex<BTreeMap<Time, BTreeMap<u32, Millis>>>,
     /// When the next pane enters or leaves, by worker.
     pub next_due: Vec<AtomicI64>,
     /// The thread for dead letters and checkpoints.
@@ -101,11 +103,23 @@ impl Shared {
         }
     }
 
-    /// Remembers the highest event time of a behaviour partition.
-    pub fn saw_event(&self, partition: u32, at: Millis) {
-        if let Some(high) = self.event_high.get(partition as usize) {
-            high.fetch_max(at.0, Ordering::Relaxed);
+    /// Remembers the highest event time of a behaviour partition in an epoch.
+    pub fn saw_event(&self, time: Time, partition: u32, at: Millis) {
+        let mut highs = self.event_high.lock();
+        let high = highs.entry(time).or_default().entry(partition).or_insert(at);
+        *high = at.max(*high);
+    }
+
+    /// The highest event times of the epochs up to `complete`, by partition; they are not kept any longer.
+    pub fn take_event_highs(&self, complete: Time) -> BTreeMap<u32, Millis> {
+        let mut highs = self.event_high.lock();
+        let later = highs.split_off(&(complete + 1));
+        let mut taken = BTreeMap::new();
+        for (partition, at) in std::mem::replace(&mut *highs, later).into_values().flatten() {
+            let high = taken.entry(partition).or_insert(at);
+            *high = at.max(*high);
         }
+        taken
     }
 }
 

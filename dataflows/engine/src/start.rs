@@ -13,7 +13,7 @@ use crate::symbols::Symbols;
 use crate::worker::{self, Progress, ToWorker};
 use crate::{Monitor, Outlet, StartError, Status, restore};
 use aulaflow_log::{Log, LogError, TopicPartition};
-use aulaflow_model::instant::ClockTime;
+use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::topic;
 use aulaflow_plan::Plan;
 use aulaflow_plan::runtime::ClockMode;
@@ -63,8 +63,7 @@ pub fn start(
         Writer::open(log.as_ref(), &SOURCES, &covered.dead_letter_ends, covered.dead_letters_written.clone())?;
     let workers = outlets.len();
     let (state, messages) = bounded(STATE_QUEUE);
-    let partitions = log.partitions(topic::BEHAVIOR)?;
-    let high = |p: u32| covered.event_high.get(&(topic::BEHAVIOR.to_owned(), p)).copied().unwrap_or(i64::MIN);
+    let event_high = covered.event_high.iter().map(|((_, p), at)| (*p, Millis(*at))).collect();
     let shared = Arc::new(Shared {
         layout: Layout::new(&plan.views),
         identities: identities(&plan),
@@ -73,7 +72,7 @@ pub fn start(
         metrics: Metrics::new(registry),
         settling: Settling::new(workers),
         histories: dashmap::DashMap::new(),
-        event_high: (0..partitions).map(|p| AtomicI64::new(high(p))).collect(),
+        event_high: Mutex::default(),
         next_due: (0..workers).map(|_| AtomicI64::new(i64::MAX)).collect(),
         state,
         replayed: AtomicU32::new(replayed),
@@ -113,6 +112,7 @@ pub fn start(
         workers: senders,
         progress,
         sources,
+        event_high,
         time,
         status: status.clone(),
         durable: durable.clone(),

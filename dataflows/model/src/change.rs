@@ -138,19 +138,11 @@ mod tests {
 
     #[test]
     fn a_window_covers_its_panes() {
-        let hop = WindowSpec {
-            kind: WindowKind::Hop,
-            slide_ms: 1000,
-            size_ms: 3000,
-        };
+        let hop = WindowSpec { kind: WindowKind::Hop, slide_ms: 1000, size_ms: 3000 };
         assert_eq!(hop.panes(), 3);
         assert_eq!(hop.bounds(Millis(5000)), (Millis(3000), Millis(6000)));
         assert_eq!(hop.bounds(Millis(5999)), (Millis(3000), Millis(6000)));
-        let tumble = WindowSpec {
-            kind: WindowKind::Tumble,
-            slide_ms: 1000,
-            size_ms: 1000,
-        };
+        let tumble = WindowSpec { kind: WindowKind::Tumble, slide_ms: 1000, size_ms: 1000 };
         assert_eq!(tumble.bounds(Millis(-1)), (Millis(-1000), Millis(0)));
     }
 
@@ -158,10 +150,7 @@ mod tests {
     fn rows_can_be_stored() {
         use FeatureValue::{Bool, Int, Micros, Null, Text};
         let values = [Null, Int(-7), Micros(i128::MIN), Bool(true), Text("añ".into())];
-        let row = FeatureRow {
-            values: values.into(),
-            updated_at: Millis(-1),
-        };
+        let row = FeatureRow { values: values.into(), updated_at: Millis(-1) };
         let stored = postcard::to_allocvec(&row);
         assert_eq!(stored.and_then(|bytes| postcard::from_bytes(&bytes)), Ok(row));
     }

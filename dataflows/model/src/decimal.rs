@@ -131,12 +131,7 @@ impl Decimal {
         // The digit at index i has the weight 10^(point - 1 - i); millionths keep weights down to 10^-6.
         let point = i64::try_from(whole.len()).map_err(|_| DecimalError::OutOfRange)? + i64::from(exponent);
         let mut micros: i64 = 0;
-        for (i, digit) in whole
-            .bytes()
-            .chain(fraction.bytes())
-            .map(|b| i64::from(b - b'0'))
-            .enumerate()
-        {
+        for (i, digit) in whole.bytes().chain(fraction.bytes()).map(|b| i64::from(b - b'0')).enumerate() {
             if digit == 0 {
                 continue;
             }
@@ -145,16 +140,10 @@ impl Decimal {
                 return Err(DecimalError::TooPrecise);
             }
             let unit = u32::try_from(power).ok().and_then(|p| 10_i64.checked_pow(p));
-            let term = unit
-                .and_then(|u| u.checked_mul(digit))
-                .ok_or(DecimalError::OutOfRange)?;
+            let term = unit.and_then(|u| u.checked_mul(digit)).ok_or(DecimalError::OutOfRange)?;
             micros = micros.checked_add(term).ok_or(DecimalError::OutOfRange)?;
         }
-        if micros > MAX_MICROS {
-            Err(DecimalError::OutOfRange)
-        } else {
-            Ok(micros)
-        }
+        if micros > MAX_MICROS { Err(DecimalError::OutOfRange) } else { Ok(micros) }
     }
 }
 
@@ -195,11 +184,7 @@ impl std::str::FromStr for Decimal {
 
 impl Serialize for Decimal {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        if s.is_human_readable() {
-            s.collect_str(self)
-        } else {
-            s.serialize_i64(self.0)
-        }
+        if s.is_human_readable() { s.collect_str(self) } else { s.serialize_i64(self.0) }
     }
 }
 

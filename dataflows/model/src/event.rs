@@ -120,27 +120,13 @@ pub fn decode_evaluation(json: &[u8], origin: Origin<'_>) -> Result<Evaluation, 
 }
 
 fn read_evaluation(object: &mut Members<'_, 13>) -> Option<Evaluation> {
-    let evaluation_id = object
-        .need("evaluation_id")
-        .and_then(|m| object.parse(m, str::parse::<EvaluationId>));
-    let student_id = object
-        .need("student_id")
-        .and_then(|m| object.parse(m, str::parse::<StudentId>));
-    let subject = object
-        .need("subject")
-        .and_then(|m| object.parse(m, str::parse::<Subject>));
-    let category = object
-        .need("type")
-        .and_then(|m| object.parse(m, str::parse::<EvaluationType>));
+    let evaluation_id = object.need("evaluation_id").and_then(|m| object.parse(m, str::parse::<EvaluationId>));
+    let student_id = object.need("student_id").and_then(|m| object.parse(m, str::parse::<StudentId>));
+    let subject = object.need("subject").and_then(|m| object.parse(m, str::parse::<Subject>));
+    let category = object.need("type").and_then(|m| object.parse(m, str::parse::<EvaluationType>));
     let status = match object.get("status") {
-        Some(member) => object.choice(
-            member,
-            &[
-                ("graded", Status::Graded),
-                ("excused", Status::Excused),
-                ("missing", Status::Missing),
-            ],
-        ),
+        Some(member) => object
+            .choice(member, &[("graded", Status::Graded), ("excused", Status::Excused), ("missing", Status::Missing)]),
         None => Some(Status::Graded),
     };
     let score = match (object.get("score"), status) {
@@ -156,22 +142,16 @@ fn read_evaluation(object: &mut Members<'_, 13>) -> Option<Evaluation> {
         Some(member) => object.amount(member).and_then(|max| object.positive(member, max)),
         None => Some(Decimal::from_int(100)),
     };
-    let weight = object
-        .get("weight")
-        .map_or(Some(Decimal::ONE), |member| object.amount(member));
+    let weight = object.get("weight").map_or(Some(Decimal::ONE), |member| object.amount(member));
     let graded_at = object.need("graded_at").and_then(|member| object.time(member));
     let updated_at = match object.get("updated_at") {
         Some(member) => object.time(member),
         None => graded_at,
     };
     let teacher_id = optional(object.get("teacher_id"), |member| {
-        object.parse(member, |text| {
-            check_printable(text).map(|()| compact_str::CompactString::new(text))
-        })
+        object.parse(member, |text| check_printable(text).map(|()| compact_str::CompactString::new(text)))
     });
-    let period = optional(object.get("period"), |member| {
-        object.parse(member, str::parse::<PeriodId>)
-    });
+    let period = optional(object.get("period"), |member| object.parse(member, str::parse::<PeriodId>));
     Some(Evaluation {
         evaluation_id: evaluation_id?,
         student_id: student_id?,
@@ -193,15 +173,7 @@ fn optional<M, T>(member: Option<M>, read: impl FnOnce(M) -> Option<T>) -> Optio
     member.map_or(Some(None), |member| read(member).map(Some))
 }
 
-const BEHAVIOR: [&str; 7] = [
-    "tenant_id",
-    "event_id",
-    "student_id",
-    "event_type",
-    "value",
-    "occurred_at",
-    "context",
-];
+const BEHAVIOR: [&str; 7] = ["tenant_id", "event_id", "student_id", "event_type", "value", "occurred_at", "context"];
 
 /// Decodes and checks a behaviour event: the hot path.
 pub fn decode_behavior<'a>(json: &'a [u8], origin: Origin<'_>) -> Result<Behavior<'a>, Vec<Fault>> {
@@ -210,9 +182,7 @@ pub fn decode_behavior<'a>(json: &'a [u8], origin: Origin<'_>) -> Result<Behavio
     let event_id = object.need("event_id").and_then(|m| object.text(m, EventId::check));
     let student_id = object.need("student_id").and_then(|m| object.text(m, StudentId::check));
     let event_type = object.need("event_type").and_then(|m| object.text(m, check_printable));
-    let value = object
-        .get("value")
-        .map_or(Some(Decimal::ONE), |member| object.decimal(member));
+    let value = object.get("value").map_or(Some(Decimal::ONE), |member| object.decimal(member));
     let occurred_at = object.need("occurred_at").and_then(|member| object.time(member));
     let context = optional(object.get("context"), |member| object.object(member));
     object.check_extra("context", context.flatten());
@@ -244,13 +214,7 @@ pub fn decode_service_event<'a>(json: &'a [u8], origin: Origin<'_>) -> Result<Se
     object.check_extra("metadata", metadata.flatten());
     let extra = object.take_others();
     let event = (|| {
-        Some(ServiceEvent {
-            timestamp: timestamp?,
-            service: service?,
-            message: message?,
-            metadata: metadata?,
-            extra,
-        })
+        Some(ServiceEvent { timestamp: timestamp?, service: service?, message: message?, metadata: metadata?, extra })
     })();
     object.finish(event)
 }
@@ -268,10 +232,7 @@ fn check_tenant<const N: usize>(object: &mut Members<'_, N>, origin: Origin<'_>)
                 return;
             };
             if given != tenant.as_str() {
-                object.fault(
-                    "tenant_id",
-                    format!("is not `{tenant}`, the tenant of the record's key"),
-                );
+                object.fault("tenant_id", format!("is not `{tenant}`, the tenant of the record's key"));
             }
         }
     }
@@ -285,13 +246,7 @@ impl Evaluation {
 
     /// The fault of a score above the maximum, for those who refuse it.
     pub fn above_max_fault(&self) -> Fault {
-        Fault::new(
-            "/score",
-            format!(
-                "is above `max_score`, {}, and the rule gives no extra credit",
-                self.max_score
-            ),
-        )
+        Fault::new("/score", format!("is above `max_score`, {}, and the rule gives no extra credit", self.max_score))
     }
 
     /// What the grade function needs of it.

@@ -72,13 +72,13 @@ impl Exact {
 
     /// The sum.
     pub fn add(&self, other: &Self) -> Self {
-        self.checked(other, add_small, |(a, b), (c, d)| {
-            if b == d {
-                (a + c, b.clone())
-            } else {
-                (a * d + c * b, b * d)
-            }
-        })
+        self.checked(
+            other,
+            add_small,
+            |(a, b), (c, d)| {
+                if b == d { (a + c, b.clone()) } else { (a * d + c * b, b * d) }
+            },
+        )
     }
 
     /// The difference.
@@ -160,10 +160,7 @@ impl Exact {
             },
             Digits::Small,
         );
-        Rounded {
-            digits,
-            decimals: decimals.min(ROUNDED_DECIMALS_MAX),
-        }
+        Rounded { digits, decimals: decimals.min(ROUNDED_DECIMALS_MAX) }
     }
 
     /// In lowest terms: `281/300`, `-1/2`, `7`.
@@ -250,22 +247,14 @@ fn round_small(num: i128, den: i128, mode: RoundingMode) -> Option<i128> {
     let (quotient, rest) = (num / den, (num % den).unsigned_abs());
     let twice = rest.checked_mul(2)?.cmp(&den.unsigned_abs());
     let away = rounds_away(mode, twice, quotient % 2 != 0);
-    if away {
-        quotient.checked_add(if num < 0 { -1 } else { 1 })
-    } else {
-        Some(quotient)
-    }
+    if away { quotient.checked_add(if num < 0 { -1 } else { 1 }) } else { Some(quotient) }
 }
 
 fn round_big(num: &BigInt, den: &BigInt, mode: RoundingMode) -> BigInt {
     let (quotient, rest) = num.div_rem(den);
     let twice = (rest * 2_i32).magnitude().cmp(den.magnitude());
     let away = rounds_away(mode, twice, quotient.is_odd());
-    if away {
-        quotient + if num.sign() == Sign::Minus { -1 } else { 1 }
-    } else {
-        quotient
-    }
+    if away { quotient + if num.sign() == Sign::Minus { -1 } else { 1 } } else { quotient }
 }
 
 /// Whether what was cut off moves the digit before it away from zero; `twice` compares it with one half.
@@ -326,11 +315,7 @@ impl fmt::Display for Rounded {
                 let magnitude = digits.unsigned_abs();
                 let sign = if *digits < 0 { "-" } else { "" };
                 write!(f, "{sign}{}", magnitude / unit)?;
-                if decimals > 0 {
-                    write!(f, ".{:0decimals$}", magnitude % unit)
-                } else {
-                    Ok(())
-                }
+                if decimals > 0 { write!(f, ".{:0decimals$}", magnitude % unit) } else { Ok(()) }
             }
             Digits::Big(digits) => {
                 let sign = if digits.sign() == Sign::Minus { "-" } else { "" };
@@ -372,16 +357,8 @@ mod tests {
             (7, 1, 3, "7.000", "7.000", "7.000"),
         ] {
             for (mode, text) in [(HalfUp, half_up), (HalfEven, half_even), (Down, down)] {
-                assert_eq!(
-                    exact(num, den).round(mode, decimals).to_string(),
-                    text,
-                    "{num}/{den} {mode:?}"
-                );
-                assert_eq!(
-                    big(num, den).round(mode, decimals).to_string(),
-                    text,
-                    "{num}/{den} {mode:?}, big"
-                );
+                assert_eq!(exact(num, den).round(mode, decimals).to_string(), text, "{num}/{den} {mode:?}");
+                assert_eq!(big(num, den).round(mode, decimals).to_string(), text, "{num}/{den} {mode:?}, big");
             }
         }
     }
@@ -405,12 +382,7 @@ mod tests {
 
     #[test]
     fn extremes_do_not_overflow() {
-        let extremes = [
-            exact(i128::MIN, 1),
-            exact(i128::MAX, 1),
-            exact(1, i128::MAX),
-            exact(i128::MIN, i128::MAX),
-        ];
+        let extremes = [exact(i128::MIN, 1), exact(i128::MAX, 1), exact(1, i128::MAX), exact(i128::MIN, i128::MAX)];
         for a in &extremes {
             for b in &extremes {
                 assert_eq!(a.add(b).sub(b), *a);
@@ -419,19 +391,12 @@ mod tests {
             }
             for mode in [HalfUp, HalfEven, Down] {
                 let rounded = a.round(mode, 6);
-                let _ = (
-                    rounded.to_string(),
-                    rounded.cmp_decimal(Decimal::ONE),
-                    a.neg().to_fraction(),
-                );
+                let _ = (rounded.to_string(), rounded.cmp_decimal(Decimal::ONE), a.neg().to_fraction());
             }
         }
         assert_eq!(Exact::ZERO.div(&Exact::ZERO), None);
         assert_eq!(Exact::ratio(Decimal::ONE, Decimal::ZERO), None);
-        assert_eq!(
-            exact(i128::MIN, 1).round(Down, 0).cmp_decimal(Decimal::ZERO),
-            Ordering::Less
-        );
+        assert_eq!(exact(i128::MIN, 1).round(Down, 0).cmp_decimal(Decimal::ZERO), Ordering::Less);
     }
 
     proptest! {

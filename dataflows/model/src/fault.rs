@@ -17,29 +17,19 @@ pub struct Fault {
 impl Fault {
     /// A fault at a pointer.
     pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self {
-            pointer: pointer.into(),
-            detail: detail.into(),
-        }
+        Self { pointer: pointer.into(), detail: detail.into() }
     }
 
     /// A key that is not known here, with the nearest one that is.
     pub fn unknown_key<'a>(pointer: &str, key: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
-        Self::new(
-            join(pointer, key),
-            format!("unknown key `{}`{}", shown(key), suggestion(key, known)),
-        )
+        Self::new(join(pointer, key), format!("unknown key `{}`{}", shown(key), suggestion(key, known)))
     }
 }
 
 impl std::fmt::Display for Fault {
     /// `/score: must not be negative`; the pointer is left out where it is the whole document.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.pointer.is_empty() {
-            f.write_str(&self.detail)
-        } else {
-            write!(f, "{}: {}", self.pointer, self.detail)
-        }
+        if self.pointer.is_empty() { f.write_str(&self.detail) } else { write!(f, "{}: {}", self.pointer, self.detail) }
     }
 }
 
@@ -99,10 +89,7 @@ mod tests {
     fn pointers_are_escaped_and_long_texts_cut() {
         assert_eq!(join("/a", "b/c~d"), "/a/b~1c~0d");
         let fault = Fault::unknown_key("/rule/0", "weigths", ["weights"]);
-        assert_eq!(
-            fault.to_string(),
-            "/rule/0/weigths: unknown key `weigths`; did you mean `weights`?"
-        );
+        assert_eq!(fault.to_string(), "/rule/0/weigths: unknown key `weigths`; did you mean `weights`?");
         assert_eq!(shown(&"é".repeat(100)).chars().count(), SHOWN_CHARS_MAX + 1);
     }
 }

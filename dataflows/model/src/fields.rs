@@ -84,11 +84,7 @@ pub struct Field<'a> {
 impl<'a> Field<'a> {
     /// The value at `pointer` (`""` for the whole document).
     pub fn root(value: &'a Value, pointer: impl Into<String>, faults: &'a Faults) -> Self {
-        Self {
-            value,
-            pointer: pointer.into(),
-            faults,
-        }
+        Self { value, pointer: pointer.into(), faults }
     }
 
     /// Where it is.
@@ -123,9 +119,7 @@ impl<'a> Field<'a> {
     /// A string that `parse` takes; what it says against it becomes the fault.
     pub fn parse<T, E: Display>(&self, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
         let text = self.string()?;
-        parse(text)
-            .map_err(|error| self.fault(format!("`{}` {error}", shown(text))))
-            .ok()
+        parse(text).map_err(|error| self.fault(format!("`{}` {error}", shown(text)))).ok()
     }
 
     /// A string out of a list of names with their meanings.
@@ -136,11 +130,7 @@ impl<'a> Field<'a> {
         }
         let names = || choices.iter().map(|(name, _)| *name);
         let list = names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        self.fault(format!(
-            "expected one of {list}, found `{}`{}",
-            shown(text),
-            suggestion(text, names())
-        ));
+        self.fault(format!("expected one of {list}, found `{}`{}", shown(text), suggestion(text, names())));
         None
     }
 
@@ -192,9 +182,7 @@ impl<'a> Field<'a> {
                 return None;
             }
         };
-        Decimal::parse(&text)
-            .map_err(|error| self.fault(format!("`{}` {error}", shown(&text))))
-            .ok()
+        Decimal::parse(&text).map_err(|error| self.fault(format!("`{}` {error}", shown(&text)))).ok()
     }
 
     /// An array's elements.
@@ -203,11 +191,7 @@ impl<'a> Field<'a> {
             self.expected("an array");
             return None;
         };
-        let place = |(i, value)| Field {
-            value,
-            pointer: format!("{}/{i}", self.pointer),
-            faults: self.faults,
-        };
+        let place = |(i, value)| Field { value, pointer: format!("{}/{i}", self.pointer), faults: self.faults };
         Some(elements.iter().enumerate().map(place).collect())
     }
 
@@ -215,28 +199,15 @@ impl<'a> Field<'a> {
     pub fn table(&self, known: &'static [&'static str]) -> Option<Fields<'a>> {
         let members = self.object()?;
         for key in members.keys().filter(|key| !known.contains(&key.as_str())) {
-            self.faults
-                .push(Fault::unknown_key(&self.pointer, key, known.iter().copied()));
+            self.faults.push(Fault::unknown_key(&self.pointer, key, known.iter().copied()));
         }
-        Some(Fields {
-            members,
-            known,
-            pointer: self.pointer.clone(),
-            faults: self.faults,
-        })
+        Some(Fields { members, known, pointer: self.pointer.clone(), faults: self.faults })
     }
 
     /// An object's members where its keys are free names, in the order of the keys.
     pub fn entries(&self) -> Option<Vec<(&'a str, Field<'a>)>> {
         let place = |(key, value): (&'a String, &'a Value)| {
-            (
-                key.as_str(),
-                Field {
-                    value,
-                    pointer: join(&self.pointer, key),
-                    faults: self.faults,
-                },
-            )
+            (key.as_str(), Field { value, pointer: join(&self.pointer, key), faults: self.faults })
         };
         Some(self.object()?.iter().map(place).collect())
     }
@@ -272,16 +243,9 @@ impl<'a> Fields<'a> {
 
     /// A member that may be absent.
     pub fn get(&self, key: &str) -> Option<Field<'a>> {
-        debug_assert!(
-            self.known.contains(&key),
-            "`{key}` is read but not among the known keys"
-        );
+        debug_assert!(self.known.contains(&key), "`{key}` is read but not among the known keys");
         let value = self.members.get(key)?;
-        Some(Field {
-            value,
-            pointer: join(&self.pointer, key),
-            faults: self.faults,
-        })
+        Some(Field { value, pointer: join(&self.pointer, key), faults: self.faults })
     }
 
     /// A member that must be there.
@@ -386,16 +350,13 @@ mod tests {
 
     #[test]
     fn limits_and_choices_are_checked() {
-        let found = faults_of(
-            json!({ "a": -1, "mode": "halfup", "list": [1.5, 99999999999999999999.0] }),
-            |fields| {
-                assert_eq!(fields.integer("a", 0..=i64::MAX), None);
-                assert_eq!(fields.get("mode").unwrap().choice(&[("half_up", 1), ("down", 2)]), None);
-                for element in fields.array("list") {
-                    assert_eq!(element.integer(0..=6), None);
-                }
-            },
-        );
+        let found = faults_of(json!({ "a": -1, "mode": "halfup", "list": [1.5, 99999999999999999999.0] }), |fields| {
+            assert_eq!(fields.integer("a", 0..=i64::MAX), None);
+            assert_eq!(fields.get("mode").unwrap().choice(&[("half_up", 1), ("down", 2)]), None);
+            for element in fields.array("list") {
+                assert_eq!(element.integer(0..=6), None);
+            }
+        });
         assert_eq!(
             found,
             [
@@ -409,16 +370,10 @@ mod tests {
 
     #[test]
     fn missing_and_unknown_keys_are_told() {
-        let found = faults_of(json!({ "moed": 1, "b/c": 2 }), |fields| {
-            assert!(fields.need("a").is_none())
-        });
+        let found = faults_of(json!({ "moed": 1, "b/c": 2 }), |fields| assert!(fields.need("a").is_none()));
         assert_eq!(
             found,
-            [
-                "/x/b~1c: unknown key `b/c`",
-                "/x/moed: unknown key `moed`; did you mean `mode`?",
-                "/x/a: is required"
-            ]
+            ["/x/b~1c: unknown key `b/c`", "/x/moed: unknown key `moed`; did you mean `mode`?", "/x/a: is required"]
         );
     }
 

@@ -96,10 +96,7 @@ pub fn unweighted_types<'a>(items: &'a [Item], rule: &Rule) -> Vec<&'a Evaluatio
         return Vec::new();
     };
     let counted = items.iter().filter(|item| item.status != Status::Excused);
-    let mut types: Vec<_> = counted
-        .map(|item| &item.category)
-        .filter(|kind| !weights.contains_key(*kind))
-        .collect();
+    let mut types: Vec<_> = counted.map(|item| &item.category).filter(|kind| !weights.contains_key(*kind)).collect();
     types.sort_unstable();
     types.dedup();
     types
@@ -142,35 +139,19 @@ struct CategoryOutcome<'a> {
 /// Steps 1 to 5 of the contract.
 fn compute<'a>(items: &'a [Item], rule: &'a Rule) -> Option<Outcome<'a>> {
     let mut places: Places = SmallVec::new();
-    places.extend(
-        (0_u32..)
-            .zip(items)
-            .filter(|(_, item)| item.status != Status::Excused)
-            .map(|(place, _)| place),
-    );
+    places.extend((0_u32..).zip(items).filter(|(_, item)| item.status != Status::Excused).map(|(place, _)| place));
     if places.is_empty() {
         return None;
     }
     let counted = places.len() as u32;
-    let group = Group {
-        items,
-        extra_credit: rule.extra_credit,
-    };
+    let group = Group { items, extra_credit: rule.extra_credit };
     let mut categories = SmallVec::new();
     let mut dropped = SmallVec::new();
     let (complete, consolidated) = match &rule.weights {
         Weights::Items => {
-            let how = Category {
-                combine: Combine::Weighted,
-                drop_lowest: 0,
-            };
+            let how = Category { combine: Combine::Weighted, drop_lowest: 0 };
             categories.push(group.combine(&mut places, &ITEMS, Some(Decimal::ONE), how, &mut dropped));
-            (
-                true,
-                categories
-                    .first()
-                    .and_then(|only: &CategoryOutcome<'_>| only.value.clone()),
-            )
+            (true, categories.first().and_then(|only: &CategoryOutcome<'_>| only.value.clone()))
         }
         Weights::Categories(weights) => {
             let category = |place: &u32| &items[*place as usize].category;
@@ -185,25 +166,12 @@ fn compute<'a>(items: &'a [Item], rule: &'a Rule) -> Option<Outcome<'a>> {
                     &mut dropped,
                 ));
             }
-            (
-                is_complete(weights, &categories),
-                consolidate(weights, &categories, rule.absent_category),
-            )
+            (is_complete(weights, &categories), consolidate(weights, &categories, rule.absent_category))
         }
     };
     let exact_score = consolidated.as_ref().map(|value| on_scale(value, &rule.scale));
-    let score = exact_score
-        .as_ref()
-        .map(|exact| exact.round(rule.rounding.mode, rule.rounding.decimals));
-    Some(Outcome {
-        categories,
-        dropped,
-        counted,
-        complete,
-        consolidated,
-        exact_score,
-        score,
-    })
+    let score = exact_score.as_ref().map(|exact| exact.round(rule.rounding.mode, rule.rounding.decimals));
+    Some(Outcome { categories, dropped, counted, complete, consolidated, exact_score, score })
 }
 
 /// Evaluations and how their scores are read.
@@ -226,14 +194,7 @@ impl<'a> Group<'a> {
             Status::Graded => item.score.max(Decimal::ZERO),
             Status::Missing | Status::Excused => Decimal::ZERO,
         };
-        (
-            if self.extra_credit {
-                score
-            } else {
-                score.min(item.max_score)
-            },
-            item.max_score,
-        )
+        (if self.extra_credit { score } else { score.min(item.max_score) }, item.max_score)
     }
 
     fn normalised(&self, item: &Item) -> Exact {
@@ -259,9 +220,7 @@ impl<'a> Group<'a> {
         how: Category,
         dropped: &mut SmallVec<[u32; 8]>,
     ) -> CategoryOutcome<'a> {
-        let drop = usize::try_from(how.drop_lowest)
-            .unwrap_or(usize::MAX)
-            .min(places.len().saturating_sub(1));
+        let drop = usize::try_from(how.drop_lowest).unwrap_or(usize::MAX).min(places.len().saturating_sub(1));
         if drop > 0 {
             places.select_nth_unstable_by(drop, |a, b| self.by_score(self.item(*a), self.item(*b)));
             dropped.extend_from_slice(&places[..drop]);
@@ -272,21 +231,12 @@ impl<'a> Group<'a> {
             Combine::Weighted => self.weighted(kept),
             Combine::Points => self.sums(kept),
         };
-        CategoryOutcome {
-            category,
-            weight,
-            how,
-            counted: places.len() as u32,
-            dropped: drop as u32,
-            value,
-        }
+        CategoryOutcome { category, weight, how, counted: places.len() as u32, dropped: drop as u32, value }
     }
 
     fn mean(&self, items: impl ExactSizeIterator<Item = &'a Item>) -> Option<Exact> {
         let count = Exact::from_int(i64::try_from(items.len()).ok()?);
-        items
-            .fold(Exact::ZERO, |sum, item| sum.add(&self.normalised(item)))
-            .div(&count)
+        items.fold(Exact::ZERO, |sum, item| sum.add(&self.normalised(item))).div(&count)
     }
 
     fn weighted(&self, items: impl Iterator<Item = &'a Item>) -> Option<Exact> {
@@ -313,9 +263,7 @@ type CategoryWeights = BTreeMap<EvaluationType, Decimal>;
 
 fn is_complete(weights: &CategoryWeights, present: &[CategoryOutcome<'_>]) -> bool {
     let weighing = weights.iter().filter(|(_, weight)| **weight > Decimal::ZERO);
-    weighing
-        .into_iter()
-        .all(|(name, _)| present.iter().any(|category| category.category == name))
+    weighing.into_iter().all(|(name, _)| present.iter().any(|category| category.category == name))
 }
 
 /// Step 4: Σ weight·value / Σ weight.
@@ -346,16 +294,10 @@ fn on_scale(value: &Exact, scale: &Scale) -> Exact {
 
 impl Outcome<'_> {
     fn to_grade(&self, rule: &Rule, rule_version: &str) -> Grade {
-        let results = self
-            .categories
-            .iter()
-            .map(|category| (category.category.clone(), category.to_result()));
+        let results = self.categories.iter().map(|category| (category.category.clone(), category.to_result()));
         Grade {
             score: self.score.as_ref().map(|score| format_compact!("{score}")),
-            passing: self
-                .score
-                .as_ref()
-                .is_some_and(|score| score.cmp_decimal(rule.min_passing) != Ordering::Less),
+            passing: self.score.as_ref().is_some_and(|score| score.cmp_decimal(rule.min_passing) != Ordering::Less),
             complete: self.complete,
             evaluations_count: self.counted,
             by_category: results.collect(),
@@ -369,9 +311,7 @@ const VALUE_DECIMALS: u8 = 6;
 
 /// A value as people see it.
 fn shown(value: &Exact) -> CompactString {
-    value
-        .round(crate::tenant::RoundingMode::HalfUp, VALUE_DECIMALS)
-        .trimmed()
+    value.round(crate::tenant::RoundingMode::HalfUp, VALUE_DECIMALS).trimmed()
 }
 
 impl CategoryOutcome<'_> {

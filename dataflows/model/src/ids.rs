@@ -29,10 +29,7 @@ fn check(text: &str, allowed: impl Fn(char) -> bool) -> Result<(), IdError> {
         return Err(IdError::TooLong(text.len()));
     }
     // Nearly every id is plain ASCII, and an event has four of them.
-    if text
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-    {
+    if text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
         return Ok(());
     }
     match text.chars().find(|c| !allowed(*c)) {
@@ -179,10 +176,7 @@ mod tests {
 
     #[test]
     fn ids_are_checked_when_read_back() {
-        assert_eq!(
-            serde_json::from_str::<TenantId>("\"t-1\"").unwrap(),
-            TenantId::new("t-1").unwrap()
-        );
+        assert_eq!(serde_json::from_str::<TenantId>("\"t-1\"").unwrap(), TenantId::new("t-1").unwrap());
         assert!(serde_json::from_str::<TenantId>("\"t/1\"").is_err());
         assert!(serde_json::from_str::<StudentId>("\"\"").is_err());
     }

@@ -25,9 +25,7 @@ impl Millis {
     /// RFC 3339 does not (times without seconds, names of zones in brackets).
     pub fn parse_rfc3339(text: &str) -> Result<Self, InstantError> {
         let (date_time, rest) = text.as_bytes().split_first_chunk::<19>().ok_or(InstantError)?;
-        parse_parts(date_time, rest)
-            .filter(|at| (Self::EARLIEST..=Self::LATEST).contains(at))
-            .ok_or(InstantError)
+        parse_parts(date_time, rest).filter(|at| (Self::EARLIEST..=Self::LATEST).contains(at)).ok_or(InstantError)
     }
 
     /// The pane (or any bucket) of `width_ms` that holds the instant: floor division, also before 1970.
@@ -40,11 +38,7 @@ impl Millis {
 fn parse_parts(t: &[u8; 19], rest: &[u8]) -> Option<Millis> {
     let separators =
         t[4] == b'-' && t[7] == b'-' && matches!(t[10], b'T' | b't' | b' ') && t[13] == b':' && t[16] == b':';
-    let (year, month, day) = (
-        two(t[0], t[1])? * 100 + two(t[2], t[3])?,
-        two(t[5], t[6])?,
-        two(t[8], t[9])?,
-    );
+    let (year, month, day) = (two(t[0], t[1])? * 100 + two(t[2], t[3])?, two(t[5], t[6])?, two(t[8], t[9])?);
     let (hour, minute, second) = (two(t[11], t[12])?, two(t[14], t[15])?, two(t[17], t[18])?);
     let in_range = (1..=12).contains(&month) && day >= 1 && day <= days_in_month(year, month);
     if !separators || !in_range || hour > 23 || minute > 59 || second > 60 {
@@ -114,11 +108,7 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
     let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    (
-        year_of_era + era * 400 + i64::from(month <= 2),
-        month,
-        day_of_year - (153 * shifted + 2) / 5 + 1,
-    )
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day_of_year - (153 * shifted + 2) / 5 + 1)
 }
 
 impl fmt::Display for Millis {
@@ -225,10 +215,7 @@ mod tests {
         assert_eq!(Millis::EARLIEST.to_string(), "0000-01-01T00:00:00.000Z");
         assert_eq!(Millis::parse_rfc3339("0000-01-01T00:00:00+00:01"), Err(InstantError));
         assert_eq!(Millis::parse_rfc3339("9999-12-31T23:59:59Z"), Err(InstantError));
-        assert_eq!(
-            Millis::parse_rfc3339("2016-12-31T23:59:60Z"),
-            Millis::parse_rfc3339("2016-12-31T23:59:59Z")
-        );
+        assert_eq!(Millis::parse_rfc3339("2016-12-31T23:59:60Z"), Millis::parse_rfc3339("2016-12-31T23:59:59Z"));
         assert_eq!(ClockTime::at(Millis(i64::MAX)).clock(), Millis((1 << 44) - 1));
     }
 
@@ -242,10 +229,7 @@ mod tests {
             assert_eq!(Millis(ms).to_string(), text);
             assert_eq!(Millis::parse_rfc3339(text), Ok(Millis(ms)));
         }
-        assert_eq!(
-            Millis::parse_rfc3339("2026-03-02T09:04:05.1209-06:00"),
-            Ok(Millis(1_772_463_845_120))
-        );
+        assert_eq!(Millis::parse_rfc3339("2026-03-02T09:04:05.1209-06:00"), Ok(Millis(1_772_463_845_120)));
         assert_eq!(Millis::parse_rfc3339("1969-12-31T23:59:59.9985Z"), Ok(Millis(-2)));
         for bad in [
             "",

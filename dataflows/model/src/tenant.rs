@@ -158,10 +158,7 @@ pub enum Combine {
 
 impl Category {
     /// The combination of a category that the rule says nothing of.
-    pub const DEFAULT: Self = Self {
-        combine: Combine::Mean,
-        drop_lowest: 0,
-    };
+    pub const DEFAULT: Self = Self { combine: Combine::Mean, drop_lowest: 0 };
 }
 
 impl Default for Category {
@@ -183,13 +180,7 @@ impl TenantConfig {
 
     /// A tenant without periods and rules: nothing of it has a grade.
     pub fn empty(tenant: TenantId) -> Self {
-        Self {
-            tenant,
-            timezone: "UTC".to_owned(),
-            periods: Vec::new(),
-            rules: Vec::new(),
-            lookup: Lookup::default(),
-        }
+        Self { tenant, timezone: "UTC".to_owned(), periods: Vec::new(), rules: Vec::new(), lookup: Lookup::default() }
     }
 
     /// The JSON of the record on `aula.tenants.v1`; [`TenantConfig::from_json_slice`] reads it back.
@@ -212,11 +203,7 @@ impl TenantConfig {
         let after = self.lookup.bounds.partition_point(|(start, _)| *start <= at);
         let i = after.checked_sub(1)?;
         let (_, end) = self.lookup.bounds.get(i)?;
-        if at < *end {
-            self.periods.get(i).map(|period| &period.id)
-        } else {
-            None
-        }
+        if at < *end { self.periods.get(i).map(|period| &period.id) } else { None }
     }
 
     /// The instants that a period covers: `[start, end)`.
@@ -233,20 +220,13 @@ impl TenantConfig {
             let named = rules().find(|rule| rule.periods.as_ref().is_some_and(|periods| periods.contains(period)));
             named.or_else(|| rules().find(|rule| rule.periods.is_none()))
         };
-        self.lookup
-            .own
-            .get(subject)
-            .and_then(|places| among(places))
-            .or_else(|| among(&self.lookup.general))
+        self.lookup.own.get(subject).and_then(|places| among(places)).or_else(|| among(&self.lookup.general))
     }
 }
 
 impl Lookup {
     fn new(bounds: Vec<(Millis, Millis)>, rules: &[Arc<Rule>]) -> Self {
-        let mut lookup = Self {
-            bounds,
-            ..Self::default()
-        };
+        let mut lookup = Self { bounds, ..Self::default() };
         for (i, rule) in rules.iter().enumerate() {
             match &rule.subject {
                 Some(subject) => lookup.own.entry(subject.clone()).or_default().push(i),
@@ -301,25 +281,13 @@ impl Rule {
             Weights::Categories(weights) => {
                 for (category, weight) in weights {
                     let Category { combine, drop_lowest } = self.category(category);
-                    write!(
-                        out,
-                        "\ncategory {:?} {weight} {combine:?} {drop_lowest}",
-                        category.as_str()
-                    )?;
+                    write!(out, "\ncategory {:?} {weight} {combine:?} {drop_lowest}", category.as_str())?;
                 }
             }
         }
-        write!(
-            out,
-            "\nmin_passing {}\nscale {} {}",
-            self.min_passing, self.scale.min, self.scale.max
-        )?;
+        write!(out, "\nmin_passing {}\nscale {} {}", self.min_passing, self.scale.min, self.scale.max)?;
         write!(out, "\nrounding {:?} {}", self.rounding.mode, self.rounding.decimals)?;
-        write!(
-            out,
-            "\nabsent_category {:?}\nextra_credit {}",
-            self.absent_category, self.extra_credit
-        )
+        write!(out, "\nabsent_category {:?}\nextra_credit {}", self.absent_category, self.extra_credit)
     }
 }
 

@@ -1,3 +1,4 @@
+//! Tokens: good ones, and every way in which one can be wrong.
 #![allow(clippy::unwrap_used)]
 
 use super::*;

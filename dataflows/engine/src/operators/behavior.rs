@@ -159,7 +159,9 @@ impl Decoder {
                 }
             }
         }
-        self.local.shared.saw_event(chunk.partition, Millis(high));
+        if high > i64::MIN {
+            self.local.shared.saw_event(time, chunk.partition, Millis(high));
+        }
         let count = |outcome, n| {
             let labels = RecordLabels { topic: topic::BEHAVIOR, outcome };
             self.local.shared.metrics.records.get_or_create(&labels).inc_by(n);

@@ -56,11 +56,7 @@ impl Object {
 
 /// Writes an object with further members.
 fn merge(object: Option<&RawValue>, extra: &[(Cow<'_, str>, &RawValue)], out: &mut Vec<u8>) {
-    let body = object
-        .map_or("{}", RawValue::get)
-        .strip_suffix('}')
-        .unwrap_or("{")
-        .trim_ascii_end();
+    let body = object.map_or("{}", RawValue::get).strip_suffix('}').unwrap_or("{").trim_ascii_end();
     out.extend_from_slice(body.as_bytes());
     let mut first = body == "{";
     for (key, value) in extra {
@@ -164,11 +160,7 @@ impl<'a> ServiceEvent<'a> {
 
 /// Appends the JSON text of a valid object with its tenant as the first member: what the edge accepted, byte for byte.
 pub fn splice_tenant(json: &[u8], tenant: &TenantId, out: &mut Vec<u8>) {
-    let body = json
-        .trim_ascii_start()
-        .strip_prefix(b"{")
-        .unwrap_or(json)
-        .trim_ascii_start();
+    let body = json.trim_ascii_start().strip_prefix(b"{").unwrap_or(json).trim_ascii_start();
     out.reserve(body.len() + tenant.as_str().len() + 18);
     // A tenant's name holds nothing that JSON escapes.
     out.extend_from_slice(b"{\"tenant_id\":\"");

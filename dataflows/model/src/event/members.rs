@@ -30,18 +30,9 @@ pub(super) struct Member<'a> {
 impl<'a, const N: usize> Members<'a, N> {
     /// Splits the text of an object. What is no object, or no JSON, is one fault. Repeated keys are kept as faults.
     pub(super) fn read(json: &'a [u8], names: &'static [&'static str; N]) -> Result<Self, Fault> {
-        let text = std::str::from_utf8(json).map_err(|error| {
-            Fault::new(
-                "",
-                format!("is not UTF-8: wrong byte at offset {}", error.valid_up_to()),
-            )
-        })?;
-        let mut members = Self {
-            names,
-            known: [None; N],
-            others: Vec::new(),
-            faults: Vec::new(),
-        };
+        let text = std::str::from_utf8(json)
+            .map_err(|error| Fault::new("", format!("is not UTF-8: wrong byte at offset {}", error.valid_up_to())))?;
+        let mut members = Self { names, known: [None; N], others: Vec::new(), faults: Vec::new() };
         let mut reader = serde_json::Deserializer::from_str(text);
         reader
             .deserialize_map(Split(&mut members))
@@ -64,10 +55,7 @@ impl<'a, const N: usize> Members<'a, N> {
         }
         let mut keys: Vec<&str> = self.others.iter().map(|(key, _)| key.as_ref()).collect();
         keys.sort_unstable();
-        let twice = keys
-            .windows(2)
-            .filter(|pair| pair[0] == pair[1])
-            .map(|pair| repeated(pair[0]));
+        let twice = keys.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| repeated(pair[0]));
         self.faults.extend(twice);
     }
 
@@ -125,9 +113,7 @@ impl<'a, const N: usize> Members<'a, N> {
         check: impl FnOnce(&str) -> Result<(), E>,
     ) -> Option<Cow<'a, str>> {
         let text = self.string(member)?;
-        check(&text)
-            .map_err(|error| self.fault(member.name, error.to_string()))
-            .ok()?;
+        check(&text).map_err(|error| self.fault(member.name, error.to_string())).ok()?;
         Some(text)
     }
 
@@ -138,9 +124,7 @@ impl<'a, const N: usize> Members<'a, N> {
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
         let text = self.string(member)?;
-        parse(&text)
-            .map_err(|error| self.fault(member.name, error.to_string()))
-            .ok()
+        parse(&text).map_err(|error| self.fault(member.name, error.to_string())).ok()
     }
 
     /// One of a list of names.
@@ -152,10 +136,7 @@ impl<'a, const N: usize> Members<'a, N> {
         let names = || choices.iter().map(|(name, _)| *name);
         let list = names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         let near = suggestion(&text, names());
-        self.fault(
-            member.name,
-            format!("expected one of {list}, found `{}`{near}", shown(&text)),
-        );
+        self.fault(member.name, format!("expected one of {list}, found `{}`{near}", shown(&text)));
         None
     }
 
@@ -208,8 +189,7 @@ impl<'a, const N: usize> Members<'a, N> {
     /// Every member that is not known is a fault.
     pub(super) fn refuse_others(&mut self) {
         for (key, _) in std::mem::take(&mut self.others) {
-            self.faults
-                .push(Fault::unknown_key("", &key, self.names.iter().copied()));
+            self.faults.push(Fault::unknown_key("", &key, self.names.iter().copied()));
         }
     }
 
@@ -222,10 +202,7 @@ impl<'a, const N: usize> Members<'a, N> {
         let others = std::mem::take(&mut self.others);
         for (key, value) in &others {
             if taken.binary_search(key).is_ok() {
-                self.fault(
-                    key,
-                    format!("is not a known field, and `{name}` has a member of this name already"),
-                );
+                self.fault(key, format!("is not a known field, and `{name}` has a member of this name already"));
             }
             // It moves one level down.
             if too_deep(value.get(), NESTING_MAX - 1) {
@@ -314,11 +291,7 @@ fn broken(text: &str, error: &serde_json::Error) -> Fault {
     let is_json = !first.starts_with('{') && serde_json::from_str::<IgnoredAny>(text).is_ok();
     Fault::new(
         "",
-        if is_json {
-            format!("expected an object, found {}", kind(first))
-        } else {
-            format!("is not JSON: {error}")
-        },
+        if is_json { format!("expected an object, found {}", kind(first)) } else { format!("is not JSON: {error}") },
     )
 }
 
@@ -361,9 +334,7 @@ fn keys(object: &RawValue) -> Vec<Cow<'_, str>> {
             Ok(keys)
         }
     }
-    let mut keys = serde_json::Deserializer::from_str(object.get())
-        .deserialize_map(Keys)
-        .unwrap_or_default();
+    let mut keys = serde_json::Deserializer::from_str(object.get()).deserialize_map(Keys).unwrap_or_default();
     keys.sort_unstable();
     keys
 }

@@ -23,10 +23,7 @@ fn behavior() -> Value {
 
 /// The value with other or without (`null`: kept as null) members.
 fn with(mut value: Value, changes: Value) -> Value {
-    value
-        .as_object_mut()
-        .unwrap()
-        .extend(changes.as_object().unwrap().clone());
+    value.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
     value
 }
 
@@ -82,21 +79,12 @@ fn scores_may_be_absent_unless_graded() {
         }
     }
     let value = with(evaluation(), json!({ "score": null }));
-    assert_eq!(
-        evaluation_faults(value),
-        ["/score: is required where the status is `graded`"]
-    );
+    assert_eq!(evaluation_faults(value), ["/score: is required where the status is `graded`"]);
 }
 
 #[test]
 fn numbers_are_taken_from_their_text() {
-    for (text, expected) in [
-        ("0.1", "0.1"),
-        ("\"0.1\"", "0.1"),
-        ("84.295", "84.295"),
-        ("1e2", "100"),
-        ("-0", "0"),
-    ] {
+    for (text, expected) in [("0.1", "0.1"), ("\"0.1\"", "0.1"), ("84.295", "84.295"), ("1e2", "100"), ("-0", "0")] {
         let json = evaluation().to_string().replace("\"84.5\"", text);
         let found = decode_evaluation(json.as_bytes(), Origin::Edge).unwrap();
         assert_eq!(found.score.to_string(), expected, "{text}");
@@ -104,20 +92,13 @@ fn numbers_are_taken_from_their_text() {
     for (text, detail) in [
         ("0.10000000000000000555", "/score: has more than 6 fractional digits"),
         ("\"NaN\"", "/score: is not a decimal number"),
-        (
-            "1e400",
-            "/score: is out of range; the magnitude must stay below 1000000000",
-        ),
+        ("1e400", "/score: is out of range; the magnitude must stay below 1000000000"),
         ("-0.5", "/score: must not be negative"),
         ("true", "/score: expected a decimal number, found a boolean"),
         ("[1]", "/score: expected a decimal number, found an array"),
     ] {
         let json = evaluation().to_string().replace("\"84.5\"", text);
-        assert_eq!(
-            told(decode_evaluation(json.as_bytes(), Origin::Edge)),
-            [detail],
-            "{text}"
-        );
+        assert_eq!(told(decode_evaluation(json.as_bytes(), Origin::Edge)), [detail], "{text}");
     }
 }
 
@@ -158,14 +139,8 @@ fn all_faults_of_an_evaluation_come_at_once() {
 #[test]
 fn broken_documents_are_one_fault() {
     for (text, detail) in [
-        (
-            &b"{\"event_id\": NaN}"[..],
-            "is not JSON: expected value at line 1 column 14",
-        ),
-        (
-            b"{\"event_id\": 1",
-            "is not JSON: EOF while parsing an object at line 1 column 14",
-        ),
+        (&b"{\"event_id\": NaN}"[..], "is not JSON: expected value at line 1 column 14"),
+        (b"{\"event_id\": 1", "is not JSON: EOF while parsing an object at line 1 column 14"),
         (b"{} {}", "is not JSON: trailing characters at line 1 column 4"),
         (b"", "is not JSON: EOF while parsing a value at line 1 column 0"),
         (b" [1]", "expected an object, found an array"),
@@ -185,27 +160,18 @@ fn the_tenant_is_named_where_it_must_be() {
     let tenant = tenant();
     let named = with(behavior(), json!({ "tenant_id": "school_123" })).to_string();
     assert!(decode_behavior(named.as_bytes(), Origin::Log(&tenant)).is_ok());
-    assert_eq!(
-        behavior_faults(&named),
-        ["/tenant_id: must not be given: the token names the tenant"]
-    );
+    assert_eq!(behavior_faults(&named), ["/tenant_id: must not be given: the token names the tenant"]);
     let other = with(behavior(), json!({ "tenant_id": "school_9" })).to_string();
     let detail = "/tenant_id: is not `school_123`, the tenant of the record's key";
     assert_eq!(told(decode_behavior(other.as_bytes(), Origin::Log(&tenant))), [detail]);
     let none = behavior().to_string();
-    assert_eq!(
-        told(decode_behavior(none.as_bytes(), Origin::Log(&tenant))),
-        ["/tenant_id: is required"]
-    );
+    assert_eq!(told(decode_behavior(none.as_bytes(), Origin::Log(&tenant))), ["/tenant_id: is required"]);
 }
 
 #[test]
 fn behavior_keeps_what_it_does_not_know() {
-    let json = with(
-        behavior(),
-        json!({ "context": { "a": 1 }, "room": "B 2", "x\"y": [1, { "z": null }] }),
-    )
-    .to_string();
+    let json =
+        with(behavior(), json!({ "context": { "a": 1 }, "room": "B 2", "x\"y": [1, { "z": null }] })).to_string();
     let found = decode_behavior(json.as_bytes(), Origin::Edge).unwrap();
     assert_eq!((found.value, found.extra.len()), (Decimal::ONE, 2));
     let context: Value = serde_json::from_str(&found.context_json().unwrap()).unwrap();
@@ -218,13 +184,8 @@ fn behavior_keeps_what_it_does_not_know() {
     let found = decode_behavior(json.as_bytes(), Origin::Edge).unwrap();
     assert_eq!(found.context_json().as_deref(), Some("{\"room\":2}"));
     let none = behavior().to_string();
-    assert_eq!(
-        decode_behavior(none.as_bytes(), Origin::Edge).unwrap().context_json(),
-        None
-    );
-    let empty = with(behavior(), json!({ "context": {}, "room": 2 }))
-        .to_string()
-        .replace("{}", "{ \n}");
+    assert_eq!(decode_behavior(none.as_bytes(), Origin::Edge).unwrap().context_json(), None);
+    let empty = with(behavior(), json!({ "context": {}, "room": 2 })).to_string().replace("{}", "{ \n}");
     let found = decode_behavior(empty.as_bytes(), Origin::Edge).unwrap();
     assert_eq!(found.context_json().as_deref(), Some("{\"room\":2}"));
 }
@@ -245,25 +206,16 @@ fn faults_of_behavior() {
         behavior_faults(&text),
         ["/room: is not a known field, and `context` has a member of this name already"]
     );
-    let text = behavior()
-        .to_string()
-        .replacen('{', "{\"student_id\":\"s\",\"room\":1,\"room\":2,", 1);
-    assert_eq!(
-        behavior_faults(&text),
-        ["/student_id: is there more than once", "/room: is there more than once"]
-    );
+    let text = behavior().to_string().replacen('{', "{\"student_id\":\"s\",\"room\":1,\"room\":2,", 1);
+    assert_eq!(behavior_faults(&text), ["/student_id: is there more than once", "/room: is there more than once"]);
     let text = behavior().to_string().replace("answer", "a\\ud800");
     assert_eq!(behavior_faults(&text).len(), 1);
     assert!(behavior_faults(&text)[0].starts_with("/event_type: holds a broken escape"));
     let deep = format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
-    let text = behavior()
-        .to_string()
-        .replacen('{', &format!("{{\"context\":{deep},"), 1);
+    let text = behavior().to_string().replacen('{', &format!("{{\"context\":{deep},"), 1);
     assert_eq!(behavior_faults(&text), ["/context: is nested deeper than 100 levels"]);
     let brackets = format!("{{\"a\":\"{}\\\"\"}}", "[".repeat(1000));
-    let text = behavior()
-        .to_string()
-        .replacen('{', &format!("{{\"context\":{brackets},"), 1);
+    let text = behavior().to_string().replacen('{', &format!("{{\"context\":{brackets},"), 1);
     assert!(decode_behavior(text.as_bytes(), Origin::Edge).is_ok());
 }
 
@@ -272,13 +224,8 @@ fn nothing_is_copied_where_nothing_is_escaped() {
     let text = behavior().to_string();
     let found = decode_behavior(text.as_bytes(), Origin::Edge).unwrap();
     assert!(matches!(found.student_id, Cow::Borrowed("s-1")));
-    let text = text
-        .replace("\"s-1\"", "\"\\u00d1\\n\"")
-        .replace("student_id", "student\\u005fid");
-    assert_eq!(
-        behavior_faults(&text),
-        ["/student_id: holds the character '\\n', which is not allowed here"]
-    );
+    let text = text.replace("\"s-1\"", "\"\\u00d1\\n\"").replace("student_id", "student\\u005fid");
+    assert_eq!(behavior_faults(&text), ["/student_id: holds the character '\\n', which is not allowed here"]);
     let text = text.replace("\\n", "");
     assert_eq!(decode_behavior(text.as_bytes(), Origin::Edge).unwrap().student_id, "Ñ");
 }
@@ -291,18 +238,12 @@ fn service_events_keep_the_rest_as_metadata() {
     });
     let text = json.to_string();
     let found = decode_service_event(text.as_bytes(), Origin::Edge).unwrap();
-    assert_eq!(
-        (found.service.as_ref(), found.message.as_ref()),
-        ("cafeteria", "line\nbreak")
-    );
+    assert_eq!((found.service.as_ref(), found.message.as_ref()), ("cafeteria", "line\nbreak"));
     assert_eq!(found.metadata_json().as_deref(), Some("{\"a\":1,\"level\":\"warn\"}"));
     let tenant = tenant();
     let logged = found.to_log_json(&tenant);
     let again = decode_service_event(&logged, Origin::Log(&tenant)).unwrap();
-    assert_eq!(
-        (again.timestamp, again.message, again.extra.len()),
-        (found.timestamp, found.message, 0)
-    );
+    assert_eq!((again.timestamp, again.message, again.extra.len()), (found.timestamp, found.message, 0));
     assert_eq!(
         told(decode_service_event(b"{\"service\":\"\",\"metadata\":1}", Origin::Edge)),
         [
@@ -444,10 +385,7 @@ fn fuzz(bytes: &[u8]) {
     let tenant = tenant();
     match decode_evaluation(bytes, Origin::Edge) {
         Ok(found) => {
-            assert_eq!(
-                decode_evaluation(&found.to_log_json(&tenant), Origin::Log(&tenant)),
-                Ok(found)
-            );
+            assert_eq!(decode_evaluation(&found.to_log_json(&tenant), Origin::Log(&tenant)), Ok(found));
         }
         Err(faults) => assert!(!faults.is_empty()),
     }

@@ -102,32 +102,18 @@ pub struct ExplainedCategory {
 pub fn explain(items: &[Item], rule: &Rule) -> Explanation {
     let version = rule.version();
     let outcome = compute(items, rule);
-    let group = Group {
-        items,
-        extra_credit: rule.extra_credit,
-    };
+    let group = Group { items, extra_credit: rule.extra_credit };
     let dropped = |place: usize| {
-        outcome
-            .as_ref()
-            .is_some_and(|outcome| outcome.dropped.iter().any(|other| *other as usize == place))
+        outcome.as_ref().is_some_and(|outcome| outcome.dropped.iter().any(|other| *other as usize == place))
     };
-    let mut evaluations: Vec<_> = items
-        .iter()
-        .enumerate()
-        .map(|(place, item)| evaluation(&group, item, rule, dropped(place)))
-        .collect();
+    let mut evaluations: Vec<_> =
+        items.iter().enumerate().map(|(place, item)| evaluation(&group, item, rule, dropped(place))).collect();
     evaluations.sort_by(|a, b| (&a.category, &a.evaluation_id).cmp(&(&b.category, &b.evaluation_id)));
     Explanation {
         evaluations,
         categories: categories(outcome.as_ref(), rule),
-        consolidated: outcome
-            .as_ref()
-            .and_then(|outcome| outcome.consolidated.as_ref())
-            .map(fraction),
-        exact_score: outcome
-            .as_ref()
-            .and_then(|outcome| outcome.exact_score.as_ref())
-            .map(fraction),
+        consolidated: outcome.as_ref().and_then(|outcome| outcome.consolidated.as_ref()).map(fraction),
+        exact_score: outcome.as_ref().and_then(|outcome| outcome.exact_score.as_ref()).map(fraction),
         scale: rule.scale,
         rounding: rule.rounding,
         absent_category: rule.absent_category,
@@ -139,10 +125,7 @@ pub fn explain(items: &[Item], rule: &Rule) -> Explanation {
 }
 
 fn fraction(value: &Exact) -> Fraction {
-    Fraction {
-        exact: value.to_fraction(),
-        decimal: shown(value),
-    }
+    Fraction { exact: value.to_fraction(), decimal: shown(value) }
 }
 
 fn evaluation(group: &Group<'_>, item: &Item, rule: &Rule, dropped: bool) -> ExplainedEvaluation {
@@ -193,9 +176,7 @@ fn categories(outcome: Option<&Outcome<'_>>, rule: &Rule) -> Vec<ExplainedCatego
     let present = outcome.map_or(&[][..], |outcome| outcome.categories.as_slice());
     let mut all: Vec<ExplainedCategory> = present.iter().map(explained).collect();
     if let Weights::Categories(weights) = &rule.weights {
-        let absent = weights
-            .iter()
-            .filter(|(name, _)| present.iter().all(|category| category.category != *name));
+        let absent = weights.iter().filter(|(name, _)| present.iter().all(|category| category.category != *name));
         all.extend(absent.map(|(name, weight)| ExplainedCategory {
             category: name.clone(),
             weight: Some(*weight),

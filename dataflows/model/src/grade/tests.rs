@@ -22,16 +22,8 @@ mod reference {
 
     fn capped(item: &Item, rule: &Rule) -> (Q, Q) {
         let max = q(item.max_score);
-        let score = if item.status == Status::Missing {
-            Q::zero()
-        } else {
-            q(item.score)
-        };
-        if score > max && !rule.extra_credit {
-            (max.clone(), max)
-        } else {
-            (score, max)
-        }
+        let score = if item.status == Status::Missing { Q::zero() } else { q(item.score) };
+        if score > max && !rule.extra_credit { (max.clone(), max) } else { (score, max) }
     }
 
     fn normalised(item: &Item, rule: &Rule) -> Q {
@@ -45,13 +37,8 @@ mod reference {
             if items.len() == 1 {
                 break;
             }
-            let lowest = items
-                .iter()
-                .map(|item| (normalised(item, rule), &item.evaluation_id))
-                .min()
-                .unwrap()
-                .1
-                .clone();
+            let lowest =
+                items.iter().map(|item| (normalised(item, rule), &item.evaluation_id)).min().unwrap().1.clone();
             items.retain(|item| item.evaluation_id != lowest);
         }
         items
@@ -63,10 +50,9 @@ mod reference {
         let sum = |of: &dyn Fn(&Item) -> Q| items.iter().map(|item| of(item)).fold(Q::zero(), |a, b| a + b);
         match how {
             Combine::Mean => divide(sum(&|item| normalised(item, rule)), Q::from_integer(items.len().into())),
-            Combine::Weighted => divide(
-                sum(&|item| normalised(item, rule) * q(item.weight)),
-                sum(&|item| q(item.weight)),
-            ),
+            Combine::Weighted => {
+                divide(sum(&|item| normalised(item, rule) * q(item.weight)), sum(&|item| q(item.weight)))
+            }
             Combine::Points => divide(sum(&|item| capped(item, rule).0), sum(&|item| capped(item, rule).1)),
         }
     }
@@ -82,11 +68,7 @@ mod reference {
             RoundingMode::HalfEven => {
                 let up = (&magnitude + &half).floor();
                 let tie = &up - &magnitude == half;
-                if tie && (up.to_integer() % BigInt::from(2)) != BigInt::zero() {
-                    up - Q::one()
-                } else {
-                    up
-                }
+                if tie && (up.to_integer() % BigInt::from(2)) != BigInt::zero() { up - Q::one() } else { up }
             }
         };
         rounded.to_integer() * if x.is_negative() { -1 } else { 1 }
@@ -105,13 +87,7 @@ mod reference {
     }
 
     fn trimmed(value: &Q) -> String {
-        let digits = round(
-            value,
-            Rounding {
-                mode: RoundingMode::HalfUp,
-                decimals: 6,
-            },
-        );
+        let digits = round(value, Rounding { mode: RoundingMode::HalfUp, decimals: 6 });
         text(&digits, 6).trim_end_matches('0').trim_end_matches('.').to_owned()
     }
 
@@ -133,10 +109,7 @@ mod reference {
         for category in counting.iter().map(|item| kind(item)).collect::<BTreeSet<_>>() {
             let all: Vec<&Item> = counting.iter().copied().filter(|item| kind(item) == category).collect();
             let how = match rule.weights {
-                Weights::Items => Category {
-                    combine: Combine::Weighted,
-                    drop_lowest: 0,
-                },
+                Weights::Items => Category { combine: Combine::Weighted, drop_lowest: 0 },
                 Weights::Categories(_) => rule.categories.get(&category).copied().unwrap_or_default(),
             };
             let kept = drop_lowest(all.clone(), how.drop_lowest, rule);
@@ -145,9 +118,7 @@ mod reference {
                 category.clone(),
                 CategoryResult {
                     value: value.as_ref().map(|value| trimmed(value).into()),
-                    weight: weights
-                        .get(&category)
-                        .map_or("0".into(), |weight| weight.to_string().into()),
+                    weight: weights.get(&category).map_or("0".into(), |weight| weight.to_string().into()),
                     counted: all.len() as u32,
                     dropped: (all.len() - kept.len()) as u32,
                 },
@@ -157,11 +128,7 @@ mod reference {
         // Step 4.
         let (mut sum, mut total) = (Q::zero(), Q::zero());
         for (category, weight) in &weights {
-            let value = match (
-                values.get(category).cloned().flatten(),
-                rule.absent_category,
-                &rule.weights,
-            ) {
+            let value = match (values.get(category).cloned().flatten(), rule.absent_category, &rule.weights) {
                 (Some(value), _, _) => value,
                 (None, AbsentCategory::Zero, Weights::Categories(_)) => Q::zero(),
                 (None, _, _) => continue,
@@ -175,13 +142,9 @@ mod reference {
         });
         let unit = BigInt::from(10).pow(u32::from(rule.rounding.decimals));
         Some(Grade {
-            passing: score
-                .as_ref()
-                .is_some_and(|score| Q::new(score.clone(), unit) >= q(rule.min_passing)),
+            passing: score.as_ref().is_some_and(|score| Q::new(score.clone(), unit) >= q(rule.min_passing)),
             score: score.map(|score| text(&score, rule.rounding.decimals).into()),
-            complete: weights
-                .iter()
-                .all(|(name, weight)| *weight == Decimal::ZERO || by_category.contains_key(name)),
+            complete: weights.iter().all(|(name, weight)| *weight == Decimal::ZERO || by_category.contains_key(name)),
             evaluations_count: counting.len() as u32,
             by_category,
             rule_version: "r-x".into(),
@@ -267,43 +230,21 @@ fn rules() -> impl Strategy<Value = Rule> {
             .prop_map(Weights::Categories),
     ];
     let categories = prop::collection::btree_map(types().prop_map(kind), any_category(), 0..4);
-    let scales = prop::sample::select(vec![
-        (0, 100_000_000),
-        (0, 10_000_000),
-        (1_000_000, 7_000_000),
-        (-5, 333_333),
-    ]);
+    let scales = prop::sample::select(vec![(0, 100_000_000), (0, 10_000_000), (1_000_000, 7_000_000), (-5, 333_333)]);
     let modes = prop::sample::select(vec![RoundingMode::HalfUp, RoundingMode::HalfEven, RoundingMode::Down]);
-    (
-        weights,
-        categories,
-        scales,
-        modes,
-        0..=6_u8,
-        any::<bool>(),
-        any::<bool>(),
-        0..=100_i64,
+    (weights, categories, scales, modes, 0..=6_u8, any::<bool>(), any::<bool>(), 0..=100_i64).prop_map(
+        |(weights, categories, (min, max), mode, decimals, zero, extra_credit, passing)| Rule {
+            subject: None,
+            periods: None,
+            weights,
+            min_passing: Decimal::from_micros(min + (max - min) * passing / 100),
+            scale: Scale { min: Decimal::from_micros(min), max: Decimal::from_micros(max) },
+            rounding: Rounding { mode, decimals },
+            absent_category: if zero { AbsentCategory::Zero } else { AbsentCategory::Renormalise },
+            extra_credit,
+            categories,
+        },
     )
-        .prop_map(
-            |(weights, categories, (min, max), mode, decimals, zero, extra_credit, passing)| Rule {
-                subject: None,
-                periods: None,
-                weights,
-                min_passing: Decimal::from_micros(min + (max - min) * passing / 100),
-                scale: Scale {
-                    min: Decimal::from_micros(min),
-                    max: Decimal::from_micros(max),
-                },
-                rounding: Rounding { mode, decimals },
-                absent_category: if zero {
-                    AbsentCategory::Zero
-                } else {
-                    AbsentCategory::Renormalise
-                },
-                extra_credit,
-                categories,
-            },
-        )
 }
 
 proptest! {
@@ -398,11 +339,7 @@ fn rounds_once_as_the_mode_says() {
     ] {
         for (mode, text) in [("half_up", half_up), ("half_even", half_even), ("down", down)] {
             let rule = rule(serde_json::json!({ "weights": { "exam": 1 }, "rounding": { "mode": mode } }));
-            assert_eq!(
-                score(&[item("a", "exam", points, "100")], &rule).unwrap(),
-                text,
-                "{points} {mode}"
-            );
+            assert_eq!(score(&[item("a", "exam", points, "100")], &rule).unwrap(), text, "{points} {mode}");
         }
     }
 }
@@ -411,11 +348,7 @@ fn rounds_once_as_the_mode_says() {
 fn passing_compares_the_rounded_score() {
     let rule = rule(serde_json::json!({ "weights": { "exam": 1 }, "min_passing": 60 }));
     for (points, passing) in [("59.994999", false), ("59.995", true), ("60", true)] {
-        assert_eq!(
-            grade(&[item("a", "exam", points, "100")], &rule, "").unwrap().passing,
-            passing,
-            "{points}"
-        );
+        assert_eq!(grade(&[item("a", "exam", points, "100")], &rule, "").unwrap().passing, passing, "{points}");
     }
 }
 
@@ -427,37 +360,20 @@ fn hand_computed_cases() {
     });
     let with = |changes: serde_json::Value| {
         let mut rule = school.clone();
-        rule.as_object_mut()
-            .unwrap()
-            .extend(changes.as_object().unwrap().clone());
+        rule.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
         rule
     };
     let (e1, e2) = (item("e1", "exam", "80", "100"), item("e2", "exam", "90", "100"));
     let (h1, h2) = (item("h1", "homework", "5", "10"), item("h2", "homework", "9", "10"));
     let q1 = item("q1", "quiz", "3", "4");
-    let missing = Item {
-        status: Status::Missing,
-        ..h1.clone()
-    };
-    let excused = Item {
-        status: Status::Excused,
-        ..q1.clone()
-    };
-    let heavy = Item {
-        weight: Decimal::from_int(3),
-        ..e2.clone()
-    };
+    let missing = Item { status: Status::Missing, ..h1.clone() };
+    let excused = Item { status: Status::Excused, ..q1.clone() };
+    let heavy = Item { weight: Decimal::from_int(3), ..e2.clone() };
     let extra = item("e3", "exam", "120", "100");
     let all = vec![e1.clone(), e2.clone(), h1.clone(), h2.clone(), q1.clone()];
     let cases: Vec<(&str, Vec<Item>, serde_json::Value, Option<&str>, bool)> = vec![
         // 0.7·0.85 + 0.2·0.9 + 0.1·0.75 = 0.85
-        (
-            "everything",
-            all.clone(),
-            with(serde_json::json!({})),
-            Some("85.00"),
-            true,
-        ),
+        ("everything", all.clone(), with(serde_json::json!({})), Some("85.00"), true),
         // (0.595 + 0.18) / 0.9
         (
             "excused",
@@ -474,20 +390,8 @@ fn hand_computed_cases() {
             false,
         ),
         // The missing one is the one dropped.
-        (
-            "missing dropped",
-            vec![missing.clone(), h2.clone()],
-            with(serde_json::json!({})),
-            Some("90.00"),
-            false,
-        ),
-        (
-            "the last one stays",
-            vec![missing.clone()],
-            with(serde_json::json!({})),
-            Some("0.00"),
-            false,
-        ),
+        ("missing dropped", vec![missing.clone(), h2.clone()], with(serde_json::json!({})), Some("90.00"), false),
+        ("the last one stays", vec![missing.clone()], with(serde_json::json!({})), Some("0.00"), false),
         // (0.8 + 3·0.9) / 4 = 0.875
         (
             "weighted",
@@ -496,13 +400,7 @@ fn hand_computed_cases() {
             Some("87.50"),
             true,
         ),
-        (
-            "items",
-            vec![e1.clone(), heavy.clone()],
-            serde_json::json!({ "weights": "items" }),
-            Some("87.50"),
-            true,
-        ),
+        ("items", vec![e1.clone(), heavy.clone()], serde_json::json!({ "weights": "items" }), Some("87.50"), true),
         // 12 of 20 and 3 of 4: 15 of 24
         (
             "points",
@@ -532,13 +430,7 @@ fn hand_computed_cases() {
             Some("80.00"),
             true,
         ),
-        (
-            "only such",
-            vec![item("o", "oral", "1", "10")],
-            serde_json::json!({ "weights": { "exam": 1 } }),
-            None,
-            false,
-        ),
+        ("only such", vec![item("o", "oral", "1", "10")], serde_json::json!({ "weights": { "exam": 1 } }), None, false),
         (
             "only such, zero",
             vec![item("o", "oral", "1", "10")],
@@ -546,19 +438,10 @@ fn hand_computed_cases() {
             Some("0.00"),
             false,
         ),
-        (
-            "weights add up to 0",
-            vec![e1.clone()],
-            serde_json::json!({ "weights": { "exam": 0 } }),
-            None,
-            true,
-        ),
+        ("weights add up to 0", vec![e1.clone()], serde_json::json!({ "weights": { "exam": 0 } }), None, true),
         (
             "items' weights add up to 0",
-            vec![Item {
-                weight: Decimal::ZERO,
-                ..e1.clone()
-            }],
+            vec![Item { weight: Decimal::ZERO, ..e1.clone() }],
             serde_json::json!({ "weights": "items" }),
             None,
             true,
@@ -600,16 +483,8 @@ fn by_category_tells_what_each_gave() {
     let rule = rule(serde_json::json!({
         "weights": { "exam": 0.7, "lab": 0.3 }, "category": { "exam": { "drop_lowest": 1 }, "lab": { "combine": "weighted" } },
     }));
-    let no_weight = Item {
-        weight: Decimal::ZERO,
-        ..item("l", "lab", "1", "1")
-    };
-    let items = [
-        item("a", "exam", "2", "3"),
-        item("b", "exam", "1", "3"),
-        no_weight,
-        item("o", "oral", "1", "2"),
-    ];
+    let no_weight = Item { weight: Decimal::ZERO, ..item("l", "lab", "1", "1") };
+    let items = [item("a", "exam", "2", "3"), item("b", "exam", "1", "3"), no_weight, item("o", "oral", "1", "2")];
     let grade = grade(&items, &rule, "r-1").unwrap();
     let json = serde_json::to_value(&*grade).unwrap();
     assert_eq!(
@@ -633,44 +508,19 @@ fn ties_drop_by_id() {
         serde_json::json!({ "weights": { "exam": 1 }, "category": { "exam": { "combine": "points", "drop_lowest": 1 } } }),
     );
     // All are one half, so whichever is dropped shows in the points.
-    let items = [
-        item("c", "exam", "1", "2"),
-        item("a", "exam", "50", "100"),
-        item("b", "exam", "5", "10"),
-    ];
+    let items = [item("c", "exam", "1", "2"), item("a", "exam", "50", "100"), item("b", "exam", "5", "10")];
     let explanation = explain(&items, &rule);
-    let used: Vec<_> = explanation
-        .evaluations
-        .iter()
-        .map(|e| (e.evaluation_id.as_str(), e.used))
-        .collect();
+    let used: Vec<_> = explanation.evaluations.iter().map(|e| (e.evaluation_id.as_str(), e.used)).collect();
     assert_eq!(used, [("a", Use::Dropped), ("b", Use::Counted), ("c", Use::Counted)]);
-    assert_eq!(
-        explanation.evaluations[0].reason.as_deref(),
-        Some("the rule drops the lowest 1 of `exam`")
-    );
+    assert_eq!(explanation.evaluations[0].reason.as_deref(), Some("the rule drops the lowest 1 of `exam`"));
 }
 
 #[test]
 fn explains_exactly() {
     let rule = rule(serde_json::json!({ "weights": { "exam": 0.7, "quiz": 0.3 }, "rounding": { "decimals": 1 } }));
-    let missing = Item {
-        status: Status::Missing,
-        ..item("m", "exam", "5", "10")
-    };
-    let excused = Item {
-        status: Status::Excused,
-        ..item("x", "exam", "5", "10")
-    };
-    let explanation = explain(
-        &[
-            missing,
-            item("a", "exam", "12", "10"),
-            excused,
-            item("o", "oral", "1", "3"),
-        ],
-        &rule,
-    );
+    let missing = Item { status: Status::Missing, ..item("m", "exam", "5", "10") };
+    let excused = Item { status: Status::Excused, ..item("x", "exam", "5", "10") };
+    let explanation = explain(&[missing, item("a", "exam", "12", "10"), excused, item("o", "oral", "1", "3")], &rule);
     let exact = |fraction: &Option<Fraction>| fraction.as_ref().map(|f| (f.exact.clone(), f.decimal.to_string()));
     assert_eq!(exact(&explanation.consolidated), Some(("1/2".into(), "0.5".into())));
     assert_eq!(exact(&explanation.exact_score), Some(("50".into(), "50".into())));
@@ -678,32 +528,18 @@ fn explains_exactly() {
     let told: Vec<_> = explanation
         .evaluations
         .iter()
-        .map(|e| {
-            (
-                e.evaluation_id.as_str(),
-                exact(&e.normalised).map(|(text, _)| text),
-                e.reason.as_deref(),
-            )
-        })
+        .map(|e| (e.evaluation_id.as_str(), exact(&e.normalised).map(|(text, _)| text), e.reason.as_deref()))
         .collect();
     assert_eq!(
         told,
         [
-            (
-                "a",
-                Some("1".into()),
-                Some("the rule gives no extra credit, so the score counts as its maximum")
-            ),
+            ("a", Some("1".into()), Some("the rule gives no extra credit, so the score counts as its maximum")),
             ("m", Some("0".into()), Some("missing evaluations count as 0")),
             ("x", None, Some("excused evaluations are left out")),
             ("o", Some("1/3".into()), Some("the rule gives no weight to `oral`")),
         ]
     );
-    let categories: Vec<_> = explanation
-        .categories
-        .iter()
-        .map(|c| (c.category.as_str(), c.counted))
-        .collect();
+    let categories: Vec<_> = explanation.categories.iter().map(|c| (c.category.as_str(), c.counted)).collect();
     assert_eq!(categories, [("exam", 2), ("oral", 1), ("quiz", 0)]);
 }
 
@@ -713,10 +549,7 @@ fn denominators_may_explode() {
     let items: Vec<Item> = (0..400)
         .map(|i| {
             let max = Decimal::from_micros(999_999_999_999_989 - 2 * i * i - i);
-            Item {
-                max_score: max,
-                ..item(&format!("e{i}"), "exam", "123456.789", "1")
-            }
+            Item { max_score: max, ..item(&format!("e{i}"), "exam", "123456.789", "1") }
         })
         .collect();
     let found = grade(&items, &rule, "r-x");

@@ -12,10 +12,7 @@ pub(super) fn time_zone(name: &str) -> Result<TimeZone, String> {
     db.get(name).map_err(|_| {
         let known: Vec<_> = db.available().collect();
         let near = suggestion(name, known.iter().map(|zone| zone.as_str()));
-        format!(
-            "unknown time zone `{}`, expected an IANA name such as `America/Mexico_City`{near}",
-            shown(name)
-        )
+        format!("unknown time zone `{}`, expected an IANA name such as `America/Mexico_City`{near}", shown(name))
     })
 }
 

@@ -56,26 +56,12 @@ pub(super) fn with_rule(config: &TenantConfig, rule: Rule) -> Result<TenantConfi
     let faults = Faults::default();
     let known: HashSet<&PeriodId> = config.periods.iter().map(|period| &period.id).collect();
     check_named_periods(&rule, "", &known, &faults);
-    let place = config
-        .rules
-        .iter()
-        .position(|other| other.subject == rule.subject)
-        .unwrap_or(config.rules.len());
+    let place = config.rules.iter().position(|other| other.subject == rule.subject).unwrap_or(config.rules.len());
     let mut rules: Vec<Arc<Rule>> = Vec::with_capacity(config.rules.len() + 1);
-    rules.extend(
-        config
-            .rules
-            .iter()
-            .filter(|other| other.subject != rule.subject)
-            .cloned(),
-    );
+    rules.extend(config.rules.iter().filter(|other| other.subject != rule.subject).cloned());
     rules.insert(place.min(rules.len()), Arc::new(rule));
     let lookup = Lookup::new(config.lookup.bounds.clone(), &rules);
-    faults.finish(Some(TenantConfig {
-        rules,
-        lookup,
-        ..config.clone()
-    }))
+    faults.finish(Some(TenantConfig { rules, lookup, ..config.clone() }))
 }
 
 pub(super) fn with_periods(
@@ -84,53 +70,33 @@ pub(super) fn with_periods(
     pointer: &str,
 ) -> Result<TenantConfig, Vec<Fault>> {
     let faults = Faults::default();
-    let placed = periods
-        .into_iter()
-        .enumerate()
-        .map(|(i, period)| (format!("{pointer}/{i}"), period))
-        .collect();
+    let placed = periods.into_iter().enumerate().map(|(i, period)| (format!("{pointer}/{i}"), period)).collect();
     let zone = calendar::time_zone(&config.timezone).map_err(|detail| vec![Fault::new("/timezone", detail)])?;
     let (periods, bounds) = check_periods(placed, Some(&zone), &faults);
     let known: HashSet<&PeriodId> = periods.iter().map(|period| &period.id).collect();
     for rule in config.rules.iter().filter(|_| !known.is_empty()) {
         for period in rule.periods.iter().flatten().filter(|period| !known.contains(*period)) {
             let subject = rule.subject.as_ref().map_or("*", Subject::as_str);
-            faults.add(
-                pointer,
-                format!("the rule for `{subject}` names the period `{period}`, which is not here"),
-            );
+            faults.add(pointer, format!("the rule for `{subject}` names the period `{period}`, which is not here"));
         }
     }
     let lookup = Lookup::new(bounds, &config.rules);
-    faults.finish(Some(TenantConfig {
-        periods,
-        lookup,
-        ..config.clone()
-    }))
+    faults.finish(Some(TenantConfig { periods, lookup, ..config.clone() }))
 }
 
 fn read_config(root: &Field<'_>) -> Option<TenantConfig> {
     let fields = root.table(CONFIG_KEYS)?;
-    let tenant = fields
-        .need("tenant")
-        .and_then(|field| field.parse(str::parse::<TenantId>));
+    let tenant = fields.need("tenant").and_then(|field| field.parse(str::parse::<TenantId>));
     let zone = match fields.get("timezone") {
         Some(field) => read_zone(&field),
         None => Some(("UTC".to_owned(), TimeZone::UTC)),
     };
     let periods_given = fields.array("period");
-    let placed: Vec<_> = periods_given
-        .iter()
-        .filter_map(|f| Some((f.pointer().to_owned(), read_period(f)?)))
-        .collect();
+    let placed: Vec<_> = periods_given.iter().filter_map(|f| Some((f.pointer().to_owned(), read_period(f)?))).collect();
     // A period that could not be read may be the one that a rule names.
     let all_read = placed.len() == periods_given.len();
     let (periods, bounds) = check_periods(placed, zone.as_ref().map(|(_, zone)| zone), fields.faults());
-    let known: HashSet<&PeriodId> = if all_read {
-        periods.iter().map(|p| &p.id).collect()
-    } else {
-        HashSet::new()
-    };
+    let known: HashSet<&PeriodId> = if all_read { periods.iter().map(|p| &p.id).collect() } else { HashSet::new() };
 
     let mut rules = Vec::new();
     for field in fields.array("rule") {
@@ -142,13 +108,7 @@ fn read_config(root: &Field<'_>) -> Option<TenantConfig> {
     check_duplicates(&rules, fields.faults());
     let rules: Vec<Arc<Rule>> = rules.into_iter().map(|(_, rule)| rule).collect();
     let lookup = Lookup::new(bounds, &rules);
-    Some(TenantConfig {
-        tenant: tenant?,
-        timezone: zone?.0,
-        periods,
-        rules,
-        lookup,
-    })
+    Some(TenantConfig { tenant: tenant?, timezone: zone?.0, periods, rules, lookup })
 }
 
 /// The zone and its name as the database spells it, so that equal zones are written equally.
@@ -168,11 +128,7 @@ fn read_period(field: &Field<'_>) -> Option<Period> {
     let id = fields.need("id").and_then(|field| read_period_id(&field));
     let date = |key| fields.need(key).and_then(|field| field.parse(parse_date));
     let (start, end) = (date("start"), date("end"));
-    Some(Period {
-        id: id?,
-        start: start?,
-        end: end?,
-    })
+    Some(Period { id: id?, start: start?, end: end? })
 }
 
 fn read_period_id(field: &Field<'_>) -> Option<PeriodId> {
@@ -197,16 +153,10 @@ fn check_periods(mut placed: Vec<(String, Period)>, zone: Option<&TimeZone>, fau
     let mut seen: HashSet<&PeriodId> = HashSet::new();
     for (pointer, period) in &placed {
         if !seen.insert(&period.id) {
-            faults.add(
-                join(pointer, "id"),
-                format!("the period `{}` is there twice", period.id),
-            );
+            faults.add(join(pointer, "id"), format!("the period `{}` is there twice", period.id));
         }
         if period.start > period.end {
-            faults.add(
-                join(pointer, "end"),
-                format!("ends on {}, before its start on {}", period.end, period.start),
-            );
+            faults.add(join(pointer, "end"), format!("ends on {}, before its start on {}", period.end, period.start));
         }
     }
     placed.sort_by_key(|(_, period)| (period.start, period.end));
@@ -215,10 +165,7 @@ fn check_periods(mut placed: Vec<(String, Period)>, zone: Option<&TimeZone>, fau
     for (pointer, period) in &placed {
         if let Some(other) = farthest.filter(|other| period.start <= other.end) {
             let days = format!("`{}` ({} to {})", other.id, other.start, other.end);
-            faults.add(
-                join(pointer, "start"),
-                format!("starts on {}, within the period {days}", period.start),
-            );
+            faults.add(join(pointer, "start"), format!("starts on {}, within the period {days}", period.start));
         }
         if farthest.is_none_or(|other| other.end < period.end) {
             farthest = Some(period);
@@ -239,18 +186,9 @@ fn check_named_periods(rule: &Rule, pointer: &str, known: &HashSet<&PeriodId>, f
     if known.is_empty() {
         return;
     }
-    for (i, period) in rule
-        .periods
-        .iter()
-        .flatten()
-        .enumerate()
-        .filter(|(_, period)| !known.contains(period))
-    {
+    for (i, period) in rule.periods.iter().flatten().enumerate().filter(|(_, period)| !known.contains(period)) {
         let near = suggestion(period.as_str(), known.iter().map(|id| id.as_str()));
-        faults.add(
-            format!("{pointer}/periods/{i}"),
-            format!("there is no period `{period}`{near}"),
-        );
+        faults.add(format!("{pointer}/periods/{i}"), format!("there is no period `{period}`{near}"));
     }
 }
 
@@ -260,12 +198,8 @@ fn check_duplicates(rules: &[(String, Arc<Rule>)], faults: &Faults) {
     for (pointer, rule) in rules {
         let subject = rule.subject.as_ref();
         let shown = subject.map_or("*", Subject::as_str);
-        let named = rule
-            .periods
-            .iter()
-            .flatten()
-            .enumerate()
-            .map(|(i, period)| (Some(period), format!("/periods/{i}")));
+        let named =
+            rule.periods.iter().flatten().enumerate().map(|(i, period)| (Some(period), format!("/periods/{i}")));
         let all = rule.periods.is_none().then(|| (None, "/subject".to_owned()));
         for (period, place) in named.chain(all) {
             let Some(first) = seen.get(&(subject, period)) else {
@@ -273,10 +207,7 @@ fn check_duplicates(rules: &[(String, Arc<Rule>)], faults: &Faults) {
                 continue;
             };
             let what = period.map_or("all periods".to_owned(), |period| format!("the period `{period}`"));
-            faults.add(
-                format!("{pointer}{place}"),
-                format!("`{shown}` already has a rule for {what}, at {first}"),
-            );
+            faults.add(format!("{pointer}{place}"), format!("`{shown}` already has a rule for {what}, at {first}"));
         }
     }
 }
@@ -295,20 +226,12 @@ fn read_rule(field: &Field<'_>, given: Option<Option<&Subject>>) -> Option<Rule>
     if let (Some(scale), Some(min)) = (scale, min_passing)
         && !(scale.min..=scale.max).contains(&min)
     {
-        fields.fault(
-            "min_passing",
-            format!("must lie on the scale, {} to {}", scale.min, scale.max),
-        );
+        fields.fault("min_passing", format!("must lie on the scale, {} to {}", scale.min, scale.max));
     }
     let rounding = read_rounding(&fields);
-    let absent_category = fields
-        .get("absent_category")
-        .map_or(Some(AbsentCategory::Renormalise), |field| {
-            field.choice(&[
-                ("renormalise", AbsentCategory::Renormalise),
-                ("zero", AbsentCategory::Zero),
-            ])
-        });
+    let absent_category = fields.get("absent_category").map_or(Some(AbsentCategory::Renormalise), |field| {
+        field.choice(&[("renormalise", AbsentCategory::Renormalise), ("zero", AbsentCategory::Zero)])
+    });
     let extra_credit = fields.get("extra_credit").map_or(Some(false), |field| field.bool());
     let categories = read_categories(&fields, weights.as_ref());
     Some(Rule {
@@ -398,16 +321,11 @@ fn read_weights(field: &Field<'_>) -> Option<Weights> {
 }
 
 fn read_category_name(key: &str, entry: &Field<'_>) -> Option<EvaluationType> {
-    EvaluationType::new(key)
-        .map_err(|error| entry.fault(format!("the name of the type {error}")))
-        .ok()
+    EvaluationType::new(key).map_err(|error| entry.fault(format!("the name of the type {error}"))).ok()
 }
 
 fn read_scale(fields: &Fields<'_>) -> Option<Scale> {
-    let default = Scale {
-        min: Decimal::ZERO,
-        max: Decimal::from_int(100),
-    };
+    let default = Scale { min: Decimal::ZERO, max: Decimal::from_int(100) };
     let Some(field) = fields.get("scale") else {
         return Some(default);
     };
@@ -429,29 +347,16 @@ fn default_min_passing(scale: Scale) -> Decimal {
 }
 
 fn read_rounding(fields: &Fields<'_>) -> Option<Rounding> {
-    let default = Rounding {
-        mode: RoundingMode::HalfUp,
-        decimals: 2,
-    };
+    let default = Rounding { mode: RoundingMode::HalfUp, decimals: 2 };
     let Some(field) = fields.get("rounding") else {
         return Some(default);
     };
     let table = field.table(&["mode", "decimals"])?;
-    let modes = [
-        ("half_up", RoundingMode::HalfUp),
-        ("half_even", RoundingMode::HalfEven),
-        ("down", RoundingMode::Down),
-    ];
-    let mode = table
-        .get("mode")
-        .map_or(Some(default.mode), |field| field.choice(&modes));
-    let decimals = table
-        .get("decimals")
-        .map_or(Some(i64::from(default.decimals)), |f| f.integer(0..=DECIMALS_MAX));
-    Some(Rounding {
-        mode: mode?,
-        decimals: u8::try_from(decimals?).ok()?,
-    })
+    let modes =
+        [("half_up", RoundingMode::HalfUp), ("half_even", RoundingMode::HalfEven), ("down", RoundingMode::Down)];
+    let mode = table.get("mode").map_or(Some(default.mode), |field| field.choice(&modes));
+    let decimals = table.get("decimals").map_or(Some(i64::from(default.decimals)), |f| f.integer(0..=DECIMALS_MAX));
+    Some(Rounding { mode: mode?, decimals: u8::try_from(decimals?).ok()? })
 }
 
 fn read_categories(fields: &Fields<'_>, weights: Option<&Weights>) -> Option<BTreeMap<EvaluationType, Category>> {
@@ -480,19 +385,8 @@ fn read_categories(fields: &Fields<'_>, weights: Option<&Weights>) -> Option<BTr
 
 fn read_category(field: &Field<'_>) -> Option<Category> {
     let table = field.table(&["combine", "drop_lowest"])?;
-    let combinations = [
-        ("mean", Combine::Mean),
-        ("weighted", Combine::Weighted),
-        ("points", Combine::Points),
-    ];
-    let combine = table
-        .get("combine")
-        .map_or(Some(Category::DEFAULT.combine), |field| field.choice(&combinations));
-    let drop = table
-        .get("drop_lowest")
-        .map_or(Some(0), |field| field.integer(0..=DROP_LOWEST_MAX));
-    Some(Category {
-        combine: combine?,
-        drop_lowest: u32::try_from(drop?).ok()?,
-    })
+    let combinations = [("mean", Combine::Mean), ("weighted", Combine::Weighted), ("points", Combine::Points)];
+    let combine = table.get("combine").map_or(Some(Category::DEFAULT.combine), |field| field.choice(&combinations));
+    let drop = table.get("drop_lowest").map_or(Some(0), |field| field.integer(0..=DROP_LOWEST_MAX));
+    Some(Category { combine: combine?, drop_lowest: u32::try_from(drop?).ok()? })
 }

@@ -31,19 +31,11 @@ fn config() -> TenantConfig {
 }
 
 fn faults(value: Value) -> Vec<String> {
-    TenantConfig::from_json(&value)
-        .unwrap_err()
-        .iter()
-        .map(ToString::to_string)
-        .collect()
+    TenantConfig::from_json(&value).unwrap_err().iter().map(ToString::to_string).collect()
 }
 
 fn rule_faults(value: Value) -> Vec<String> {
-    Rule::from_json(&value, "")
-        .unwrap_err()
-        .iter()
-        .map(ToString::to_string)
-        .collect()
+    Rule::from_json(&value, "").unwrap_err().iter().map(ToString::to_string).collect()
 }
 
 fn ms(text: &str) -> Millis {
@@ -61,21 +53,11 @@ fn period(text: &str) -> PeriodId {
 #[test]
 fn reads_the_contracts_example() {
     let config = config();
-    assert_eq!(
-        config
-            .periods
-            .iter()
-            .map(|period| period.id.as_str())
-            .collect::<Vec<_>>(),
-        ["2026-Q1", "2026-Q2"]
-    );
+    assert_eq!(config.periods.iter().map(|period| period.id.as_str()).collect::<Vec<_>>(), ["2026-Q1", "2026-Q2"]);
     let rule = &config.rules[1];
     assert_eq!(rule.min_passing, Decimal::from_int(60));
     assert_eq!(rule.category(&EvaluationType::new("homework").unwrap()).drop_lowest, 1);
-    assert_eq!(
-        config.to_json()["rule"][1]["weights"],
-        json!({ "exam": "0.7", "homework": "0.2", "quiz": "0.1" })
-    );
+    assert_eq!(config.to_json()["rule"][1]["weights"], json!({ "exam": "0.7", "homework": "0.2", "quiz": "0.1" }));
     assert_eq!(config.to_json()["rule"][0]["subject"], json!("*"));
     assert_eq!(config.to_json()["rule"][1]["periods"], json!(["*"]));
     assert_eq!(config.to_json()["period"][0]["start"], json!("2026-01-15"));
@@ -84,22 +66,14 @@ fn reads_the_contracts_example() {
 
 #[test]
 fn absent_keys_have_defaults() {
-    let rule = Rule::from_json(
-        &json!({ "subject": "*", "weights": { "exam": 1 }, "scale": { "min": 1, "max": 7 } }),
-        "",
-    );
+    let rule =
+        Rule::from_json(&json!({ "subject": "*", "weights": { "exam": 1 }, "scale": { "min": 1, "max": 7 } }), "");
     let rule = rule.unwrap();
     assert_eq!(rule.min_passing.to_string(), "4.6");
     assert_eq!((rule.rounding.mode, rule.rounding.decimals), (RoundingMode::HalfUp, 2));
-    assert_eq!(
-        (rule.absent_category, rule.extra_credit, &rule.periods),
-        (AbsentCategory::Renormalise, false, &None)
-    );
+    assert_eq!((rule.absent_category, rule.extra_credit, &rule.periods), (AbsentCategory::Renormalise, false, &None));
     let rule = Rule::from_json(&json!({ "subject": "*", "weights": "items" }), "").unwrap();
-    assert_eq!(
-        (rule.min_passing, rule.scale.max),
-        (Decimal::from_int(60), Decimal::from_int(100))
-    );
+    assert_eq!((rule.min_passing, rule.scale.max), (Decimal::from_int(60), Decimal::from_int(100)));
     let config = TenantConfig::from_json(&json!({ "tenant": "t" })).unwrap();
     assert_eq!(config, TenantConfig::empty(TenantId::new("t").unwrap()));
     assert_eq!(TenantConfig::from_json(&config.to_json()), Ok(config));
@@ -133,16 +107,10 @@ fn daylight_saving_time_moves_midnight() {
     };
     let p = period("p");
     let spain = config("Europe/Madrid", "2026-03-28", "2026-03-29");
-    assert_eq!(
-        spain.period_bounds(&p),
-        Some((ms("2026-03-27T23:00:00Z"), ms("2026-03-29T22:00:00Z")))
-    );
+    assert_eq!(spain.period_bounds(&p), Some((ms("2026-03-27T23:00:00Z"), ms("2026-03-29T22:00:00Z"))));
     // In Asunción the clocks went from 24:00 to 01:00: the day begins at one.
     let paraguay = config("America/Asuncion", "2023-10-01", "2023-10-01");
-    assert_eq!(
-        paraguay.period_bounds(&p),
-        Some((ms("2023-10-01T04:00:00Z"), ms("2023-10-02T03:00:00Z")))
-    );
+    assert_eq!(paraguay.period_bounds(&p), Some((ms("2023-10-01T04:00:00Z"), ms("2023-10-02T03:00:00Z"))));
     // Samoa left 2011-12-30 out: the day begins and ends where the next one begins.
     let samoa = config("Pacific/Apia", "2011-12-30", "2011-12-30");
     let next = ms("2011-12-30T10:00:00Z");
@@ -232,10 +200,7 @@ fn periods_are_checked() {
 
 #[test]
 fn rules_are_checked() {
-    assert_eq!(
-        rule_faults(json!({})),
-        ["/subject: is required", "/weights: is required"]
-    );
+    assert_eq!(rule_faults(json!({})), ["/subject: is required", "/weights: is required"]);
     assert_eq!(
         rule_faults(json!({
             "subject": 1, "periods": [], "weights": { "exam": -1, "": 1, "quiz": "0.0000001", "oral": true },
@@ -264,9 +229,7 @@ fn rules_are_checked() {
     );
     let faulty = |changes: Value| {
         let mut rule = json!({ "subject": "a", "weights": { "homework": 1 } });
-        rule.as_object_mut()
-            .unwrap()
-            .extend(changes.as_object().unwrap().clone());
+        rule.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
         rule_faults(rule)
     };
     assert_eq!(
@@ -277,26 +240,14 @@ fn rules_are_checked() {
         faulty(json!({ "weights": "items", "category": { "homework": {} } })),
         ["/category: has no meaning with `weights = \"items\"`, which combines everything `weighted`"]
     );
-    assert_eq!(
-        faulty(json!({ "weights": {} })),
-        ["/weights: must name at least one type with its weight"]
-    );
+    assert_eq!(faulty(json!({ "weights": {} })), ["/weights: must name at least one type with its weight"]);
     assert_eq!(
         faulty(json!({ "weights": "item" })),
         ["/weights: expected a table of weights or \"items\", found a string"]
     );
-    assert_eq!(
-        faulty(json!({ "min_passing": "100.1" })),
-        ["/min_passing: must lie on the scale, 0 to 100"]
-    );
-    assert_eq!(
-        faulty(json!({ "periods": ["a", "*"] })),
-        ["/periods/1: `*` is all periods and stands alone"]
-    );
-    assert_eq!(
-        faulty(json!({ "periods": ["a", "a"] })),
-        ["/periods/1: the period `a` is named twice"]
-    );
+    assert_eq!(faulty(json!({ "min_passing": "100.1" })), ["/min_passing: must lie on the scale, 0 to 100"]);
+    assert_eq!(faulty(json!({ "periods": ["a", "*"] })), ["/periods/1: `*` is all periods and stands alone"]);
+    assert_eq!(faulty(json!({ "periods": ["a", "a"] })), ["/periods/1: the period `a` is named twice"]);
 }
 
 #[test]
@@ -325,10 +276,7 @@ fn two_rules_may_not_claim_the_same() {
 fn a_rule_may_get_its_subject_from_elsewhere() {
     let a = subject("a");
     let body = json!({ "weights": "items" });
-    assert_eq!(
-        Rule::from_json_for(Some(&a), &body, "").unwrap().subject,
-        Some(a.clone())
-    );
+    assert_eq!(Rule::from_json_for(Some(&a), &body, "").unwrap().subject, Some(a.clone()));
     assert_eq!(Rule::from_json_for(None, &body, "").unwrap().subject, None);
     let other = json!({ "subject": "b", "weights": "items" });
     let fault = Rule::from_json_for(Some(&a), &other, "").unwrap_err();
@@ -339,40 +287,23 @@ fn a_rule_may_get_its_subject_from_elsewhere() {
 fn rules_and_periods_can_be_replaced() {
     let old = config();
     let rule = |json: Value| Rule::from_json(&json, "").unwrap();
-    let new = old
-        .with_rule(rule(json!({ "subject": "matematicas", "weights": "items" })))
-        .unwrap();
+    let new = old.with_rule(rule(json!({ "subject": "matematicas", "weights": "items" }))).unwrap();
     assert_eq!(new.rules.len(), 2);
-    assert_eq!(
-        new.rule_for(&subject("matematicas"), &period("2026-Q2"))
-            .unwrap()
-            .weights,
-        Weights::Items
-    );
+    assert_eq!(new.rule_for(&subject("matematicas"), &period("2026-Q2")).unwrap().weights, Weights::Items);
     assert_eq!(TenantConfig::from_json(&new.to_json()).unwrap(), new);
-    let new = old
-        .with_rule(rule(json!({ "subject": "historia", "weights": { "exam": 1 } })))
-        .unwrap();
+    let new = old.with_rule(rule(json!({ "subject": "historia", "weights": { "exam": 1 } }))).unwrap();
     assert_eq!(new.rules.len(), 4);
     assert_eq!(TenantConfig::from_json(&new.to_json()).unwrap(), new);
-    let fault = old
-        .with_rule(rule(
-            json!({ "subject": "a", "periods": ["2026-Q9"], "weights": "items" }),
-        ))
-        .unwrap_err();
+    let fault = old.with_rule(rule(json!({ "subject": "a", "periods": ["2026-Q9"], "weights": "items" }))).unwrap_err();
     assert_eq!(fault[0].pointer, "/periods/0");
 
     let list = json!([{ "id": "2026-Q2", "start": "2026-05-01", "end": "2026-07-15" }]);
-    let new = old
-        .with_periods(Period::list_from_json(&list, "").unwrap(), "")
-        .unwrap();
+    let new = old.with_periods(Period::list_from_json(&list, "").unwrap(), "").unwrap();
     assert_eq!(new.period_at(ms("2026-04-20T12:00:00Z")), None);
     assert_eq!(new.period_at(ms("2026-05-20T12:00:00Z")), Some(&period("2026-Q2")));
     assert_eq!(TenantConfig::from_json(&new.to_json()).unwrap(), new);
     let list = json!([{ "id": "x", "start": "2026-05-01", "end": "2026-07-15" }]);
-    let fault = old
-        .with_periods(Period::list_from_json(&list, "/p").unwrap(), "/p")
-        .unwrap_err();
+    let fault = old.with_periods(Period::list_from_json(&list, "/p").unwrap(), "/p").unwrap_err();
     let detail = "the rule for `matematicas` names the period `2026-Q2`, which is not here";
     assert_eq!(fault, [Fault::new("/p", detail)]);
 }
@@ -412,13 +343,7 @@ fn versions_are_of_the_meaning() {
 #[test]
 fn broken_json_is_one_fault() {
     let fault = TenantConfig::from_json_slice(b"{\"tenant\": ").unwrap_err();
-    assert_eq!(
-        fault,
-        [Fault::new(
-            "",
-            "is not JSON: EOF while parsing a value at line 1 column 11"
-        )]
-    );
+    assert_eq!(fault, [Fault::new("", "is not JSON: EOF while parsing a value at line 1 column 11")]);
 }
 
 fn any_rule() -> impl Strategy<Value = Value> {
@@ -426,55 +351,30 @@ fn any_rule() -> impl Strategy<Value = Value> {
         Just(json!("items")),
         prop::collection::btree_map("[a-z~/ é]{1,4}", 0..2_000_000_000_i64, 1..4).prop_map(|weights| {
             let text = |micros: i64| Decimal::from_micros(micros).to_string();
-            json!(
-                weights
-                    .into_iter()
-                    .map(|(name, micros)| (name, text(micros)))
-                    .collect::<BTreeMap<_, _>>()
-            )
+            json!(weights.into_iter().map(|(name, micros)| (name, text(micros))).collect::<BTreeMap<_, _>>())
         }),
     ];
     let rounding = (prop::sample::select(vec!["half_up", "half_even", "down"]), 0..=6);
-    (
-        weights,
-        0..=100,
-        rounding,
-        any::<bool>(),
-        any::<bool>(),
-        any::<bool>(),
-        0..5,
+    (weights, 0..=100, rounding, any::<bool>(), any::<bool>(), any::<bool>(), 0..5).prop_map(
+        |(weights, passing, (mode, decimals), zero, extra_credit, some_periods, drop_lowest)| {
+            let first = weights.as_object().and_then(|weights| weights.keys().next());
+            let category =
+                first.map_or(json!({}), |name| json!({ name: { "combine": "points", "drop_lowest": drop_lowest } }));
+            json!({
+                "weights": weights, "category": category, "min_passing": passing, "extra_credit": extra_credit,
+                "rounding": { "mode": mode, "decimals": decimals },
+                "absent_category": if zero { "zero" } else { "renormalise" },
+                "periods": if some_periods { json!(["p0"]) } else { json!(["*"]) },
+            })
+        },
     )
-        .prop_map(
-            |(weights, passing, (mode, decimals), zero, extra_credit, some_periods, drop_lowest)| {
-                let first = weights.as_object().and_then(|weights| weights.keys().next());
-                let category = first.map_or(
-                    json!({}),
-                    |name| json!({ name: { "combine": "points", "drop_lowest": drop_lowest } }),
-                );
-                json!({
-                    "weights": weights, "category": category, "min_passing": passing, "extra_credit": extra_credit,
-                    "rounding": { "mode": mode, "decimals": decimals },
-                    "absent_category": if zero { "zero" } else { "renormalise" },
-                    "periods": if some_periods { json!(["p0"]) } else { json!(["*"]) },
-                })
-            },
-        )
 }
 
 fn any_config() -> impl Strategy<Value = Value> {
-    let zone = prop::sample::select(vec![
-        "UTC",
-        "America/Mexico_City",
-        "Asia/Kolkata",
-        "Pacific/Apia",
-        "europe/madrid",
-    ]);
-    (
-        zone,
-        prop::collection::vec((0..200_i64, 0..100_i64), 0..5),
-        prop::collection::vec(any_rule(), 0..4),
-    )
-        .prop_map(|(zone, gaps, mut rules)| {
+    let zone =
+        prop::sample::select(vec!["UTC", "America/Mexico_City", "Asia/Kolkata", "Pacific/Apia", "europe/madrid"]);
+    (zone, prop::collection::vec((0..200_i64, 0..100_i64), 0..5), prop::collection::vec(any_rule(), 0..4)).prop_map(
+        |(zone, gaps, mut rules)| {
             let mut day = jiff::civil::date(2025, 1, 1);
             let mut periods = Vec::new();
             for (i, (gap, length)) in gaps.into_iter().enumerate() {
@@ -491,7 +391,8 @@ fn any_config() -> impl Strategy<Value = Value> {
                 }
             }
             json!({ "tenant": "t", "timezone": zone, "period": periods, "rule": rules })
-        })
+        },
+    )
 }
 
 fn any_json() -> impl Strategy<Value = Value> {

@@ -35,13 +35,21 @@ impl Jsonl {
         let (lines, input): (_, Box<dyn Read>) = if stdin {
             (None, Box::new(std::io::stdin()))
         } else {
+            anyhow::ensure!(
+                !self.file.is_dir(),
+                "cannot read {}: it is a directory; name a file, or - for stdin",
+                self.file.display()
+            );
             let open = || File::open(&self.file).with_context(|| format!("cannot read {}", self.file.display()));
             (count_lines(open()?).ok(), Box::new(open()?))
         };
         let mut target = Target::open(self.target)?;
         let progress = Progress::start("import", lines);
         let mut input = BufReader::with_capacity(1 << 18, input);
-        let tally = target.pump(self.rate, &progress, |feeder| feed(&mut input, self.topic, feeder))?;
+        let tally = target.pump(self.rate, &progress, |feeder| {
+            feed(&mut input, self.topic, feeder)
+                .with_context(|| format!("stopped in {}; the lines before are on the log", self.file.display()))
+        })?;
         target.finish(tally, &progress)
     }
 }

@@ -50,7 +50,10 @@ pub fn pump(
     };
     std::thread::scope(|scope| {
         let sender = scope.spawn(move || drain(destination, &waiting, progress));
-        let produced = produce(&mut feeder).and_then(|()| Ok(feeder.flush()?));
+        let produced = produce(&mut feeder);
+        // Also after an error: what was read before it is not lost.
+        let flushed = feeder.flush().map_err(anyhow::Error::from);
+        let produced = produced.and(flushed);
         drop(feeder);
         let sent = sender.join().unwrap_or_else(|_| Err(anyhow!("the sending thread panicked")));
         match (produced, sent) {

@@ -9,7 +9,7 @@ use crate::client::{Client, Positions};
 use crate::config::{self, ConfigArg, Overrides};
 use crate::progress::Progress;
 use crate::token::{Bearer, sign};
-use crate::{log_store, wait};
+use crate::{log_store, tenant_records, wait};
 use anyhow::{Context, Result, anyhow, bail};
 use aulaflow_model::ids::TenantId;
 use aulaflow_model::tenant::Rule;
@@ -85,6 +85,8 @@ impl Target {
             );
         }
         let log = log_store::open(runtime).with_context(|| format!("nothing answers at {url}, and"))?;
+        // Events are checked against what the tenants' files say, also where no instance has started yet.
+        tenant_records::record_files(&log, &plan.tenants)?;
         eprintln!("nothing runs at {url}: importing straight into the log in {}", runtime.data_dir.display());
         Ok(Self {
             route: Route::Log(Box::new(IntoLog::new(log, &args.tenant)?)),

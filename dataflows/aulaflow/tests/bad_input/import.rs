@@ -1,0 +1,155 @@
+//! `aulaflow import jsonl` over bad lines and bad files, into the log and through a running instance.
+
+use crate::support::{Done, Folder, event, events, exam, grade, with};
+use aulaflow_log::{EmbeddedConfig, EmbeddedLog, Log, TopicPartition};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// A record of a dead-letter topic.
+pub struct Letter {
+    pub value: Vec<u8>,
+    headers: BTreeMap<String, String>,
+}
+
+impl Letter {
+    pub fn header(&self, name: &str) -> String {
+        self.headers.get(name).cloned().unwrap_or_default()
+    }
+}
+
+/// The dead letters of a topic, from the log of an instance that has stopped.
+pub fn dead_letters(folder: &Folder, topic: &str) -> Vec<Letter> {
+    let none: [&str; 0] = [];
+    let log = EmbeddedLog::open(EmbeddedConfig::new(folder.path().join("data/log"), none)).unwrap();
+    let topic = format!("{topic}.dlq");
+    let mut letters = Vec::new();
+    for partition in 0..log.partitions(&topic).unwrap() {
+        let fetched = log.read(&TopicPartition { topic: topic.clone(), partition }, 0, 16 << 20).unwrap();
+        for record in fetched.records.iter() {
+            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+            let headers = record.headers.iter().map(|(name, value)| (name.to_owned(), text(value))).collect();
+            letters.push(Letter { value: record.value.unwrap().to_vec(), headers });
+        }
+    }
+    letters
+}
+
+fn import(folder: &Folder, topic: &str, more: &[&str]) -> Done {
+    let arguments = ["import", "jsonl", "--config", "aulaflow.toml", "--tenant", "school_1", "--topic", topic];
+    folder.run(&[&arguments, more].concat())
+}
+
+const BAD: [&str; 3] = ["not json", "{\"event_id\": \"x\"}", "[1, 2]"];
+
+/// Five good events and three bad lines among them.
+fn mixed(prefix: &str) -> String {
+    let good = |i: u32| event(&format!("{prefix}{i}"), "s1");
+    format!("{}\n{}\n{}\n{}\n\n{}\n{}\n{}\n{}", good(1), BAD[0], good(2), BAD[1], good(3), BAD[2], good(4), good(5))
+}
+
+fn counted(done: &Done) {
+    assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
+    let says = [
+        "imported 5 events",
+        "refused 3: they are on the dead-letter topic",
+        "line 2: is not JSON",
+        "line 4: 3 places", // one line of it, whichever way it is told
+        "line 7: ",
+    ];
+    for text in says.iter().filter(|text| !text.contains("3 places")) {
+        assert!(done.stdout.contains(text), "{text:?} is not in {}", done.stdout);
+    }
+    assert!(done.stdout.contains("line 4: ") && done.stdout.contains("/student_id: is required"), "{}", done.stdout);
+}
+
+#[test]
+fn bad_lines_are_counted_and_kept_and_good_ones_are_visible() {
+    let folder = Folder::new();
+    folder.write("first.jsonl", &mixed("a"));
+    folder.write("second.jsonl", &mixed("b"));
+    // Straight into the log, then through an instance; what is imported twice counts once.
+    counted(&import(&folder, "behavior", &["first.jsonl"]));
+    let instance = folder.start();
+    for _ in 0..2 {
+        counted(&import(&folder, "behavior", &["--url", &instance.url, "--wait", "second.jsonl"]));
+    }
+    let service = instance.caller("service");
+    assert_eq!(events(&service.profile("s1").unwrap()), 10);
+    instance.finish();
+
+    let letters = dead_letters(&folder, "aula.behavior.v1");
+    let texts: Vec<_> = letters.iter().map(|letter| String::from_utf8(letter.value.clone()).unwrap()).collect();
+    assert_eq!(texts, [BAD; 3].concat(), "the original bytes");
+    for letter in &letters {
+        assert_eq!(letter.header("source-topic"), "aula.behavior.v1");
+        for name in ["error", "error-class", "failed-at"] {
+            assert!(!letter.header(name).is_empty(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_file_of_nothing_good_is_no_failure_of_the_import() {
+    let folder = Folder::new();
+    folder.write("empty.jsonl", "");
+    folder.write("blank.jsonl", "\n  \n\r\n");
+    folder.write("bad.jsonl", "oops\n");
+    let instance = folder.start();
+    for more in [&[][..], &["--url", &instance.url, "--wait"]] {
+        if more.is_empty() {
+            // The running instance holds the log.
+            import(&folder, "behavior", &["empty.jsonl"]).failed(1, &["in use by another process"]);
+            continue;
+        }
+        for (file, says) in
+            [("empty.jsonl", "imported 0 events"), ("blank.jsonl", "imported 0 events"), ("bad.jsonl", "refused 1")]
+        {
+            let done = import(&folder, "behavior", &[more, &[file]].concat());
+            assert_eq!(done.code, Some(0), "{}", done.stderr);
+            assert!(done.stdout.contains(says), "{}", done.stdout);
+        }
+    }
+    instance.finish();
+    let done = import(&folder, "behavior", &["empty.jsonl"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert!(done.stdout.contains("imported 0 events"), "{}", done.stdout);
+}
+
+#[test]
+fn files_that_cannot_be_read_are_named() {
+    let folder = Folder::new();
+    import(&folder, "behavior", &["missing.jsonl"]).failed(1, &["cannot read missing.jsonl", "No such file"]);
+    import(&folder, "behavior", &["tenants"]).failed(1, &["tenants", "directory"]);
+    assert!(!folder.path().join("data").exists(), "there was nothing to write");
+    folder.write("ok.jsonl", &event("e1", "s1").to_string());
+    import(&folder, "behaviour", &["ok.jsonl"]).failed(2, &["'behavior'"]);
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("http://{nobody}");
+    import(&folder, "behavior", &["--url", &url, "ok.jsonl"]).failed(1, &["nothing answers at", "check --url"]);
+    import(&folder, "behavior", &["--wait", "ok.jsonl"])
+        .failed(1, &["--wait needs a running instance", "aulaflow run"]);
+
+    // What stands before a line that is too long is not lost.
+    folder.write("long.jsonl", &format!("{}\n{}\n", event("e1", "s1"), "x".repeat(5 << 20)));
+    import(&folder, "behavior", &["long.jsonl"]).failed(1, &["long.jsonl", "line 2 is longer than"]);
+    let instance = folder.start();
+    instance.caller("service").events_of("s1", 1);
+    instance.finish();
+}
+
+/// The rules of a tenant's file hold for an import into a log that no instance has opened yet.
+#[test]
+fn the_rules_of_a_tenants_file_hold_for_the_first_import() {
+    let folder = Folder::new();
+    let bonus = with(exam("b1", "s1", 110), json!({ "subject": "bonus" }));
+    let lines = format!("{bonus}\n{}\n", exam("e1", "s1", 110));
+    folder.write("exams.jsonl", &lines);
+    let done = import(&folder, "evaluations", &["exams.jsonl"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let says = ["imported 1 events", "refused 1", "line 2: /score: is above `max_score`, 100"];
+    assert!(says.iter().all(|text| done.stdout.contains(text)), "{}", done.stdout);
+    let instance = folder.start();
+    let profile = instance.caller("teacher").profile_when("s1", |_| true);
+    assert_eq!(grade(&profile, "bonus", "P1").unwrap()["score"], "110.00");
+    instance.finish();
+}
