@@ -75,7 +75,7 @@ pub enum AuthError {
     Jwt(#[from] jsonwebtoken::errors::Error),
 }
 
-/// What a token says (contract §5).
+/// What a token says.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TokenClaims {
     /// The tenant; none for `platform`.

@@ -1,4 +1,4 @@
-//! Keys as the HTTP server takes them, and tokens signed with them (contract §5). Checking tokens is the query API's.
+//! Keys as the HTTP server takes them, and tokens signed with them. Checking tokens is the query API's.
 
 use crate::failure::Misuse;
 use crate::tenant_records::now;

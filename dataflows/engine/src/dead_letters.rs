@@ -1,4 +1,4 @@
-//! Records that cannot be used: kept with their original bytes and the reason (contract §2, `<topic>.dlq`).
+//! Records that cannot be used: kept with their original bytes and the reason (`<topic>.dlq`).
 
 use aulaflow_log::{Log, LogError, Offset, RecordRef, TopicPartition, record::RecordSetBuilder};
 use aulaflow_model::fault::Fault;

@@ -1,4 +1,4 @@
-//! Which event ids were seen: each counts once within the dedupe horizon (contract §2).
+//! Which event ids were seen: each counts once within the dedupe horizon.
 //!
 //! Ids are kept as 128-bit hashes of (tenant, student, event id), in generations of a third of the horizon, by the clock
 //! at which they were accepted or the event's own time, whichever is later: an event clock that starts at nothing, or

@@ -1,4 +1,4 @@
-//! The engine's metrics (contract §9). No student and no unbounded label.
+//! The engine's metrics. No student and no unbounded label.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;

@@ -1,4 +1,4 @@
-//! Events as they come from outside, decoded and checked (contract §2). How a JSON object becomes typed members is in
+//! Events as they come from outside, decoded and checked. How a JSON object becomes typed members is in
 //! `members`, how events are written in `encode`.
 //!
 //! There is one decoder per event, and it finds all faults: it splits the object into its members' raw texts in one

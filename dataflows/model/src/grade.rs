@@ -1,4 +1,4 @@
-//! The grade function: (evaluations, rule) to a grade with its explanation. Pure, total and exact (contract §3).
+//! The grade function: (evaluations, rule) to a grade with its explanation. Pure, total and exact.
 //!
 //! [`grade`] and [`explain`] show the same computed outcome, so that no explanation can disagree with its grade.
 //!

@@ -1,4 +1,4 @@
-//! A tenant's configuration: its calendar of periods and its grading rules (contract §3), checked. How it is
+//! A tenant's configuration: its calendar of periods and its grading rules, checked. How it is
 //! read from JSON is in `check`, how dates become instants in `calendar`.
 
 mod calendar;

@@ -1,4 +1,4 @@
-//! The names of the log's topics (contract §2).
+//! The names of the log's topics.
 
 /// Evaluations, keyed `tenant/evaluation_id`; a null value deletes. Compacted.
 pub const EVALUATIONS: &str = "aula.evaluations.v1";

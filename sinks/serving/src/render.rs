@@ -1,4 +1,4 @@
-//! A profile as JSON (contract §5). Rendered once per change with room for the parts that move with the clock; a read
+//! A profile as JSON. Rendered once per change with room for the parts that move with the clock; a read
 //! copies the bytes and writes those parts into the copy.
 
 use crate::profile::{GradeEntry, Profile};

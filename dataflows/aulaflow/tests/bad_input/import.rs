@@ -53,13 +53,13 @@ fn counted(done: &Done) {
         "imported 5 events",
         "refused 3: they are on the dead-letter topic",
         "line 2: is not JSON",
-        "line 4: 3 places", // one line of it, whichever way it is told
+        "line 4: ",
+        "/student_id: is required",
         "line 7: ",
     ];
-    for text in says.iter().filter(|text| !text.contains("3 places")) {
+    for text in says {
         assert!(done.stdout.contains(text), "{text:?} is not in {}", done.stdout);
     }
-    assert!(done.stdout.contains("line 4: ") && done.stdout.contains("/student_id: is required"), "{}", done.stdout);
 }
 
 #[test]
@@ -95,19 +95,14 @@ fn a_file_of_nothing_good_is_no_failure_of_the_import() {
     folder.write("blank.jsonl", "\n  \n\r\n");
     folder.write("bad.jsonl", "oops\n");
     let instance = folder.start();
-    for more in [&[][..], &["--url", &instance.url, "--wait"]] {
-        if more.is_empty() {
-            // The running instance holds the log.
-            import(&folder, "behavior", &["empty.jsonl"]).failed(1, &["in use by another process"]);
-            continue;
-        }
-        for (file, says) in
-            [("empty.jsonl", "imported 0 events"), ("blank.jsonl", "imported 0 events"), ("bad.jsonl", "refused 1")]
-        {
-            let done = import(&folder, "behavior", &[more, &[file]].concat());
-            assert_eq!(done.code, Some(0), "{}", done.stderr);
-            assert!(done.stdout.contains(says), "{}", done.stdout);
-        }
+    // The running instance holds the log.
+    import(&folder, "behavior", &["empty.jsonl"]).failed(1, &["in use by another process"]);
+    let files =
+        [("empty.jsonl", "imported 0 events"), ("blank.jsonl", "imported 0 events"), ("bad.jsonl", "refused 1")];
+    for (file, says) in files {
+        let done = import(&folder, "behavior", &["--url", &instance.url, "--wait", file]);
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        assert!(done.stdout.contains(says), "{}", done.stdout);
     }
     instance.finish();
     let done = import(&folder, "behavior", &["empty.jsonl"]);
@@ -123,9 +118,9 @@ fn files_that_cannot_be_read_are_named() {
     assert!(!folder.path().join("data").exists(), "there was nothing to write");
     folder.write("ok.jsonl", &event("e1", "s1").to_string());
     import(&folder, "behaviour", &["ok.jsonl"]).failed(2, &["'behavior'"]);
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let url = format!("http://{nobody}");
-    import(&folder, "behavior", &["--url", &url, "ok.jsonl"]).failed(1, &["nothing answers at", "check --url"]);
+    // Nobody listens on this port, and no test can be given it.
+    let url = "http://127.0.0.1:1";
+    import(&folder, "behavior", &["--url", url, "ok.jsonl"]).failed(1, &["nothing answers at", "check --url"]);
     import(&folder, "behavior", &["--wait", "ok.jsonl"])
         .failed(1, &["--wait needs a running instance", "aulaflow run"]);
 

@@ -121,7 +121,7 @@ fn headers_that_cannot_be_honoured_are_named() {
     let packed = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0];
     for (coding, body) in [("gzip", &packed[..]), ("gzip", body.as_bytes()), ("br", &packed[..])] {
         let answer = send(&[JSON, ("content-encoding", coding)], body);
-        answer.problem(415, "unsupported-media-type", None, "without `Content-Encoding`");
+        answer.problem(415, "unsupported-encoding", None, "without `Content-Encoding`");
         assert_eq!(answer.header("accept-encoding"), "identity");
     }
     assert_eq!(teacher.profile("s1"), None);

@@ -62,7 +62,7 @@ fn a_development_key_stays_on_loopback() {
 }
 
 #[test]
-fn a_damaged_log_is_said_and_not_written_over() {
+fn another_count_of_partitions_is_refused_and_harms_nothing() {
     let folder = Folder::new();
     let instance = folder.start();
     instance.finish();

@@ -1,6 +1,6 @@
 //! Tokens that must not open anything, roles that may not, and students whom the caller must not see.
 
-use crate::support::{Folder, SECRET, event, exam, says_at};
+use crate::support::{Folder, SECRET, event, exam, says_at, with};
 use aulaflow_query_api::Role;
 use aulaflow_query_api::auth::{AuthKey, KeyMaterial, TokenClaims, make_token};
 use serde_json::{Value, json};
@@ -115,7 +115,8 @@ fn whom_a_token_may_not_see_is_not_there() {
     assert_eq!(many, json!({ "profiles": [], "missing": ["s1", "nobody"] }));
     // A stranger's deletion is one among the stranger's own.
     assert_eq!(stranger.call("DELETE /v1/evaluations/e1", "").status, 204);
-    stranger.post("/v1/evaluations", &exam("e1", "s1", 10)).expect(201);
+    stranger.put("/v1/rules/*", &json!({ "weights": "items" })).expect(200);
+    stranger.post("/v1/evaluations", &with(exam("e1", "s1", 10), json!({ "period": "P1" }))).expect(201);
     stranger.profile_when("s1", |_| true);
     let own = student.profile("s1").unwrap();
     assert_eq!((&own["tenant_id"], &own["grades"][0]["score"]), (&json!("school_1"), &json!("80.00")));

@@ -95,7 +95,7 @@ impl Target {
         })
     }
 
-    /// Puts the rule of the Open University dataset (contract §8) in force for all subjects without their own.
+    /// Puts the rule of the Open University dataset in force for all subjects without their own.
     pub fn install_default_rule(&mut self) -> Result<()> {
         let rule = json!({ "weights": "items", "min_passing": 40 });
         match &mut self.route {
