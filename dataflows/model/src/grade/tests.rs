@@ -10,7 +10,7 @@ use num_traits::{One, Signed, Zero};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
-/// The contract's §3 word by word, over rationals, without a thought for speed.
+/// The rules of consolidation word by word, over rationals, without a thought for speed.
 mod reference {
     use super::*;
 
