@@ -7,7 +7,7 @@
 use crate::dead_letters::Writer;
 use crate::dedupe::Seen;
 use crate::shared::{Shared, StateMessage, Time};
-use crate::state::{Covered, EncodedChange, StateStore};
+use crate::state::{self, Covered, EncodedChange, StateStore};
 use aulaflow_log::{Log, Offset};
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::topic;
@@ -73,7 +73,7 @@ impl Checkpointer {
             }
             match message {
                 StateMessage::Dead(letter) => self.letters.push(letter),
-                StateMessage::Changes(more) => changes.extend(more),
+                StateMessage::Changes(more) => changes.extend(more.iter().map(state::encode)),
                 StateMessage::Complete(time) => {
                     // A log that refuses now is tried again at the next epoch, and must succeed at the next barrier.
                     if let Err(error) = self.flush_letters(time) {

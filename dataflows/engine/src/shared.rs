@@ -4,7 +4,7 @@ use crate::aggregate::Layout;
 use crate::configs::Configs;
 use crate::dead_letters::{Class, DeadLetter};
 use crate::metrics::{DeadLabels, Metrics};
-use crate::state::{EncodedChange, StoredHistory};
+use crate::state::{Change, StoredHistory};
 use crate::symbols::{StudentNo, Symbols};
 use aulaflow_log::{Offset, RecordSet};
 use aulaflow_model::instant::Millis;
@@ -36,8 +36,8 @@ pub struct Chunk {
 pub enum StateMessage {
     /// A record that cannot be used.
     Dead(DeadLetter),
-    /// Changes of the state as of a barrier.
-    Changes(Vec<EncodedChange>),
+    /// Changes of the state as of a barrier; encoded by the thread that writes them, since workers have events to serve.
+    Changes(Vec<Change>),
     /// An epoch is complete: its letters can be written.
     Complete(Time),
     /// A barrier is complete: everything sent since the one before belongs to it.
@@ -186,7 +186,7 @@ pub struct Local {
 
 impl Local {
     /// Sends changes of the state as of a barrier.
-    pub fn export(&self, changes: Vec<EncodedChange>) {
+    pub fn export(&self, changes: Vec<Change>) {
         if !changes.is_empty() {
             self.shared.send(StateMessage::Changes(changes));
         }

@@ -170,7 +170,7 @@ impl Key {
 /// A change of the state: `None` removes the row.
 pub type Change = (Key, Option<Row>);
 
-/// An encoded change, made on the worker's thread and written on the state's.
+/// An encoded change.
 pub type EncodedChange = (Vec<u8>, Option<Vec<u8>>);
 
 /// Encodes a change.

@@ -6,7 +6,7 @@ use crate::dead_letters::{Class, DeadLetter, describe};
 use crate::evaluations::{EvaluationChange, EvaluationStore, GradeKey};
 use crate::metrics::RecordLabels;
 use crate::shared::{Chunk, Local, Time};
-use crate::state::{self, Key, Row};
+use crate::state::{Key, Row};
 use aulaflow_log::RecordRef;
 use aulaflow_model::event::{Origin, decode_evaluation, tenant_of_key};
 use aulaflow_model::grade::Item;
@@ -164,7 +164,7 @@ fn export(store: &mut EvaluationStore, local: &Local) {
     let changes = store.take_dirty().into_iter().map(|(tenant, student, id, value)| {
         let key = Key::Evaluation(symbols.tenant_id(tenant).to_string(), student.to_string(), id.to_string());
         let row = value.map(|(value, offset)| Row::Evaluation(Box::new(value.clone()), offset));
-        state::encode(&(key, row))
+        (key, row)
     });
     local.export(changes.collect());
     local.gauge("grades", "evaluations", store.len());

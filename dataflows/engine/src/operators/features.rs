@@ -11,12 +11,13 @@ use crate::dedupe::{IdHash, Seen};
 use crate::metrics::RecordLabels;
 use crate::panes::{PaneStore, SETTLE_MAX};
 use crate::shared::{Local, Time};
-use crate::state::{self, Key, Row};
+use crate::state::{Key, Row};
 use crate::symbols::StudentNo;
 use aulaflow_model::instant::ClockTime;
 use aulaflow_model::topic;
 use differential_dataflow::operators::count::CountTotal;
 use differential_dataflow::{AsCollection, VecCollection};
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
@@ -67,18 +68,19 @@ struct PaneOperator {
     local: Local,
     store: PaneStore,
     /// Per table: the ids seen, and those that the state does not have yet.
-    seen: Vec<Option<(Seen, Vec<FreshId>)>>,
+    seen: Vec<Option<(Seen, FreshIds)>>,
 }
 
-/// An id with its generation and route.
-type FreshId = (i64, u64, IdHash);
+/// Ids with their routes, by generation.
+type FreshIds = BTreeMap<i64, Vec<(u64, IdHash)>>;
 
 impl PaneOperator {
     fn new(local: Local) -> Self {
         let shared = &local.shared;
         let windows = shared.plan.views.iter().map(|v| v.schema.window).collect();
         let store = PaneStore::new(windows, &shared.layout, &shared.identities);
-        let seen = shared.plan.tables.iter().map(|t| t.dedupe_horizon_ms.map(|h| (Seen::new(h), Vec::new()))).collect();
+        let seen =
+            shared.plan.tables.iter().map(|t| t.dedupe_horizon_ms.map(|h| (Seen::new(h), FreshIds::new()))).collect();
         Self { store, seen, local }
     }
 
@@ -100,7 +102,7 @@ impl PaneOperator {
                         duplicates += 1;
                         continue;
                     }
-                    fresh.push((generation, event.route, event.id));
+                    fresh.entry(generation).or_default().push((event.route, event.id));
                 }
                 self.store.add(event.student, event.occurred_at, mine);
             }
@@ -132,16 +134,13 @@ impl PaneOperator {
         for (student, stored) in self.store.take_dirty() {
             let (tenant, id) = shared.symbols.student_id(student);
             let key = Key::Panes(shared.symbols.tenant_id(tenant).to_string(), id.to_string());
-            changes.push(state::encode(&(key, stored.map(Row::Panes))));
+            changes.push((key, stored.map(Row::Panes)));
         }
         for (table, entry) in self.seen.iter_mut().enumerate() {
             let Some((_, fresh)) = entry else { continue };
-            let mut fresh = std::mem::take(fresh);
-            fresh.sort_unstable();
-            for group in fresh.chunk_by(|a, b| a.0 == b.0) {
-                let key = Key::Ids(table as u32, group[0].0, time, self.local.index as u32);
-                let row = Row::Ids(group.iter().map(|(_, route, id)| (*route, *id)).collect());
-                changes.push(state::encode(&(key, Some(row))));
+            for (generation, ids) in std::mem::take(fresh) {
+                let key = Key::Ids(table as u32, generation, time, self.local.index as u32);
+                changes.push((key, Some(Row::Ids(ids))));
             }
         }
         self.local.export(changes);

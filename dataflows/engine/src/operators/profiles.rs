@@ -8,7 +8,7 @@ use crate::Outlet;
 use crate::aggregate::FeatureSum;
 use crate::evaluations::GradeKey;
 use crate::shared::{Local, Time};
-use crate::state::{self, Key, Row, StoredHistory};
+use crate::state::{Key, Row, StoredHistory};
 use crate::symbols::{StudentNo, WordNo};
 use aulaflow_model::change::{ChangeBatch, FeatureChange, FeatureRow, GradeChange, GradeRow, StudentChange, ViewIndex};
 use aulaflow_model::grade::Grade;
@@ -176,7 +176,7 @@ impl ProfileOperator {
             let (tenant, id) = symbols.student_id(student);
             let key = Key::History(symbols.tenant_id(tenant).to_string(), id.to_string());
             let row = self.history.get(&student).map(|history| Row::History(store(&self.local, history)));
-            changes.push(state::encode(&(key, row)));
+            changes.push((key, row));
         }
         self.local.export(changes);
         self.local.gauge("profiles", "students", self.history.len());

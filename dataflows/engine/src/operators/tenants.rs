@@ -66,7 +66,7 @@ pub fn tenants<'scope>(
 struct Store {
     /// Offset and number of the configuration in force.
     present: FxHashMap<TenantNo, (u64, ConfigNo)>,
-    changed: Vec<state::EncodedChange>,
+    changed: Vec<state::Change>,
 }
 
 impl Store {
@@ -95,7 +95,7 @@ impl Store {
                         Ok((tenant, config, json)) => {
                             local.shared.metrics.records.get_or_create(&labels("accepted")).inc();
                             let row = Row::Tenant { json: json.to_vec(), offset };
-                            self.changed.push(state::encode(&(Key::Tenant(tenant.to_string()), Some(row))));
+                            self.changed.push((Key::Tenant(tenant.to_string()), Some(row)));
                             self.put(tenant.as_str(), config, offset, time, local, out);
                         }
                         Err((class, error)) => {
