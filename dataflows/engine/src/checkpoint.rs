@@ -6,7 +6,7 @@
 
 use crate::dead_letters::Writer;
 use crate::dedupe::Seen;
-use crate::shared::{Shared, StateMessage, Time};
+use crate::shared::{EXPORT_PARTS, Shared, StateMessage, Time};
 use crate::state::{self, Covered, EncodedChange, StateStore};
 use aulaflow_log::{Log, Offset};
 use aulaflow_model::instant::{ClockTime, Millis};
@@ -47,6 +47,8 @@ pub struct Checkpointer {
     pub covered: Covered,
     /// What is durable.
     pub durable: Arc<Mutex<Durable>>,
+    /// How many workers export.
+    pub workers: usize,
     /// For metrics and the plan.
     pub shared: Arc<Shared>,
     /// Set when the process must not wait any longer.
@@ -67,6 +69,9 @@ impl Checkpointer {
     /// Works until told to stop, or until all senders are gone.
     pub fn run(mut self, messages: &Receiver<StateMessage>) {
         let mut changes: Vec<EncodedChange> = Vec::new();
+        let parts = self.workers * EXPORT_PARTS;
+        let mut exported = 0;
+        let mut barrier = None;
         while let Ok(message) = messages.recv() {
             if self.abandon.load(Ordering::Acquire) {
                 return;
@@ -80,11 +85,9 @@ impl Checkpointer {
                         tracing::warn!(%error, "dead letters could not be written yet");
                     }
                 }
+                StateMessage::Exported => exported += 1,
                 StateMessage::Barrier { time, offsets, event_high } => {
-                    let covers = Barrier { time, offsets, event_high };
-                    if !self.commit(std::mem::take(&mut changes), covers) {
-                        return;
-                    }
+                    barrier = Some(Barrier { time, offsets, event_high });
                 }
                 StateMessage::Stop => {
                     let noted = self.store.as_ref().map(|store| store.note_running(false));
@@ -93,6 +96,15 @@ impl Checkpointer {
                     }
                     return;
                 }
+            }
+            if exported == parts
+                && let Some(covers) = barrier.take()
+            {
+                if !self.commit(std::mem::take(&mut changes), covers) {
+                    return;
+                }
+                exported = 0;
+                self.shared.export.open.store(false, Ordering::Release);
             }
         }
     }

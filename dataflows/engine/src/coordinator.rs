@@ -6,7 +6,7 @@ use crate::clock::{PartitionTime, event_clock};
 use crate::operators::behavior::BehaviorInput;
 use crate::operators::evaluations::EvaluationInput;
 use crate::operators::tenants::TenantInput;
-use crate::shared::{Chunk, Shared, StateMessage, Time};
+use crate::shared::{Chunk, EXPORT_PARTS, Shared, StateMessage, Time};
 use crate::worker::{EpochInput, Progress, ToWorker};
 use crate::{Position, Status};
 use aulaflow_log::{Log, LogError, Offset, TopicPartition};
@@ -225,7 +225,7 @@ impl Coordinator {
         let clock = self.clock();
         let heartbeat = self.shared.live && state.last_epoch.elapsed() >= HEARTBEAT;
         let moved = clock > self.time.clock() && (!self.shared.live || clock >= self.next_due());
-        heartbeat || moved || self.shared.settling.any()
+        heartbeat || moved || self.shared.settling.any() || self.shared.export.parts.load(Ordering::Acquire) > 0
     }
 
     /// Sleeps until something is appended, or the clock must move.
@@ -246,9 +246,13 @@ impl Coordinator {
         state.last_epoch = Instant::now();
         let offsets: Vec<_> = self.sources.iter().map(|s| s.next).collect();
         let interval = self.shared.plan.runtime.engine.checkpoint_interval;
-        let barrier = (last || state.last_barrier.elapsed() >= interval)
-            && offsets != state.covered
-            && !state.under_way.iter().any(|e| e.barrier);
+        let export = &self.shared.export;
+        let barrier = (last || (state.last_barrier.elapsed() >= interval && !export.open.load(Ordering::Acquire)))
+            && offsets != state.covered;
+        if barrier {
+            export.parts.store(self.workers.len() * EXPORT_PARTS, Ordering::Release);
+            export.open.store(true, Ordering::Release);
+        }
         self.send(gathered.inputs, barrier, false);
         if barrier {
             state.last_barrier = Instant::now();
@@ -337,12 +341,17 @@ impl Coordinator {
 
     /// Finishes what is under way, writes a last checkpoint, and ends the workers.
     fn finish(&mut self, state: &mut Loop) -> Result<(), String> {
-        let offsets: Vec<_> = self.sources.iter().map(|s| s.next).collect();
-        if offsets != state.covered {
-            // Barriers are exported in order; one that is under way is finished first.
+        self.shared.export.hurry.store(true, Ordering::Release);
+        self.drain(state)?;
+        let empty =
+            |workers| Gathered { inputs: (0..workers).map(|_| EpochInput::default()).collect(), ..Gathered::default() };
+        if self.shared.export.parts.load(Ordering::Acquire) > 0 {
+            // A checkpoint under way is exported to its end by one more epoch, since there is hurry now.
+            self.epoch(empty(self.workers.len()), state, false);
             self.drain(state)?;
-            let inputs = (0..self.workers.len()).map(|_| EpochInput::default()).collect();
-            self.epoch(Gathered { inputs, ..Gathered::default() }, state, true);
+        }
+        if !self.sources.iter().map(|s| s.next).eq(state.covered.iter().copied()) {
+            self.epoch(empty(self.workers.len()), state, true);
         }
         self.drain(state)?;
         self.end();

@@ -47,6 +47,8 @@ struct Student {
     change: FeatureSum,
     changed: bool,
     dirty: bool,
+    /// Whether the panes are still to be exported as they are.
+    pending: bool,
 }
 
 impl Student {
@@ -88,6 +90,10 @@ pub struct PaneStore {
     clock: Millis,
     changed: Vec<StudentNo>,
     dirty: Vec<StudentNo>,
+    /// Students to export, as of when [`PaneStore::begin_export`] was called.
+    exporting: Vec<StudentNo>,
+    /// What was exported early, because it was about to change.
+    exported: Vec<(StudentNo, Option<StoredStudent>)>,
     panes: usize,
 }
 
@@ -111,6 +117,8 @@ impl PaneStore {
             clock: Millis(i64::MIN / 4),
             changed: Vec::new(),
             dirty: Vec::new(),
+            exporting: Vec::new(),
+            exported: Vec::new(),
             panes: 0,
         }
     }
@@ -145,6 +153,7 @@ impl PaneStore {
     /// Adds one event of a student: slots in ascending order. Views whose window has already passed it ignore it.
     pub fn add(&mut self, number: StudentNo, occurred_at: Millis, amounts: &[(Slot, i64)]) {
         let student = self.students.entry(number).or_default();
+        self.views.export_before_change(number, student, &mut self.exported);
         if !self.settling.is_empty() {
             let mut at = Place { views: &self.views, due: &mut self.due, clock: self.clock, panes: &mut self.panes };
             at.settle_all(student);
@@ -166,6 +175,7 @@ impl PaneStore {
     /// Brings a student to the present clock, in all views.
     fn settle(&mut self, number: StudentNo) {
         let Some(student) = self.students.get_mut(&number) else { return };
+        self.views.export_before_change(number, student, &mut self.exported);
         let mut at = Place { views: &self.views, due: &mut self.due, clock: self.clock, panes: &mut self.panes };
         at.settle_all(student);
         // A stored row whose last pane has left must go; other expired panes are left out when the state is loaded.
@@ -186,24 +196,31 @@ impl PaneStore {
         changes
     }
 
-    /// Students whose stored panes changed since the last call, with what to store now (`None`: nothing is left).
-    /// Changes must have been taken before: a student without panes is forgotten here.
-    pub fn take_dirty(&mut self) -> Vec<(StudentNo, Option<StoredStudent>)> {
-        let mut dirty = Vec::with_capacity(self.dirty.len());
+    /// Begins to export the students whose stored panes changed since the last export, as they are now. Returns how many.
+    pub fn begin_export(&mut self) -> usize {
         for number in std::mem::take(&mut self.dirty) {
             let Some(student) = self.students.get_mut(&number) else { continue };
             student.dirty = false;
-            if student.rings.is_empty() {
-                dirty.push((number, None));
-                if student.change.is_empty() {
-                    self.students.remove(&number);
-                }
-            } else {
-                let rings = student.rings.iter().map(|ring| self.views.stored(ring)).collect();
-                dirty.push((number, Some(StoredStudent { rings })));
+            student.pending = true;
+            self.exporting.push(number);
+        }
+        self.exporting.len()
+    }
+
+    /// What to store of at most about `step` more students (`None`: nothing is left of them), and whether that was the last.
+    /// What changes in between is exported as it was before. Changes must have been taken: a student without panes is
+    /// forgotten here.
+    pub fn export(&mut self, step: usize) -> (Vec<(StudentNo, Option<StoredStudent>)>, bool) {
+        let mut out = std::mem::take(&mut self.exported);
+        for _ in 0..step.min(self.exporting.len()) {
+            let Some(number) = self.exporting.pop() else { break };
+            let Some(student) = self.students.get_mut(&number) else { continue };
+            self.views.export_before_change(number, student, &mut out);
+            if student.rings.is_empty() && student.change.is_empty() && !student.dirty {
+                self.students.remove(&number);
             }
         }
-        dirty
+        (out, self.exporting.is_empty())
     }
 
     /// Takes a student's stored panes in. Views that are not in the plan any more are left out.
@@ -235,6 +252,19 @@ impl PaneStore {
 }
 
 impl Views {
+    /// Exports a student that waits for it.
+    fn export_before_change(
+        &self,
+        number: StudentNo,
+        student: &mut Student,
+        exported: &mut Vec<(StudentNo, Option<StoredStudent>)>,
+    ) {
+        if std::mem::replace(&mut student.pending, false) {
+            let rings: Vec<_> = student.rings.iter().map(|ring| self.stored(ring)).collect();
+            exported.push((number, (!rings.is_empty()).then_some(StoredStudent { rings })));
+        }
+    }
+
     fn stored(&self, ring: &Ring) -> (u64, Vec<StoredPane>) {
         let (first, _, identity) = self.slots[usize::from(ring.view)];
         let pane = |(p, sum): &(i64, FeatureSum)| (*p, sum.cells().map(|(s, n)| (s - first, n)).collect());

@@ -16,7 +16,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// Differential's timestamp: a `ClockTime` as its number.
 pub type Time = u64;
@@ -38,9 +38,11 @@ pub enum StateMessage {
     Dead(DeadLetter),
     /// Changes of the state as of a barrier; encoded by the thread that writes them, since workers have events to serve.
     Changes(Vec<Change>),
+    /// One of the parts that export in steps has exported all of the barrier.
+    Exported,
     /// An epoch is complete: its letters can be written.
     Complete(Time),
-    /// A barrier is complete: everything sent since the one before belongs to it.
+    /// A barrier is complete: with the parts that export in steps, everything sent since the one before belongs to it.
     Barrier {
         /// Its time.
         time: Time,
@@ -77,6 +79,8 @@ pub struct Shared {
     pub next_due: Vec<AtomicI64>,
     /// The thread for dead letters and checkpoints.
     pub state: Sender<StateMessage>,
+    /// The checkpoint under way.
+    pub export: Export,
     /// While the records are read that a crashed engine may have shown already: how many there were, else 0. A row that
     /// changes meanwhile skips as many versions, since it may have been shown with any of them.
     pub replayed: AtomicU32,
@@ -120,6 +124,31 @@ impl Shared {
             *high = at.max(*high);
         }
         taken
+    }
+}
+
+/// How far the workers are with what a barrier exports. Large parts are exported in steps of an epoch each, as of the
+/// barrier, so that fresh events don't wait behind a checkpoint.
+#[derive(Default)]
+pub struct Export {
+    /// From the barrier's epoch until the checkpoint is written: no other barrier meanwhile.
+    pub open: AtomicBool,
+    /// Parts that have something left to export.
+    pub parts: AtomicUsize,
+    /// All at once: the process is about to end.
+    pub hurry: AtomicBool,
+}
+
+/// Parts of each worker that export in steps: panes and histories.
+pub const EXPORT_PARTS: usize = 2;
+/// Students in one step at least, and steps at most.
+const EXPORT_STEP_MIN: usize = 256;
+const EXPORT_STEPS_MAX: usize = 200;
+
+impl Export {
+    /// How many of `total` students one step exports.
+    pub fn step(&self, total: usize) -> usize {
+        if self.hurry.load(Ordering::Acquire) { usize::MAX } else { EXPORT_STEP_MIN.max(total / EXPORT_STEPS_MAX) }
     }
 }
 
@@ -189,6 +218,15 @@ impl Local {
     pub fn export(&self, changes: Vec<Change>) {
         if !changes.is_empty() {
             self.shared.send(StateMessage::Changes(changes));
+        }
+    }
+
+    /// Sends a step of an export; with the last one, says so.
+    pub fn export_step(&self, changes: Vec<Change>, last: bool) {
+        self.export(changes);
+        if last {
+            self.shared.send(StateMessage::Exported);
+            self.shared.export.parts.fetch_sub(1, Ordering::AcqRel);
         }
     }
 

@@ -75,6 +75,7 @@ pub fn start(
         event_high: Mutex::default(),
         next_due: (0..workers).map(|_| AtomicI64::new(i64::MAX)).collect(),
         state,
+        export: crate::shared::Export::default(),
         replayed: AtomicU32::new(replayed),
         live,
         plan,
@@ -100,6 +101,7 @@ pub fn start(
         letters,
         covered,
         durable: durable.clone(),
+        workers,
         shared: shared.clone(),
         abandon: abandon.clone(),
     };

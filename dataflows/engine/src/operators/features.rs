@@ -56,8 +56,9 @@ fn panes<'scope>(
                 }
                 operator.report(epoch.time);
                 if epoch.barrier {
-                    operator.export(epoch.time);
+                    operator.begin_export(epoch.time);
                 }
+                operator.export_step();
             }
             super::keep_until(&mut capability, upper);
         }
@@ -69,6 +70,8 @@ struct PaneOperator {
     store: PaneStore,
     /// Per table: the ids seen, and those that the state does not have yet.
     seen: Vec<Option<(Seen, FreshIds)>>,
+    /// How many students the export under way has.
+    exporting: Option<usize>,
 }
 
 /// Ids with their routes, by generation.
@@ -81,7 +84,7 @@ impl PaneOperator {
         let store = PaneStore::new(windows, &shared.layout, &shared.identities);
         let seen =
             shared.plan.tables.iter().map(|t| t.dedupe_horizon_ms.map(|h| (Seen::new(h), FreshIds::new()))).collect();
-        Self { store, seen, local }
+        Self { store, seen, exporting: None, local }
     }
 
     fn epoch(&mut self, time: Time, data: Vec<Contributions>) {
@@ -128,14 +131,10 @@ impl PaneOperator {
         shared.next_due[self.local.index].store(due, Ordering::Relaxed);
     }
 
-    fn export(&mut self, time: Time) {
-        let shared = &self.local.shared;
+    /// From now on the panes of this epoch are exported in steps; the new event ids go at once.
+    fn begin_export(&mut self, time: Time) {
+        self.exporting = Some(self.store.begin_export());
         let mut changes = Vec::new();
-        for (student, stored) in self.store.take_dirty() {
-            let (tenant, id) = shared.symbols.student_id(student);
-            let key = Key::Panes(shared.symbols.tenant_id(tenant).to_string(), id.to_string());
-            changes.push((key, stored.map(Row::Panes)));
-        }
         for (table, entry) in self.seen.iter_mut().enumerate() {
             let Some((_, fresh)) = entry else { continue };
             for (generation, ids) in std::mem::take(fresh) {
@@ -148,5 +147,21 @@ impl PaneOperator {
         self.local.gauge("features", "students", students);
         self.local.gauge("features", "panes", panes);
         self.local.gauge("features", "event_ids", self.seen.iter().flatten().map(|(seen, _)| seen.len()).sum());
+    }
+
+    /// One step of an export that is under way.
+    fn export_step(&mut self) {
+        let Some(total) = self.exporting else { return };
+        let shared = &self.local.shared;
+        let (students, last) = self.store.export(shared.export.step(total));
+        let change = |(student, stored): (StudentNo, Option<_>)| {
+            let (tenant, id) = shared.symbols.student_id(student);
+            let key = Key::Panes(shared.symbols.tenant_id(tenant).to_string(), id.to_string());
+            (key, stored.map(Row::Panes))
+        };
+        self.local.export_step(students.into_iter().map(change).collect(), last);
+        if last {
+            self.exporting = None;
+        }
     }
 }

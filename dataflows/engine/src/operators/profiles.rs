@@ -8,7 +8,7 @@ use crate::Outlet;
 use crate::aggregate::FeatureSum;
 use crate::evaluations::GradeKey;
 use crate::shared::{Local, Time};
-use crate::state::{Key, Row, StoredHistory};
+use crate::state::{Change, Key, Row, StoredHistory};
 use crate::symbols::{StudentNo, WordNo};
 use aulaflow_model::change::{ChangeBatch, FeatureChange, FeatureRow, GradeChange, GradeRow, StudentChange, ViewIndex};
 use aulaflow_model::grade::Grade;
@@ -45,8 +45,7 @@ pub fn profiles<'scope>(
         "Profiles",
         move |capability, _| {
             let mut epochs = Epochs::new(local.clone());
-            let mut operator =
-                ProfileOperator { local, outlet, history: FxHashMap::default(), dirty: FxHashSet::default() };
+            let mut operator = ProfileOperator::new(local, outlet);
             let mut capability = Some(capability);
             move |(features, features_frontier), (grades, grades_frontier), _output| {
                 features.for_each(|cap, data| {
@@ -102,6 +101,13 @@ struct ProfileOperator {
     outlet: Box<dyn Outlet>,
     history: FxHashMap<StudentNo, History>,
     dirty: FxHashSet<StudentNo>,
+    /// Students to export as of the last barrier, and those among them that are not exported yet.
+    exporting: Vec<StudentNo>,
+    pending: FxHashSet<StudentNo>,
+    /// What was exported early, because it was about to change.
+    exported: Vec<Change>,
+    /// How many students the export under way has.
+    export_total: Option<usize>,
 }
 
 /// Differences of one student at one time.
@@ -113,6 +119,19 @@ struct Differences {
 }
 
 impl ProfileOperator {
+    fn new(local: Local, outlet: Box<dyn Outlet>) -> Self {
+        Self {
+            local,
+            outlet,
+            history: FxHashMap::default(),
+            dirty: FxHashSet::default(),
+            exporting: Vec::new(),
+            pending: FxHashSet::default(),
+            exported: Vec::new(),
+            export_total: None,
+        }
+    }
+
     fn epoch(&mut self, epoch: Epoch<Update>) {
         let clock = ClockTime(epoch.time).clock();
         let mut students: FxHashMap<StudentNo, Differences> = FxHashMap::default();
@@ -132,14 +151,19 @@ impl ProfileOperator {
             self.outlet.apply(ChangeBatch { time: ClockTime(epoch.time), changes });
         }
         if epoch.barrier {
-            self.export();
+            self.begin_export();
         }
+        self.export_step();
         self.outlet.expiring(self.local.shared.settling.oldest(epoch.time));
         self.outlet.advance(ClockTime(epoch.time));
     }
 
     fn student(&mut self, student: StudentNo, differences: Differences, clock: Millis) -> Option<StudentChange> {
         let shared = self.local.shared.clone();
+        if self.pending.remove(&student) {
+            let change = self.stored(student);
+            self.exported.push(change);
+        }
         let history = self.history.entry(student).or_insert_with(|| load(&self.local, student));
         let mut changed = false;
         let mut grades = Vec::new();
@@ -169,17 +193,36 @@ impl ProfileOperator {
         Some(StudentChange { tenant: shared.symbols.tenant_id(tenant), student: id, grades, features })
     }
 
-    fn export(&mut self) {
-        let symbols = &self.local.shared.symbols;
-        let mut changes = Vec::new();
-        for student in std::mem::take(&mut self.dirty) {
-            let (tenant, id) = symbols.student_id(student);
-            let key = Key::History(symbols.tenant_id(tenant).to_string(), id.to_string());
-            let row = self.history.get(&student).map(|history| Row::History(store(&self.local, history)));
-            changes.push((key, row));
-        }
-        self.local.export(changes);
+    /// From now on the histories of this epoch are exported in steps.
+    fn begin_export(&mut self) {
+        self.pending = std::mem::take(&mut self.dirty);
+        self.exporting = self.pending.iter().copied().collect();
+        self.export_total = Some(self.exporting.len());
         self.local.gauge("profiles", "students", self.history.len());
+    }
+
+    /// One step of an export that is under way. What changed in between was exported as it was before.
+    fn export_step(&mut self) {
+        let Some(total) = self.export_total else { return };
+        let mut changes = std::mem::take(&mut self.exported);
+        let step = self.local.shared.export.step(total).min(self.exporting.len());
+        for student in self.exporting.split_off(self.exporting.len() - step) {
+            if self.pending.remove(&student) {
+                changes.push(self.stored(student));
+            }
+        }
+        let last = self.exporting.is_empty();
+        self.local.export_step(changes, last);
+        if last {
+            self.export_total = None;
+        }
+    }
+
+    fn stored(&self, student: StudentNo) -> Change {
+        let symbols = &self.local.shared.symbols;
+        let (tenant, id) = symbols.student_id(student);
+        let key = Key::History(symbols.tenant_id(tenant).to_string(), id.to_string());
+        (key, self.history.get(&student).map(|history| Row::History(store(&self.local, history))))
     }
 }
 

@@ -17,6 +17,7 @@ fn window(slide_ms: i64, panes: i64) -> WindowSpec {
 enum Step {
     Event { student: StudentNo, at: i64, amounts: Vec<(Slot, i64)> },
     Advance { by: i64, budget: usize },
+    Export,
     Reload,
 }
 
@@ -28,7 +29,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     });
     let advance = (0i64..40, prop_oneof![Just(0usize), Just(1), Just(1000)])
         .prop_map(|(by, budget)| Step::Advance { by, budget });
-    proptest::collection::vec(prop_oneof![6 => event, 3 => advance, 1 => Just(Step::Reload)], 1..60)
+    proptest::collection::vec(
+        prop_oneof![6 => event, 3 => advance, 1 => Just(Step::Export), 1 => Just(Step::Reload)],
+        1..60,
+    )
 }
 
 /// An event's amount and the clock at which it was accepted.
@@ -53,6 +57,41 @@ fn expected(events: &[Accepted], student: StudentNo, windows: &[WindowSpec; 2], 
     sum
 }
 
+fn keep(kept: &mut FxHashMap<StudentNo, StoredStudent>, rows: Vec<(StudentNo, Option<StoredStudent>)>) {
+    for (student, stored) in rows {
+        match stored {
+            Some(stored) => kept.insert(student, stored),
+            None => kept.remove(&student),
+        };
+    }
+}
+
+/// What was exported in steps, while events came and the clock moved, is the store as it was at the first step.
+fn check_snapshot(
+    kept: &FxHashMap<StudentNo, StoredStudent>,
+    windows: [WindowSpec; 2],
+    events: &[Accepted],
+    clock: i64,
+) -> Result<(), TestCaseError> {
+    let mut loaded = store(windows);
+    loaded.advance(Millis(clock), usize::MAX);
+    for (student, stored) in kept {
+        loaded.load(*student, stored.clone());
+    }
+    let sums: FxHashMap<_, _> = loaded.take_changes().into_iter().collect();
+    for student in 0..4 {
+        let got = sums.get(&student).cloned().unwrap_or_default();
+        prop_assert_eq!(
+            got,
+            expected(events, student, &windows, clock),
+            "exported student {} as of {}",
+            student,
+            clock
+        );
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
     #[test]
@@ -62,6 +101,8 @@ proptest! {
         let mut clock = 0i64;
         panes.advance(Millis(0), 0);
         let mut events = Vec::new();
+        // Of the export under way: how many events were accepted before it began, and the clock then.
+        let mut snapshot = None;
         let mut kept: FxHashMap<StudentNo, StoredStudent> = FxHashMap::default();
         let mut sums: FxHashMap<StudentNo, FeatureSum> = FxHashMap::default();
         // When each student last changed: with the boundary that waits it says as of when the sums are true.
@@ -90,13 +131,16 @@ proptest! {
                     clock += by;
                     panes.advance(Millis(clock), budget);
                 }
+                Step::Export if snapshot.is_none() => {
+                    panes.begin_export();
+                    snapshot = Some((events.len(), clock));
+                }
+                Step::Export => {}
                 Step::Reload => {
-                    for (student, stored) in panes.take_dirty() {
-                        match stored {
-                            Some(stored) => kept.insert(student, stored),
-                            None => kept.remove(&student),
-                        };
-                    }
+                    keep(&mut kept, panes.export(usize::MAX).0);
+                    snapshot = None;
+                    panes.begin_export();
+                    keep(&mut kept, panes.export(usize::MAX).0);
                     panes = store(windows);
                     panes.advance(Millis(clock), 0);
                     sums.clear();
@@ -110,6 +154,14 @@ proptest! {
                 sums.entry(s).or_default().add_all(&change, false);
                 changed.insert(s, clock);
             }
+            if let Some((accepted, at)) = snapshot {
+                let (rows, last) = panes.export(1);
+                keep(&mut kept, rows);
+                if last {
+                    snapshot = None;
+                    check_snapshot(&kept, windows, &events[..accepted], at)?;
+                }
+            }
             for student in 0..4 {
                 let as_of = match panes.unsettled() {
                     Some(boundary) if changed.get(&student).is_none_or(|at| *at < boundary.0) => boundary.0 - 1,
@@ -121,7 +173,7 @@ proptest! {
         }
         // Once the clock has passed everything, nothing is left behind.
         panes.advance(Millis(clock + 10_000), usize::MAX);
-        let _ = (panes.take_changes(), panes.take_dirty());
+        let _ = (panes.take_changes(), panes.export(usize::MAX), panes.begin_export(), panes.export(usize::MAX));
         prop_assert_eq!(panes.len(), (0, 0));
         prop_assert!(panes.next_due().is_none());
     }
