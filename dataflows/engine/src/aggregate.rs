@@ -169,7 +169,7 @@ impl Layout {
         add: &mut impl FnMut(Slot, i64),
     ) -> Result<(), expr::EvalError> {
         if let Some(filter) = &view.filter
-            && !matches!(filter.eval(row)?, expr::Value::Boolean(true))
+            && !filter.holds(row)?
         {
             return Ok(());
         }

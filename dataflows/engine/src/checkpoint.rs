@@ -43,8 +43,6 @@ pub struct Checkpointer {
     pub log: Arc<dyn Log>,
     /// Dead letters.
     pub letters: Writer,
-    /// What the last checkpoint covered.
-    pub covered: Covered,
     /// What is durable.
     pub durable: Arc<Mutex<Durable>>,
     /// How many workers export.
@@ -181,7 +179,6 @@ impl Checkpointer {
         let rows = changes.len();
         changes.truncate(kept);
         result?;
-        self.covered = covered;
         Ok(rows)
     }
 }

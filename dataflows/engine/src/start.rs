@@ -99,7 +99,6 @@ pub fn start(
         state_dir: state_dir.to_owned(),
         log: log.clone(),
         letters,
-        covered,
         durable: durable.clone(),
         workers,
         shared: shared.clone(),

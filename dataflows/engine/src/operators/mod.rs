@@ -40,6 +40,11 @@ impl<D> Epochs<D> {
         self.pending.entry(time).or_default().append(data);
     }
 
+    /// Keeps one datum for its epoch.
+    pub fn push_one(&mut self, time: Time, datum: D) {
+        self.pending.entry(time).or_default().push(datum);
+    }
+
     /// The next completed epoch below `upper`: each that was handed out comes once, in order, with or without data.
     ///
     /// Only those: a frontier also passes numbers between epochs, while the data of the next one is on its way. No

@@ -52,14 +52,14 @@ pub fn profiles<'scope>(
                     // An update's own time counts: a message may carry several.
                     if cap.least().is_some() {
                         for (feature, time, diff) in data.drain(..) {
-                            epochs.push(time, &mut vec![Update::Feature(feature, diff)]);
+                            epochs.push_one(time, Update::Feature(feature, diff));
                         }
                     }
                 });
                 grades.for_each(|cap, data| {
                     if cap.least().is_some() {
                         for (grade, time, diff) in data.drain(..) {
-                            epochs.push(time, &mut vec![Update::Grade(grade, diff)]);
+                            epochs.push_one(time, Update::Grade(grade, diff));
                         }
                     }
                 });

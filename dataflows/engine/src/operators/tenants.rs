@@ -72,7 +72,7 @@ struct Store {
 impl Store {
     fn take(&mut self, input: TenantInput, time: Time, local: &Local, out: &mut Vec<ConfigDiff>) {
         match input {
-            TenantInput::Loaded(tenant, json, offset) => match decode(&json, Some(&tenant)) {
+            TenantInput::Loaded(tenant, json, offset) => match decode(&json, &tenant) {
                 Ok(config) => self.put(&tenant, config, offset, time, local, out),
                 // It was accepted once: a stricter version of the code must not silently drop a school's rules.
                 Err(error) => panic!("the stored configuration of tenant {tenant} is not valid: {error}"),
@@ -86,9 +86,9 @@ impl Store {
                         (Some(_), None) => {
                             Err((Class::Schema, "a tenant's configuration cannot be deleted".to_owned()))
                         }
-                        (Some(tenant), Some(json)) => decode(json, Some(tenant.as_str()))
-                            .map(|c| (tenant, c, json))
-                            .map_err(|e| (Class::Schema, e)),
+                        (Some(tenant), Some(json)) => {
+                            decode(json, tenant.as_str()).map(|c| (tenant, c, json)).map_err(|e| (Class::Schema, e))
+                        }
                     };
                     let labels = |outcome| RecordLabels { topic: topic::TENANTS, outcome };
                     match outcome {
@@ -129,13 +129,11 @@ impl Store {
     }
 }
 
-fn decode(json: &[u8], tenant: Option<&str>) -> Result<TenantConfig, String> {
+fn decode(json: &[u8], tenant: &str) -> Result<TenantConfig, String> {
     let value: serde_json::Value = serde_json::from_slice(json).map_err(|e| format!("not JSON: {e}"))?;
     let config = TenantConfig::from_json(&value).map_err(|faults| describe(&faults))?;
-    match tenant {
-        Some(tenant) if config.tenant.as_str() != tenant => {
-            Err(describe(&[Fault::new("/tenant", format!("is not the key's tenant {tenant:?}"))]))
-        }
-        _ => Ok(config),
+    if config.tenant.as_str() != tenant {
+        return Err(describe(&[Fault::new("/tenant", format!("is not the key's tenant {tenant:?}"))]));
     }
+    Ok(config)
 }
