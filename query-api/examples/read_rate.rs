@@ -2,12 +2,11 @@
 //! same server, taking turns. `cargo run --release -p aulaflow-query-api --example read_rate [connections] [seconds]`.
 
 use aulaflow_log::embedded::{EmbeddedConfig, EmbeddedLog};
-use aulaflow_model::change::{
-    ChangeBatch, FeatureChange, FeatureRow, FeatureValue, StudentChange, ViewSchema, WindowKind, WindowSpec,
-};
+use aulaflow_model::change::{ChangeBatch, FeatureChange, FeatureRow, FeatureValue, StudentChange, ViewSchema};
 use aulaflow_model::ids::{StudentId, TenantId};
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::topic;
+use aulaflow_model::window::WindowSpec;
 use aulaflow_query_api::auth::{AuthKey, KeyMaterial, TokenClaims, make_token};
 use aulaflow_query_api::{ApiConfig, ApiState, LagReport, Parts, Role, router};
 use aulaflow_serving::store;
@@ -166,7 +165,7 @@ fn edge(dir: &std::path::Path) -> Result<(ApiState, String, usize), Fault> {
     let schemas: Arc<[ViewSchema]> = (0..VIEWS)
         .map(|i| ViewSchema {
             name: format!("feature_{i}_7d"),
-            window: WindowSpec { kind: WindowKind::Hop, slide_ms: 3_600_000, size_ms: 604_800_000 },
+            window: WindowSpec::hop(3_600_000, 604_800_000),
             outputs: vec!["participations".into(), "points".into()],
         })
         .collect();
@@ -179,6 +178,7 @@ fn edge(dir: &std::path::Path) -> Result<(ApiState, String, usize), Fault> {
         let feature = |view| FeatureChange {
             view,
             row: Some(FeatureRow {
+                session: None,
                 values: [FeatureValue::Int(i as i64), FeatureValue::Micros(12_500_000)].into(),
                 updated_at: clock,
             }),

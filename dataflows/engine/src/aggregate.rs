@@ -148,7 +148,14 @@ impl Layout {
                     .iter()
                     .map(|a| match a.function {
                         AggregateFunction::CountRows => AggregateSlots::Rows,
-                        AggregateFunction::Count => AggregateSlots::Count(take()),
+                        AggregateFunction::Count
+                        | AggregateFunction::CountDistinct
+                        | AggregateFunction::Min
+                        | AggregateFunction::Max
+                        | AggregateFunction::StddevPop
+                        | AggregateFunction::First
+                        | AggregateFunction::Last
+                        | AggregateFunction::RegrSlope => AggregateSlots::Count(take()),
                         AggregateFunction::SumInt | AggregateFunction::SumDecimal | AggregateFunction::Avg => {
                             AggregateSlots::Sum { count: take(), sum: take() }
                         }
@@ -177,7 +184,7 @@ impl Layout {
         let mut parts: smallvec::SmallVec<[(Slot, i64); 8]> = smallvec::smallvec![(slots.rows, 1)];
         for (aggregate, place) in view.aggregates.iter().zip(&slots.aggregates) {
             let (AggregateSlots::Count(count) | AggregateSlots::Sum { count, .. }) = *place else { continue };
-            let Some(argument) = &aggregate.argument else { continue };
+            let Some(argument) = aggregate.arguments.first() else { continue };
             let value = argument.eval(row)?;
             if matches!(value, expr::Value::Null) {
                 continue;
@@ -270,9 +277,7 @@ impl AggregateRow<'_> {
                 match self.view.aggregates[index].function {
                     AggregateFunction::SumInt => int(sum),
                     AggregateFunction::Avg => FeatureValue::Micros(divide_half_up(sum, count)),
-                    AggregateFunction::SumDecimal | AggregateFunction::CountRows | AggregateFunction::Count => {
-                        FeatureValue::Micros(sum)
-                    }
+                    _ => FeatureValue::Micros(sum),
                 }
             }
         }

@@ -9,8 +9,8 @@
 
 use crate::aggregate::{FeatureSum, Layout, Slot};
 use crate::symbols::StudentNo;
-use aulaflow_model::change::WindowSpec;
 use aulaflow_model::instant::Millis;
+use aulaflow_model::window::WindowSpec;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -289,7 +289,7 @@ impl Place<'_> {
         occurred_at: Millis,
         amounts: impl Iterator<Item = (Slot, i128)> + Clone,
     ) -> bool {
-        let window = self.views.windows[usize::from(view)];
+        let window = &self.views.windows[usize::from(view)];
         let now = self.clock.pane(window.slide_ms);
         let pane = occurred_at.pane(window.slide_ms);
         if pane + window.panes() <= now {
@@ -339,7 +339,7 @@ impl Place<'_> {
     }
 
     fn settle(&mut self, ring: &mut Ring, change: &mut FeatureSum) {
-        let window = self.views.windows[usize::from(ring.view)];
+        let window = &self.views.windows[usize::from(ring.view)];
         let now = self.clock.pane(window.slide_ms);
         if ring.settled >= now {
             return;

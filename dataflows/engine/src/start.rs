@@ -228,7 +228,8 @@ fn replayed(sources: &[Source]) -> u32 {
 /// A hash of what each view computes: its statement, and the table it reads.
 fn identities(plan: &Plan) -> Vec<u64> {
     let identity = |view: &aulaflow_plan::sql::View| {
-        let table = &plan.tables[view.table];
+        let aulaflow_plan::sql::Relation::Table(table) = view.source else { return 0 };
+        let table = &plan.tables[table];
         let columns = table.columns.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(",");
         xxhash_rust::xxh3::xxh3_64(format!("{}\0{}\0{columns}", view.text, table.topic).as_bytes())
     };

@@ -3,6 +3,7 @@
 use crate::grade::Grade;
 use crate::ids::{PeriodId, StudentId, Subject, TenantId};
 use crate::instant::{ClockTime, Millis};
+use crate::window::WindowSpec;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -35,11 +36,14 @@ pub struct GradeRow {
     pub updated_at: Millis,
 }
 
-/// A feature row with what its history adds. Its window's bounds follow from the clock, so they are not here.
+/// A feature row with what its history adds. Its window's bounds follow from the clock, so they are not here, except
+/// a session's, which follow from its events.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FeatureRow {
     /// The values, in the order of the view's outputs.
     pub values: Arc<[FeatureValue]>,
+    /// Of a session: its first event, and when it ends if nothing comes (its last event and the gap).
+    pub session: Option<(Millis, Millis)>,
     /// The clock at the last change.
     pub updated_at: Millis,
 }
@@ -97,60 +101,15 @@ pub struct ViewSchema {
     pub outputs: Vec<String>,
 }
 
-/// A window cut into panes of its slide: at clock T, with `P = floor(T / slide)`, it covers panes
-/// `P - size/slide + 1 ..= P`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WindowSpec {
-    /// What it is called.
-    pub kind: WindowKind,
-    /// Width of a pane, in milliseconds.
-    pub slide_ms: i64,
-    /// Width of the window, in milliseconds; a multiple of the slide.
-    pub size_ms: i64,
-}
-
-/// The window functions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum WindowKind {
-    /// `tumble(size)`: panes of the whole size.
-    Tumble,
-    /// `hop(slide, size)`.
-    Hop,
-}
-
-impl WindowSpec {
-    /// How many panes the window covers.
-    pub fn panes(&self) -> i64 {
-        self.size_ms / self.slide_ms
-    }
-
-    /// The window's bounds at a clock: `[start, end)`.
-    pub fn bounds(&self, clock: Millis) -> (Millis, Millis) {
-        let end = (clock.pane(self.slide_ms) + 1) * self.slide_ms;
-        (Millis(end - self.size_ms), Millis(end))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_window_covers_its_panes() {
-        let hop = WindowSpec { kind: WindowKind::Hop, slide_ms: 1000, size_ms: 3000 };
-        assert_eq!(hop.panes(), 3);
-        assert_eq!(hop.bounds(Millis(5000)), (Millis(3000), Millis(6000)));
-        assert_eq!(hop.bounds(Millis(5999)), (Millis(3000), Millis(6000)));
-        let tumble = WindowSpec { kind: WindowKind::Tumble, slide_ms: 1000, size_ms: 1000 };
-        assert_eq!(tumble.bounds(Millis(-1)), (Millis(-1000), Millis(0)));
-    }
-
-    #[test]
     fn rows_can_be_stored() {
         use FeatureValue::{Bool, Int, Micros, Null, Text};
         let values = [Null, Int(-7), Micros(i128::MIN), Bool(true), Text("añ".into())];
-        let row = FeatureRow { values: values.into(), updated_at: Millis(-1) };
+        let row = FeatureRow { values: values.into(), session: Some((Millis(1), Millis(2))), updated_at: Millis(-1) };
         let stored = postcard::to_allocvec(&row);
         assert_eq!(stored.and_then(|bytes| postcard::from_bytes(&bytes)), Ok(row));
     }

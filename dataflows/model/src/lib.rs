@@ -12,3 +12,4 @@ pub mod ids;
 pub mod instant;
 pub mod tenant;
 pub mod topic;
+pub mod window;

@@ -59,7 +59,7 @@ fn warn_of_short_horizons(
     }
     for (index, table) in tables.iter().enumerate() {
         let Some(horizon_ms) = table.dedupe_horizon_ms else { continue };
-        let views = views.iter().filter(|view| view.table == index);
+        let views = views.iter().filter(|view| view.source == sql::Relation::Table(index));
         let Some(longest) = views.max_by_key(|view| view.schema.window.size_ms) else { continue };
         if horizon_ms < longest.schema.window.size_ms {
             let message = format!(

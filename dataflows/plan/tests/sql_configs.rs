@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use aulaflow_model::change::{WindowKind, WindowSpec};
+use aulaflow_model::window::WindowSpec;
 use aulaflow_plan::sql::{AggregateFunction, Analytics, Table, View, compile};
 
 const HOUR_MS: i64 = 3_600_000;
@@ -33,14 +33,11 @@ fn school_features() {
     assert_eq!(names(&views), ["participation_7d", "activity_today", "activity_1d", "activity_7d", "time_on_task_7d"]);
     let participation = &views[0];
     assert_eq!(participation.schema.outputs, ["participations", "points"]);
-    assert_eq!(
-        participation.schema.window,
-        WindowSpec { kind: WindowKind::Hop, slide_ms: HOUR_MS, size_ms: 7 * DAY_MS }
-    );
+    assert_eq!(participation.schema.window, WindowSpec::hop(HOUR_MS, 7 * DAY_MS));
     assert!(participation.serve && participation.filter.is_some());
     assert_eq!((participation.analytics, participation.explain_events), (Analytics::Daily, 20));
     assert!(participation.text.starts_with("CREATE MATERIALIZED VIEW") && participation.text.ends_with("'7 days')"));
-    assert_eq!(views[1].schema.window, WindowSpec { kind: WindowKind::Tumble, slide_ms: DAY_MS, size_ms: DAY_MS });
+    assert_eq!(views[1].schema.window, WindowSpec::tumble(DAY_MS));
     // mean_value shares the aggregates of the other outputs.
     assert_eq!(views[3].schema.outputs.len(), 5);
     assert_eq!(views[3].aggregates.len(), 4);

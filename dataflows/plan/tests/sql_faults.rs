@@ -482,7 +482,7 @@ fn files_see_each_other() {
     let view = format!("CREATE MATERIALIZED VIEW v AS SELECT student_id, count(*) {GROUP};");
     let files = [("a.sql".to_owned(), view.clone()), ("b.sql".to_owned(), TABLE.to_owned())];
     let (tables, views) = compile(&files).unwrap();
-    assert_eq!((tables.len(), views.len(), views[0].table), (1, 1, 0));
+    assert_eq!((tables.len(), views.len(), views[0].source), (1, 1, aulaflow_plan::sql::Relation::Table(0)));
     let twice = [files[0].clone(), files[1].clone(), ("c.sql".to_owned(), view)];
     let faults = compile(&twice).unwrap_err();
     assert_eq!(faults.len(), 1);

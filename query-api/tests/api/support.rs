@@ -2,9 +2,10 @@
 
 use aulaflow_log::record::RecordSetBuilder;
 use aulaflow_log::{Ack, Appended, Fetched, Log, LogError, Offset, RecordSet, TopicPartition};
-use aulaflow_model::change::{ViewSchema, WindowKind, WindowSpec};
+use aulaflow_model::change::ViewSchema;
 use aulaflow_model::ids::TenantId;
 use aulaflow_model::instant::Millis;
+use aulaflow_model::window::WindowSpec;
 use aulaflow_query_api::auth::{AuthKey, KeyMaterial, TokenClaims, make_token};
 use aulaflow_query_api::{ApiConfig, ApiState, LagReport, PartitionLag, Parts, Role, router};
 use aulaflow_serving::{WriteHalf, store};
@@ -193,7 +194,7 @@ pub fn edge() -> Edge {
 pub fn edge_with(config: ApiConfig, log: Arc<MemoryLog>) -> Edge {
     let schemas = [ViewSchema {
         name: "participation_7d".into(),
-        window: WindowSpec { kind: WindowKind::Hop, slide_ms: 3_600_000, size_ms: 604_800_000 },
+        window: WindowSpec::hop(3_600_000, 604_800_000),
         outputs: vec!["participations".into()],
     }];
     let (mut writers, read) = store(schemas.into(), 100, 1);

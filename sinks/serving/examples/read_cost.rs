@@ -2,12 +2,12 @@
 //! Profiles of about 2 KB; once with warm JSON, once while a writer changes students as fast as it can.
 
 use aulaflow_model::change::{
-    ChangeBatch, FeatureChange, FeatureRow, FeatureValue, GradeChange, GradeRow, StudentChange, ViewSchema, WindowKind,
-    WindowSpec,
+    ChangeBatch, FeatureChange, FeatureRow, FeatureValue, GradeChange, GradeRow, StudentChange, ViewSchema,
 };
 use aulaflow_model::grade::{CategoryResult, Grade};
 use aulaflow_model::ids::{EvaluationType, IdError, PeriodId, StudentId, Subject, TenantId};
 use aulaflow_model::instant::{ClockTime, Millis};
+use aulaflow_model::window::WindowSpec;
 use aulaflow_serving::{ReadHalf, store};
 use aulaflow_sink::{Outcome, Sink};
 use std::hint::black_box;
@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let schemas: Arc<[ViewSchema]> = (0..5)
         .map(|i| ViewSchema {
             name: format!("feature_{i}_7d"),
-            window: WindowSpec { kind: WindowKind::Hop, slide_ms: 3_600_000, size_ms: 604_800_000 },
+            window: WindowSpec::hop(3_600_000, 604_800_000),
             outputs: vec!["participations".into(), "points".into()],
         })
         .collect();
@@ -121,6 +121,7 @@ fn touch(tenant: &TenantId, student: &StudentId, n: i64) -> StudentChange {
     let feature = |view| FeatureChange {
         view,
         row: Some(FeatureRow {
+            session: None,
             values: [FeatureValue::Int(n), FeatureValue::Micros(12_500_000)].into(),
             updated_at: Millis(NOW),
         }),

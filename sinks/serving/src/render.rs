@@ -3,10 +3,11 @@
 
 use crate::profile::{GradeEntry, Profile};
 use crate::stamp::{STAMP_BYTES, Stamp, stamp};
-use aulaflow_model::change::{FeatureValue, ViewIndex, ViewSchema, WindowKind, WindowSpec};
+use aulaflow_model::change::{FeatureValue, ViewIndex, ViewSchema};
 use aulaflow_model::decimal::write_micros;
 use aulaflow_model::ids::{StudentId, TenantId};
 use aulaflow_model::instant::Millis;
+use aulaflow_model::window::{WindowKind, WindowSpec};
 use serde::Serialize;
 use std::io::Write;
 
@@ -51,10 +52,13 @@ impl ViewText {
         let kind = match schema.window.kind {
             WindowKind::Hop => "hop",
             WindowKind::Tumble => "tumble",
+            WindowKind::Session => "session",
+            WindowKind::Present => "present",
         };
         let (slide, size) = (seconds(schema.window.slide_ms), seconds(schema.window.size_ms));
         let window = format!(r#""window":{{"kind":"{kind}","slide_s":{slide},"size_s":{size},"start":""#).into_bytes();
-        Self { spec: schema.window, open, outputs: schema.outputs.iter().map(|name| key(name)).collect(), window }
+        let spec = schema.window.clone();
+        Self { spec, open, outputs: schema.outputs.iter().map(|name| key(name)).collect(), window }
     }
 }
 
@@ -106,17 +110,17 @@ impl Rendered {
         let copy = &mut out[base..];
         patch(copy, self.as_of_at, &stamp(as_of));
         // Views mostly share a window: its bounds are worked out once for all that follow each other.
-        let mut last: Option<(WindowSpec, Stamp, Stamp)> = None;
+        let mut last: Option<(&WindowSpec, Stamp, Stamp)> = None;
         for window in &self.windows {
             let Some(text) = views.get(usize::from(window.view)) else { continue };
             let (start, end) = match last {
-                Some((spec, start, end)) if spec == text.spec => (start, end),
+                Some((spec, start, end)) if *spec == text.spec => (start, end),
                 Some(_) | None => {
                     let (start, end) = text.spec.bounds(as_of);
                     (stamp(start), stamp(end))
                 }
             };
-            last = Some((text.spec, start, end));
+            last = Some((&text.spec, start, end));
             patch(copy, window.start_at, &start);
             patch(copy, window.end_at, &end);
         }

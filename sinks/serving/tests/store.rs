@@ -6,6 +6,7 @@ use aulaflow_model::change::*;
 use aulaflow_model::grade::{CategoryResult, Grade};
 use aulaflow_model::ids::{EvaluationType, PeriodId, StudentId, Subject, TenantId};
 use aulaflow_model::instant::{ClockTime, Millis};
+use aulaflow_model::window::{WindowKind, WindowSpec};
 use aulaflow_serving::{ReadHalf, WriteHalf, store};
 use aulaflow_sink::conformance::{self, Reference, Rows};
 use aulaflow_sink::{Guarantee, Outcome, Sink};
@@ -28,7 +29,7 @@ fn student(name: &str) -> StudentId {
 fn schemas() -> Arc<[ViewSchema]> {
     let view = |name: &str, kind, slide_ms, size_ms, outputs: &[&str]| ViewSchema {
         name: name.to_owned(),
-        window: WindowSpec { kind, slide_ms, size_ms },
+        window: WindowSpec { kind, slide_ms, size_ms, gap_ms: 0, zone: None },
         outputs: outputs.iter().map(|s| (*s).to_owned()).collect(),
     };
     [
@@ -53,7 +54,7 @@ fn put(write: &mut WriteHalf, time: ClockTime, changes: Vec<StudentChange>) {
 }
 
 fn feature(who: &str, view: ViewIndex, values: Option<Vec<FeatureValue>>, at: i64) -> StudentChange {
-    let row = values.map(|values| FeatureRow { values: values.into(), updated_at: Millis(at) });
+    let row = values.map(|values| FeatureRow { session: None, values: values.into(), updated_at: Millis(at) });
     StudentChange {
         tenant: tenant("t"),
         student: student(who),
@@ -367,6 +368,7 @@ fn any_change() -> impl Strategy<Value = StudentChange> {
             .map(|(view, row)| FeatureChange {
                 view,
                 row: row.map(|(values, at)| FeatureRow {
+                    session: None,
                     values: values[..[2, 1, 3][usize::from(view)]].into(),
                     updated_at: Millis(at),
                 }),
@@ -440,6 +442,7 @@ fn json_is_the_contract_s() {
             features: vec![FeatureChange {
                 view: 0,
                 row: Some(FeatureRow {
+                    session: None,
                     values: [FeatureValue::Int(5), FeatureValue::Micros(12_500_000)].into(),
                     updated_at: Millis(now - 5),
                 }),

@@ -6,11 +6,11 @@
 use crate::{Outcome, Sink};
 use aulaflow_model::change::{
     ChangeBatch, FeatureChange, FeatureRow, FeatureValue, GradeChange, GradeRow, StudentChange, ViewIndex, ViewSchema,
-    WindowKind, WindowSpec,
 };
 use aulaflow_model::grade::Grade;
 use aulaflow_model::ids::{PeriodId, StudentId, Subject, TenantId};
 use aulaflow_model::instant::{ClockTime, Millis};
+use aulaflow_model::window::WindowSpec;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -97,7 +97,7 @@ pub fn schemas() -> Arc<[ViewSchema]> {
     ["left", "right"]
         .map(|name| ViewSchema {
             name: name.to_owned(),
-            window: WindowSpec { kind: WindowKind::Hop, slide_ms: 3_600_000, size_ms: 604_800_000 },
+            window: WindowSpec::hop(3_600_000, 604_800_000),
             outputs: vec!["n".to_owned()],
         })
         .into()
@@ -245,7 +245,11 @@ fn whole(rows: &Rows) -> i64 {
 fn change(who: &str, n: Option<i64>) -> StudentChange {
     let feature = |view, n| FeatureChange {
         view,
-        row: Option::map(n, |n| FeatureRow { values: [FeatureValue::Int(n)].into(), updated_at: Millis(n) }),
+        row: Option::map(n, |n| FeatureRow {
+            values: [FeatureValue::Int(n)].into(),
+            session: None,
+            updated_at: Millis(n),
+        }),
     };
     StudentChange {
         tenant: tenant(),

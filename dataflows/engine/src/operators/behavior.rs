@@ -108,7 +108,11 @@ struct Decoder {
 impl Decoder {
     fn new(local: Local) -> Self {
         let plan = &local.shared.plan;
-        let views_of = |t: usize| (0..plan.views.len()).filter(|v| plan.views[*v].table == t).collect::<Vec<_>>();
+        let views_of = |t: usize| {
+            (0..plan.views.len())
+                .filter(|v| plan.views[*v].source == aulaflow_plan::sql::Relation::Table(t))
+                .collect::<Vec<_>>()
+        };
         let tables = (0..plan.tables.len()).map(|t| (t, views_of(t))).filter(|(_, views)| !views.is_empty()).collect();
         let max_skew_ms = i64::try_from(plan.runtime.engine.max_skew.as_millis()).unwrap_or(i64::MAX);
         let empty = |worker| Contributions { worker, ..Contributions::default() };
@@ -200,7 +204,7 @@ impl Decoder {
             let before = out.amounts.len();
             for index in views {
                 let view = &shared.plan.views[*index];
-                let window = view.schema.window;
+                let window = &view.schema.window;
                 if event.occurred_at.pane(window.slide_ms) + window.panes() <= now.pane(window.slide_ms) {
                     continue;
                 }

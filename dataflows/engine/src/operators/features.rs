@@ -80,7 +80,7 @@ type FreshIds = BTreeMap<i64, Vec<(u64, IdHash)>>;
 impl PaneOperator {
     fn new(local: Local) -> Self {
         let shared = &local.shared;
-        let windows = shared.plan.views.iter().map(|v| v.schema.window).collect();
+        let windows = shared.plan.views.iter().map(|v| v.schema.window.clone()).collect();
         let store = PaneStore::new(windows, &shared.layout, &shared.identities);
         let seen =
             shared.plan.tables.iter().map(|t| t.dedupe_horizon_ms.map(|h| (Seen::new(h), FreshIds::new()))).collect();

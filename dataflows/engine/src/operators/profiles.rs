@@ -278,7 +278,7 @@ fn features(
         if let Some(mark) = mark {
             *changed |= is_new;
             history.features.insert(index as ViewIndex, mark);
-            let row = values.map(|values| FeatureRow { values, updated_at: Millis(mark.updated_at) });
+            let row = values.map(|values| FeatureRow { values, session: None, updated_at: Millis(mark.updated_at) });
             out.push(FeatureChange { view: index as ViewIndex, row });
         }
     }

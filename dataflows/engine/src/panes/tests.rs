@@ -1,7 +1,6 @@
 //! The pane store against sums over the plain list of events.
 
 use super::*;
-use aulaflow_model::change::WindowKind;
 use proptest::prelude::*;
 
 /// Two views, one slot for rows and one unused end slot each: (rows, end) = (0, 1) and (2, 3).
@@ -10,7 +9,7 @@ fn store(windows: [WindowSpec; 2]) -> PaneStore {
 }
 
 fn window(slide_ms: i64, panes: i64) -> WindowSpec {
-    WindowSpec { kind: WindowKind::Hop, slide_ms, size_ms: slide_ms * panes }
+    WindowSpec::hop(slide_ms, slide_ms * panes)
 }
 
 #[derive(Debug, Clone)]

@@ -27,7 +27,7 @@ pub struct Aggregates {
 
 impl Aggregates {
     fn index(&mut self, aggregate: Aggregate) -> usize {
-        let same = |other: &Aggregate| other.function == aggregate.function && other.argument == aggregate.argument;
+        let same = |other: &Aggregate| other.function == aggregate.function && other.arguments == aggregate.arguments;
         self.list.iter().position(same).unwrap_or_else(|| {
             self.list.push(aggregate);
             self.list.len() - 1
@@ -78,7 +78,7 @@ impl Resolver<'_> {
             ("count", []) => return self.refuse(e, "count() of nothing: write count(*)", None),
             _ => return self.refuse(e, format!("{name} takes one expression"), Some(SUPPORTED_HELP)),
         };
-        let index = self.aggregates.index(Aggregate { function: kind, argument });
+        let index = self.aggregates.index(Aggregate { function: kind, arguments: argument.into_iter().collect() });
         Some(Typed::new(Node::Column(index), ty, e))
     }
 

@@ -24,7 +24,7 @@ mod table;
 mod view;
 mod window;
 
-use aulaflow_model::change::{ViewSchema, WindowSpec};
+use aulaflow_model::change::ViewSchema;
 pub use compiler::{FileFault, compile, compile_scalar};
 use compiler::{check_name, nearest_help, object_name};
 use expr::Expr;
@@ -73,11 +73,40 @@ pub enum BehaviorField {
     Context,
 }
 
+/// What a view reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Relation {
+    /// The events of a source table: its place in the plan. Columns are the table's.
+    Table(usize),
+    /// The windows of another view, one row for each: its place in the plan. That view reads a table and has a `tumble`
+    /// or `session` window. Columns are its outputs, then `window_start` and `window_end`.
+    View(usize),
+    /// The student's grades as they are now, one row per subject and period. Columns are [`GRADE_COLUMNS`].
+    Grades,
+}
+
+/// The columns of the built-in table `grades`, and those of its cohort (`cohort.mean`): the student's grades in the same
+/// tenant, subject and period.
+pub const GRADE_COLUMNS: [(&str, expr::Type); 12] = [
+    ("subject", expr::Type::Text),
+    ("period", expr::Type::Text),
+    ("score", expr::Type::Double),
+    ("passing", expr::Type::Boolean),
+    ("complete", expr::Type::Boolean),
+    ("evaluations_count", expr::Type::Bigint),
+    ("updated_at", expr::Type::Timestamp),
+    ("cohort.count", expr::Type::Bigint),
+    ("cohort.mean", expr::Type::Double),
+    ("cohort.stddev", expr::Type::Double),
+    ("cohort.pass_rate", expr::Type::Double),
+    ("cohort.percentile", expr::Type::Double),
+];
+
 /// A feature view: `CREATE MATERIALIZED VIEW … AS SELECT student_id, … GROUP BY student_id, window(…)`.
 #[derive(Debug, Clone)]
 pub struct View {
-    /// Its table's place in the plan.
-    pub table: usize,
+    /// What it reads.
+    pub source: Relation,
     /// Name, window and outputs, as shown in profiles.
     pub schema: ViewSchema,
     /// `serve = true`, the default: shown in profiles.
@@ -90,6 +119,10 @@ pub struct View {
     pub aggregates: Vec<Aggregate>,
     /// The outputs, in the order of `schema.outputs`.
     pub outputs: Vec<Output>,
+    /// Their types.
+    pub output_types: Vec<expr::Type>,
+    /// Whether an output reads the window's bounds, so that it changes with the clock though no event comes or leaves.
+    pub reads_bounds: bool,
     /// `explain = N`: how many last events an explanation shows. Default 0.
     pub explain_events: u32,
     /// The statement's text, for hashes and for people.
@@ -112,8 +145,8 @@ pub enum Analytics {
 pub struct Aggregate {
     /// What it computes.
     pub function: AggregateFunction,
-    /// Its argument over the table's columns; none for `count(*)`.
-    pub argument: Option<Expr>,
+    /// Its arguments over the columns of what the view reads: none for `count(*)`, two for `regr_slope`, else one.
+    pub arguments: Vec<Expr>,
 }
 
 /// Aggregate functions.
@@ -129,6 +162,24 @@ pub enum AggregateFunction {
     SumDecimal,
     /// `avg(x)` of a BIGINT or a DOUBLE: the exact sum over the count, rounded half up to millionths; null over nothing.
     Avg,
+    /// `count(distinct x)`: distinct non-null arguments; BIGINT.
+    CountDistinct,
+    /// `min(x)` of a BIGINT, DOUBLE, TEXT or TIMESTAMP: of the same type; null over nothing. A DOUBLE is rounded to
+    /// millionths; texts are compared by their bytes.
+    Min,
+    /// `max(x)`, likewise.
+    Max,
+    /// `stddev_pop(x)` of a BIGINT or a DOUBLE: DOUBLE, from the exact sums of arguments (rounded to millionths) and of
+    /// their squares; null over nothing.
+    StddevPop,
+    /// `first(x)` of any type but INTERVAL and JSON: the argument of the earliest row, null or not; among rows of one
+    /// instant that of the smallest event id.
+    First,
+    /// `last(x)`: the argument of the latest row; among rows of one instant that of the greatest event id.
+    Last,
+    /// `regr_slope(y, x)`: the slope of the least-squares line over the rows where neither is null; DOUBLE; null where
+    /// `x` has fewer than two distinct values.
+    RegrSlope,
 }
 
 /// An output column.
@@ -136,13 +187,10 @@ pub enum AggregateFunction {
 pub enum Output {
     /// An aggregate as it is (exact).
     Aggregate(usize),
-    /// A scalar expression over the aggregates: column `i` is the view's aggregate `i`, a BIGINT for the counts and
-    /// [`AggregateFunction::SumInt`], a DOUBLE for the others. Its type is BIGINT, DOUBLE, BOOLEAN or TEXT.
+    /// A scalar expression over the aggregates: column `i` is the view's aggregate `i`, of that function's type; the next
+    /// two columns are `window_start` and `window_end`. Its type is BIGINT, DOUBLE, BOOLEAN, TEXT or TIMESTAMP.
     Expression(Expr),
 }
-
-/// The window of a view.
-pub type Window = WindowSpec;
 
 /// What is wrong in a SQL text, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use super::options::Options;
 use super::parse::Source;
 use super::resolve::{Position, Resolver, fold_name};
 use super::window;
-use super::{Analytics, Output, SqlFault, Table, View, check_name, nearest_help, object_name};
+use super::{Analytics, Output, Relation, SqlFault, Table, View, check_name, nearest_help, object_name};
 use aulaflow_model::change::ViewSchema;
 use sqlparser::ast::{
     CreateView, Expr, Ident, ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement, TableFactor,
@@ -65,7 +65,21 @@ pub fn check(
     let schema = ViewSchema { name: name?, window: window?, outputs: names };
     let text = source.text(within.clone()).to_owned();
     let filter = filter.flatten();
-    Some(View { table, schema, serve, analytics, filter, aggregates, outputs, explain_events, text })
+    let output_types = Vec::new();
+    let (source, reads_bounds) = (Relation::Table(table), false);
+    Some(View {
+        source,
+        schema,
+        serve,
+        analytics,
+        filter,
+        aggregates,
+        outputs,
+        output_types,
+        reads_bounds,
+        explain_events,
+        text,
+    })
 }
 
 fn analytics_option(options: &Options<'_>, faults: &mut Vec<SqlFault>) -> Analytics {

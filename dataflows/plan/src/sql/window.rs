@@ -6,7 +6,7 @@ use super::nearest_help;
 use super::node::{Constant, Node};
 use super::resolve::{Resolver, fold_name, plain_arguments};
 use super::view::is_student_id;
-use aulaflow_model::change::{WindowKind, WindowSpec};
+use aulaflow_model::window::{WindowKind, WindowSpec};
 use sqlparser::ast::{Expr, Function, GroupByExpr, ObjectNamePart};
 
 /// The most panes that a window may have: each is kept per student.
@@ -88,14 +88,14 @@ fn window_of(resolver: &mut Resolver<'_>, function: &Function, e: &Expr) -> Opti
     match (kind, arguments.as_slice()) {
         (WindowKind::Tumble, [size]) => {
             let size_ms = length_ms(resolver, size)?;
-            Some(WindowSpec { kind, slide_ms: size_ms, size_ms })
+            Some(WindowSpec::tumble(size_ms))
         }
         (WindowKind::Hop, [slide, size]) => {
             let (slide_ms, size_ms) = (length_ms(resolver, slide), length_ms(resolver, size));
             hop(resolver, slide_ms?, size_ms?, e)
         }
         (WindowKind::Tumble, _) => resolver.refuse(e, "tumble takes one interval", Some("tumble(INTERVAL '1 day')")),
-        (WindowKind::Hop, _) => {
+        (WindowKind::Hop | WindowKind::Session | WindowKind::Present, _) => {
             let help = "hop(slide, size), such as hop(INTERVAL '1 hour', INTERVAL '7 days')";
             resolver.refuse(e, "hop takes two intervals", Some(help))
         }
@@ -112,7 +112,7 @@ fn hop(resolver: &mut Resolver<'_>, slide_ms: i64, size_ms: i64, e: &Expr) -> Op
         let message = format!("the window has {panes} panes; at most {PANES_MAX} are allowed");
         return resolver.refuse(e, message, Some("a pane is as long as the slide: take a longer slide"));
     }
-    Some(WindowSpec { kind: WindowKind::Hop, slide_ms, size_ms })
+    Some(WindowSpec::hop(slide_ms, size_ms))
 }
 
 /// The length of an interval literal.

@@ -1,0 +1,223 @@
+//! Windows over time: how instants are cut into panes, and which panes a window covers at a clock. Pure arithmetic on
+//! instants and calendars; which events are in a pane is not known here.
+
+use crate::instant::Millis;
+use compact_str::CompactString;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use serde::{Serialize, Serializer};
+
+/// A day without daylight saving, in milliseconds.
+pub const DAY_MS: i64 = 86_400_000;
+
+/// The civil day from which day numbers count, a Thursday: the day of the Unix epoch.
+const DAY_ZERO: Date = jiff::civil::date(1970, 1, 1);
+/// Days from the Monday before [`DAY_ZERO`] to it: weeks of a calendar start on Mondays.
+const MONDAY_OFFSET: i64 = 3;
+
+/// A window: instants are cut into panes, and at clock T, with `P = pane(T)`, it covers the panes `P - panes() + 1 ..= P`.
+///
+/// Without a zone a pane is `slide_ms` wide and pane 0 starts at the Unix epoch. With a zone a pane is a number of local
+/// days, from midnight to midnight, however long they are; panes of whole weeks start on Mondays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WindowSpec {
+    /// What it is called.
+    pub kind: WindowKind,
+    /// Width of a pane, in milliseconds; with a zone a multiple of 24 hours, which stand for local days.
+    pub slide_ms: i64,
+    /// Width of the window, in milliseconds; a multiple of the slide. Of a session: how far back events are considered.
+    pub size_ms: i64,
+    /// Of a session: the pause that ends it, in milliseconds; else 0.
+    pub gap_ms: i64,
+    /// The calendar that days are of; `None`: UTC, without a calendar.
+    pub zone: Option<Zone>,
+}
+
+/// The window functions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WindowKind {
+    /// `tumble(size)`: panes of the whole size.
+    Tumble,
+    /// `hop(slide, size)`.
+    Hop,
+    /// `session(gap)`: events with less than `gap` between one and the next. What is shown is the session that is open at
+    /// the clock: its last event is less than `gap` ago.
+    Session,
+    /// No window: a view over what is true now.
+    Present,
+}
+
+/// A time zone of the IANA database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Zone {
+    name: CompactString,
+    tz: TimeZone,
+}
+
+impl Zone {
+    /// The zone of an IANA name, such as `America/Mexico_City`; `None` where the database has none.
+    pub fn new(name: &str) -> Option<Self> {
+        let tz = TimeZone::get(name).ok()?;
+        Some(Self { name: CompactString::new(tz.iana_name().unwrap_or(name)), tz })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The number of the local day that holds an instant; 1970-01-01 is day 0.
+    fn day(&self, at: Millis) -> i64 {
+        let Ok(instant) = jiff::Timestamp::from_millisecond(at.0) else { return at.pane(DAY_MS) };
+        let offset_ms = i64::from(self.tz.to_offset(instant).seconds()) * 1_000;
+        Millis(at.0 + offset_ms).pane(DAY_MS)
+    }
+
+    /// The first instant of a local day, which is not midnight where the clocks skip it.
+    fn start_of_day(&self, day: i64) -> Millis {
+        let without_calendar = Millis(day.saturating_mul(DAY_MS));
+        let span = jiff::Span::new().try_days(day);
+        let Ok(date) = span.and_then(|span| DAY_ZERO.checked_add(span)) else { return without_calendar };
+        let start = date.to_zoned(self.tz.clone()).and_then(|zoned| zoned.start_of_day());
+        start.map_or(without_calendar, |start| Millis(start.timestamp().as_millisecond()))
+    }
+}
+
+impl Serialize for Zone {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.name)
+    }
+}
+
+impl WindowSpec {
+    /// `tumble(size)`.
+    pub fn tumble(size_ms: i64) -> Self {
+        Self { kind: WindowKind::Tumble, slide_ms: size_ms, size_ms, gap_ms: 0, zone: None }
+    }
+
+    /// `hop(slide, size)`.
+    pub fn hop(slide_ms: i64, size_ms: i64) -> Self {
+        Self { kind: WindowKind::Hop, slide_ms, size_ms, gap_ms: 0, zone: None }
+    }
+
+    /// `session(gap)`, of events that are at most `horizon` old, to be cut into panes of `slide_ms`.
+    pub fn session(gap_ms: i64, slide_ms: i64, horizon_ms: i64) -> Self {
+        Self { kind: WindowKind::Session, slide_ms, size_ms: horizon_ms, gap_ms, zone: None }
+    }
+
+    /// No window.
+    pub fn present() -> Self {
+        Self { kind: WindowKind::Present, slide_ms: DAY_MS, size_ms: DAY_MS, gap_ms: 0, zone: None }
+    }
+
+    /// The same with days of a calendar.
+    pub fn in_zone(self, zone: Option<Zone>) -> Self {
+        Self { zone, ..self }
+    }
+
+    /// How many panes the window covers.
+    pub fn panes(&self) -> i64 {
+        self.size_ms / self.slide_ms
+    }
+
+    /// Local days per pane, and how far their count is moved.
+    fn days(&self) -> (i64, i64) {
+        let days = (self.slide_ms / DAY_MS).max(1);
+        (days, if days % 7 == 0 { MONDAY_OFFSET } else { 0 })
+    }
+
+    /// The pane that holds an instant.
+    pub fn pane(&self, at: Millis) -> i64 {
+        match &self.zone {
+            None => at.pane(self.slide_ms),
+            Some(zone) => {
+                let (days, offset) = self.days();
+                (zone.day(at) + offset).div_euclid(days)
+            }
+        }
+    }
+
+    /// The first instant of a pane; the pane ends where the next one starts.
+    pub fn start_of(&self, pane: i64) -> Millis {
+        match &self.zone {
+            None => Millis(pane.saturating_mul(self.slide_ms)),
+            Some(zone) => {
+                let (days, offset) = self.days();
+                zone.start_of_day(pane.saturating_mul(days).saturating_sub(offset))
+            }
+        }
+    }
+
+    /// The window's bounds at a clock: `[start, end)`.
+    pub fn bounds(&self, clock: Millis) -> (Millis, Millis) {
+        let pane = self.pane(clock);
+        (self.start_of(pane - self.panes() + 1), self.start_of(pane + 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Millis {
+        Millis::parse_rfc3339(text).unwrap()
+    }
+
+    #[test]
+    fn a_window_covers_its_panes() {
+        let hop = WindowSpec::hop(1000, 3000);
+        assert_eq!(hop.panes(), 3);
+        assert_eq!(hop.bounds(Millis(5000)), (Millis(3000), Millis(6000)));
+        assert_eq!(hop.bounds(Millis(5999)), (Millis(3000), Millis(6000)));
+        assert_eq!(WindowSpec::tumble(1000).bounds(Millis(-1)), (Millis(-1000), Millis(0)));
+    }
+
+    #[test]
+    fn days_of_a_calendar_are_as_long_as_they_are() {
+        let new_york = WindowSpec::tumble(DAY_MS).in_zone(Zone::new("America/New_York"));
+        // Clocks went forward on 2026-03-08 and back on 2026-11-01.
+        let spring = new_york.bounds(at("2026-03-08T12:00:00-04:00"));
+        assert_eq!(spring, (at("2026-03-08T00:00:00-05:00"), at("2026-03-09T00:00:00-04:00")));
+        assert_eq!(spring.1.0 - spring.0.0, 23 * 3_600_000);
+        let autumn = new_york.bounds(at("2026-11-01T00:30:00-04:00"));
+        assert_eq!(autumn.1.0 - autumn.0.0, 25 * 3_600_000);
+        assert_eq!(new_york.pane(at("2026-11-01T23:59:59-05:00")), new_york.pane(at("2026-11-01T00:00:00-04:00")));
+        assert_eq!(new_york.pane(at("2026-11-02T00:00:00-05:00")), new_york.pane(autumn.0) + 1);
+    }
+
+    #[test]
+    fn a_day_whose_midnight_is_skipped_starts_when_it_starts() {
+        // In Santiago the clocks went from 24:00 of 2026-09-05 to 01:00.
+        let santiago = WindowSpec::tumble(DAY_MS).in_zone(Zone::new("America/Santiago"));
+        let day = santiago.bounds(at("2026-09-06T12:00:00-03:00"));
+        assert_eq!(day.0, at("2026-09-06T01:00:00-03:00"));
+        assert_eq!(santiago.pane(day.0), santiago.pane(Millis(day.0.0 - 1)) + 1);
+        assert_eq!(day.1.0 - day.0.0, 23 * 3_600_000);
+    }
+
+    #[test]
+    fn weeks_of_a_calendar_start_on_mondays() {
+        let week = WindowSpec::tumble(7 * DAY_MS).in_zone(Zone::new("Europe/Madrid"));
+        let bounds = week.bounds(at("2026-03-29T12:00:00+02:00"));
+        assert_eq!(bounds, (at("2026-03-23T00:00:00+01:00"), at("2026-03-30T00:00:00+02:00")));
+    }
+
+    #[test]
+    fn every_pane_starts_where_the_one_before_ends() {
+        for zone in ["America/Mexico_City", "America/Santiago", "Africa/Cairo", "Pacific/Apia", "Asia/Tehran"] {
+            for days in [1, 2, 7] {
+                let spec = WindowSpec::tumble(days * DAY_MS).in_zone(Zone::new(zone));
+                let first = spec.pane(at("2009-01-01T00:00:00Z"));
+                for pane in first..first + 6_000 / days {
+                    let (start, end) = (spec.start_of(pane), spec.start_of(pane + 1));
+                    // A day that a calendar left out has no instants.
+                    assert!(start <= end, "{zone} {pane}");
+                    if start < end {
+                        assert_eq!((spec.pane(start), spec.pane(Millis(end.0 - 1))), (pane, pane), "{zone} {pane}");
+                    }
+                }
+            }
+        }
+    }
+}
