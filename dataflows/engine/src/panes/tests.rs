@@ -47,7 +47,7 @@ struct Accepted {
 fn expected(events: &[Accepted], student: StudentNo, windows: &[WindowSpec; 2], as_of: i64) -> FeatureSum {
     let mut sum = FeatureSum::default();
     for e in events.iter().filter(|e| e.student == student && e.clock <= as_of) {
-        let w = windows[usize::from(e.slot) / 2];
+        let w = windows[usize::from(e.slot) / 2].clone();
         let (pane, now) = (e.at.div_euclid(w.slide_ms), as_of.div_euclid(w.slide_ms));
         if pane > now - w.panes() && pane <= now {
             sum.add(e.slot, i128::from(e.amount));
@@ -72,7 +72,7 @@ fn check_snapshot(
     events: &[Accepted],
     clock: i64,
 ) -> Result<(), TestCaseError> {
-    let mut loaded = store(windows);
+    let mut loaded = store(windows.clone());
     loaded.advance(Millis(clock), usize::MAX);
     for (student, stored) in kept {
         loaded.load(*student, stored.clone());
@@ -96,7 +96,7 @@ proptest! {
     #[test]
     fn windows_equal_sums_over_the_events(steps in steps(), s1 in 1i64..12, n1 in 1i64..5, s2 in 1i64..12, n2 in 1i64..5) {
         let windows = [window(s1, n1), window(s2, n2)];
-        let mut panes = store(windows);
+        let mut panes = store(windows.clone());
         let mut clock = 0i64;
         panes.advance(Millis(0), 0);
         let mut events = Vec::new();
@@ -119,7 +119,7 @@ proptest! {
                     }
                     // The rings of a student that an event touched are exact at once, whatever else waits.
                     let want = expected(&events, student, &windows, clock);
-                    let w = windows[usize::from(amounts[0].0) / 2];
+                    let w = windows[usize::from(amounts[0].0) / 2].clone();
                     if at.div_euclid(w.slide_ms) + w.panes() > clock.div_euclid(w.slide_ms) {
                         for (slot, _) in &amounts[..1] {
                             prop_assert_eq!(sums.entry(student).or_default().get(*slot), want.get(*slot));
@@ -140,7 +140,7 @@ proptest! {
                     snapshot = None;
                     panes.begin_export();
                     keep(&mut kept, panes.export(usize::MAX).0);
-                    panes = store(windows);
+                    panes = store(windows.clone());
                     panes.advance(Millis(clock), 0);
                     sums.clear();
                     changed.clear();
