@@ -158,7 +158,7 @@ proptest! {
                 keep(&mut kept, rows);
                 if last {
                     snapshot = None;
-                    check_snapshot(&kept, windows, &events[..accepted], at)?;
+                    check_snapshot(&kept, windows.clone(), &events[..accepted], at)?;
                 }
             }
             for student in 0..4 {
