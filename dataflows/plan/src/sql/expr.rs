@@ -105,11 +105,17 @@ impl Expr {
     }
 
     /// The column's index, if the expression is just a column.
-    pub(super) fn as_column(&self) -> Option<usize> {
+    pub fn as_column(&self) -> Option<usize> {
         match self.node {
             Node::Column(index) => Some(index),
             _ => None,
         }
+    }
+
+    /// A text of its meaning.
+    pub fn canonical(&self, column: &dyn Fn(usize) -> String) -> String {
+        let _ = column;
+        format!("{:?}", self.node)
     }
 
     /// Its type.
