@@ -104,6 +104,15 @@ impl Expr {
         Self { node, ty }
     }
 
+    pub(super) fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Its node and type.
+    pub(super) fn into_parts(self) -> (Node, Type) {
+        (self.node, self.ty)
+    }
+
     /// The column's index, if the expression is just a column.
     pub fn as_column(&self) -> Option<usize> {
         match self.node {
