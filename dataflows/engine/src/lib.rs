@@ -15,6 +15,8 @@ mod layout;
 mod metrics;
 mod operators;
 mod panes;
+#[cfg(test)]
+mod proof;
 mod restore;
 mod shared;
 mod start;

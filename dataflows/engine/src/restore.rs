@@ -48,17 +48,21 @@ fn step_group(key: &Key) -> (u8, String, String) {
     }
 }
 
-struct Step {
-    inputs: Vec<EpochInput>,
+/// One bounded step: rows on their way to the operators that keep them.
+pub struct Step {
+    /// By worker.
+    pub inputs: Vec<EpochInput>,
     rows: usize,
 }
 
 impl Step {
-    fn new(workers: usize) -> Self {
+    /// Nothing yet.
+    pub fn new(workers: usize) -> Self {
         Self { inputs: (0..workers).map(|_| EpochInput::default()).collect(), rows: 0 }
     }
 
-    fn add(&mut self, shared: &Shared, key: Key, row: Row) -> Result<(), String> {
+    /// Adds a row.
+    pub fn add(&mut self, shared: &Shared, key: Key, row: Row) -> Result<(), String> {
         self.rows += 1;
         let turn = self.rows % self.inputs.len();
         let student = |tenant: &str, student: &str| shared.symbols.student(shared.symbols.tenant(tenant), student);

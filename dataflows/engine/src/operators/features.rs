@@ -147,10 +147,18 @@ impl PaneOperator {
     fn is_new(&mut self, event: &Event, clock: aulaflow_model::instant::Millis, backfill: bool) -> bool {
         let table = usize::from(event.table);
         if backfill && !self.local.shared.new_tables.contains(&table) {
-            let Some(seen) = &mut self.seen_again[table] else { return true };
+            let Some(again) = &mut self.seen_again[table] else { return true };
             // Nobody knows any more when it came: its own time stands for that.
-            seen.expire(event.occurred_at);
-            return seen.insert(event.id, seen.generation(event.occurred_at, event.occurred_at));
+            let at = event.occurred_at;
+            again.expire(at);
+            // The views of before may have left it out as too late, and not remembered it: its repetition may still come.
+            if let Some((seen, fresh)) = &mut self.seen[table] {
+                let generation = seen.generation(at, at);
+                if generation >= seen.oldest(clock) && seen.insert(event.id, generation) {
+                    fresh.entry(generation).or_default().push((event.route, event.id));
+                }
+            }
+            return again.insert(event.id, again.generation(at, at));
         }
         if !backfill {
             self.seen_again[table] = None;

@@ -1,0 +1,429 @@
+//! Views by their definition: over the whole list of events, with nothing kept from one moment to the next.
+
+use aulaflow_model::change::FeatureValue;
+use std::collections::BTreeSet;
+
+const HOUR: i64 = 3_600_000;
+pub const DAY: i64 = 24 * HOUR;
+const ZONE: &str = "America/New_York";
+
+/// An event.
+#[derive(Debug, Clone)]
+pub struct Event {
+    pub id: String,
+    pub kind: &'static str,
+    /// Twice the value.
+    pub halves: i64,
+    pub at: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Filter {
+    All,
+    Answer,
+    Big,
+    NotView,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Arg {
+    Value,
+    Int,
+    Kind,
+    At,
+    /// Has no value where the event's is 0.
+    Ten,
+    /// Null for one kind.
+    NullKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Agg {
+    Rows,
+    Count(Arg),
+    Distinct(Arg),
+    Sum(Arg),
+    Avg(Arg),
+    Min(Arg),
+    Max(Arg),
+    Stddev(Arg),
+    First(Arg),
+    Last(Arg),
+    Slope(Arg, Arg),
+}
+
+/// A window: lengths in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Window {
+    Tumble(i64),
+    Hop(i64, i64),
+    Session(i64, i64),
+    /// Local days: of a pane, and of the window.
+    Days(i64, i64),
+}
+
+/// A view over the events.
+#[derive(Debug, Clone)]
+pub struct Base {
+    pub filter: Filter,
+    pub window: Window,
+    /// The first one counts rows.
+    pub aggregates: Vec<Agg>,
+}
+
+/// A view over the windows of another one: what it computes of the count `n` in each.
+#[derive(Debug, Clone)]
+pub struct Outer {
+    pub inner: usize,
+    /// Only windows with more than one row.
+    pub filtered: bool,
+    pub window: Window,
+}
+
+#[derive(Debug, Clone, PartialEq, PartialOrd)]
+pub enum Value {
+    Null,
+    Int(i64),
+    Micros(i128),
+    Text(String),
+    Time(i64),
+}
+
+pub type Row = (Vec<FeatureValue>, Option<(i64, i64)>);
+
+impl Arg {
+    pub fn sql(self) -> &'static str {
+        match self {
+            Self::Value => "value",
+            Self::Int => "CAST(floor(value) AS BIGINT)",
+            Self::Kind => "event_type",
+            Self::At => "occurred_at",
+            Self::Ten => "10 / value",
+            Self::NullKind => "NULLIF(event_type, 'view')",
+        }
+    }
+
+    fn of(self, event: &Event) -> Result<Value, ()> {
+        Ok(match self {
+            Self::Value => Value::Micros(i128::from(event.halves) * 500_000),
+            Self::Int => Value::Int(event.halves.div_euclid(2)),
+            Self::Kind => Value::Text(event.kind.to_owned()),
+            Self::At => Value::Time(event.at),
+            Self::Ten if event.halves == 0 => return Err(()),
+            Self::Ten => Value::Micros((10.0 / (event.halves as f64 / 2.0) * 1e6).round_ties_even() as i128),
+            Self::NullKind if event.kind == "view" => Value::Null,
+            Self::NullKind => Value::Text(event.kind.to_owned()),
+        })
+    }
+}
+
+impl Filter {
+    pub fn sql(self) -> &'static str {
+        match self {
+            Self::All => "",
+            Self::Answer => "WHERE event_type = 'answer'",
+            Self::Big => "WHERE value > 1.5",
+            Self::NotView => "WHERE event_type <> 'view' OR value = 1",
+        }
+    }
+
+    fn holds(self, event: &Event) -> bool {
+        match self {
+            Self::All => true,
+            Self::Answer => event.kind == "answer",
+            Self::Big => event.halves > 3,
+            Self::NotView => event.kind != "view" || event.halves == 2,
+        }
+    }
+}
+
+impl Agg {
+    pub fn sql(self) -> String {
+        match self {
+            Self::Rows => "count(*)".to_owned(),
+            Self::Count(a) => format!("count({})", a.sql()),
+            Self::Distinct(a) => format!("count(distinct {})", a.sql()),
+            Self::Sum(a) => format!("sum({})", a.sql()),
+            Self::Avg(a) => format!("avg({})", a.sql()),
+            Self::Min(a) => format!("min({})", a.sql()),
+            Self::Max(a) => format!("max({})", a.sql()),
+            Self::Stddev(a) => format!("stddev_pop({})", a.sql()),
+            Self::First(a) => format!("first({})", a.sql()),
+            Self::Last(a) => format!("last({})", a.sql()),
+            Self::Slope(y, x) => format!("regr_slope({}, {})", y.sql(), x.sql()),
+        }
+    }
+
+    fn arguments(self) -> Vec<Arg> {
+        match self {
+            Self::Rows => Vec::new(),
+            Self::Slope(y, x) => vec![y, x],
+            Self::Count(a)
+            | Self::Distinct(a)
+            | Self::Sum(a)
+            | Self::Avg(a)
+            | Self::Min(a)
+            | Self::Max(a)
+            | Self::Stddev(a)
+            | Self::First(a)
+            | Self::Last(a) => vec![a],
+        }
+    }
+
+    fn of(self, events: &[&Event]) -> Value {
+        let value = |arg: Arg, e: &Event| arg.of(e).expect("events without a value were left out");
+        let values = |arg: Arg| events.iter().map(|e| value(arg, e)).filter(|v| *v != Value::Null).collect::<Vec<_>>();
+        let extreme = |arg: Arg, less: bool| {
+            let best = values(arg).into_iter().reduce(|a, b| if (b < a) == less { b } else { a });
+            best.unwrap_or(Value::Null)
+        };
+        match self {
+            Self::Rows => Value::Int(events.len() as i64),
+            Self::Count(a) => Value::Int(values(a).len() as i64),
+            Self::Distinct(a) => {
+                Value::Int(values(a).iter().map(|v| format!("{v:?}")).collect::<BTreeSet<_>>().len() as i64)
+            }
+            Self::Sum(Arg::Int) => match values(Arg::Int).as_slice() {
+                [] => Value::Null,
+                all => Value::Int(all.iter().map(|v| micros(v) as i64 / 1_000_000).sum()),
+            },
+            Self::Sum(a) => match values(a).as_slice() {
+                [] => Value::Null,
+                all => Value::Micros(all.iter().map(micros).sum()),
+            },
+            Self::Avg(a) => match values(a).as_slice() {
+                [] => Value::Null,
+                all => Value::Micros(half_up(all.iter().map(micros).sum(), all.len() as i128)),
+            },
+            Self::Min(a) => extreme(a, true),
+            Self::Max(a) => extreme(a, false),
+            Self::Stddev(a) => deviation(&values(a).iter().map(micros).collect::<Vec<_>>()),
+            Self::First(a) => events.first().map_or(Value::Null, |e| value(a, e)),
+            Self::Last(a) => events.last().map_or(Value::Null, |e| value(a, e)),
+            Self::Slope(y, x) => {
+                let pairs: Vec<_> = events.iter().map(|e| (value(y, e), value(x, e))).collect();
+                let both = pairs.iter().filter(|(y, x)| *y != Value::Null && *x != Value::Null);
+                slope(&both.map(|(y, x)| (micros(y), micros(x))).collect::<Vec<_>>())
+            }
+        }
+    }
+}
+
+fn micros(value: &Value) -> i128 {
+    match value {
+        Value::Int(n) => i128::from(*n) * 1_000_000,
+        Value::Micros(m) => *m,
+        Value::Null | Value::Text(_) | Value::Time(_) => panic!("no number: {value:?}"),
+    }
+}
+
+/// The nearest whole number to `a / b`, halves away from zero.
+fn half_up(a: i128, b: i128) -> i128 {
+    let (a, b) = if b < 0 { (-a, -b) } else { (a, b) };
+    let magnitude = (2 * a.abs() + b) / (2 * b);
+    if a < 0 { -magnitude } else { magnitude }
+}
+
+/// √(Σ(x − mean)² / n), in millionths: the nearest whole number, found by halving.
+fn deviation(values: &[i128]) -> Value {
+    let n = values.len() as i128;
+    if n == 0 {
+        return Value::Null;
+    }
+    let sum: i128 = values.iter().sum();
+    // n²·variance = n·Σ(n·x − Σx)² / n².
+    let squares: i128 = values.iter().map(|v| (n * v - sum) * (n * v - sum)).sum();
+    // The deviation d has n³·d² = squares; the nearest r has (2r − 1)²·n³ <= 4·squares < (2r + 1)²·n³.
+    let (mut low, mut high) = (0_i128, 1 << 40);
+    while low < high {
+        let middle = (low + high) / 2;
+        if (2 * middle + 1) * (2 * middle + 1) * n * n * n <= 4 * squares { low = middle + 1 } else { high = middle }
+    }
+    Value::Micros(low)
+}
+
+/// Σ(x − x̄)(y − ȳ) / Σ(x − x̄)².
+fn slope(pairs: &[(i128, i128)]) -> Value {
+    let n = pairs.len() as i128;
+    let (sum_y, sum_x) = pairs.iter().fold((0, 0), |(y, x), pair| (y + pair.0, x + pair.1));
+    let over: i128 = pairs.iter().map(|(y, x)| (n * x - sum_x) * (n * y - sum_y)).sum();
+    let under: i128 = pairs.iter().map(|(_, x)| (n * x - sum_x) * (n * x - sum_x)).sum();
+    if under == 0 { Value::Null } else { Value::Micros(half_up(over * 1_000_000, under)) }
+}
+
+/// The local day of an instant, and the instant at which a local day begins, by the calendar.
+fn local_day(at: i64) -> i64 {
+    let zoned = jiff::Timestamp::from_millisecond(at).unwrap().in_tz(ZONE).unwrap();
+    let span = zoned.date() - jiff::civil::date(1970, 1, 1);
+    i64::from(span.get_days())
+}
+
+fn day_start(day: i64) -> i64 {
+    let date = jiff::civil::date(1970, 1, 1) + jiff::Span::new().days(day);
+    date.in_tz(ZONE).unwrap().timestamp().as_millisecond()
+}
+
+/// Weeks begin on Mondays; 1970-01-01 was a Thursday.
+fn day_pane(at: i64, days: i64) -> i64 {
+    (local_day(at) + if days % 7 == 0 { 3 } else { 0 }).div_euclid(days)
+}
+
+impl Window {
+    pub fn sql(self) -> String {
+        let minutes = |ms: i64| format!("interval '{} minutes'", ms / 60_000);
+        let days = |n: i64| format!("interval '{n} days'");
+        match self {
+            Self::Tumble(size) => format!("tumble({})", minutes(size)),
+            Self::Hop(slide, size) => format!("hop({}, {})", minutes(slide), minutes(size)),
+            Self::Session(gap, _) => format!("session({})", minutes(gap)),
+            Self::Days(step, size) if step == size => format!("tumble({}, '{ZONE}')", days(size)),
+            Self::Days(step, size) => format!("hop({}, {}, '{ZONE}')", days(step), days(size)),
+        }
+    }
+
+    /// Whether what happened at `at` is in the window at the clock; of sessions, whether it is considered.
+    fn covers(self, at: i64, clock: i64) -> bool {
+        let within = |pane: i64, now: i64, panes: i64| pane <= now && pane > now - panes;
+        let hop = |slide: i64, size: i64| within(at.div_euclid(slide), clock.div_euclid(slide), size / slide);
+        match self {
+            Self::Tumble(size) => hop(size, size),
+            Self::Hop(slide, size) => hop(slide, size),
+            Self::Days(step, size) => within(day_pane(at, step), day_pane(clock, step), size / step),
+            Self::Session(gap, horizon) => {
+                let width = session_pane(gap, horizon);
+                within(at.div_euclid(width), clock.div_euclid(width), (horizon + width - 1) / width)
+            }
+        }
+    }
+}
+
+/// A pane of sessions is as wide as the gap, or as a part of the horizon if that is more, in whole seconds.
+fn session_pane(gap: i64, horizon: i64) -> i64 {
+    let width = gap.max((horizon + 255) / 256);
+    (width + 999) / 1000 * 1000
+}
+
+impl Base {
+    /// The events that count, by time and id.
+    fn counted<'e>(&self, events: &'e [Event]) -> Vec<&'e Event> {
+        let has_values =
+            |e: &&Event| self.aggregates.iter().flat_map(|a| a.arguments()).all(|argument| argument.of(e).is_ok());
+        let mut counted: Vec<_> = events.iter().filter(|e| self.filter.holds(e)).filter(has_values).collect();
+        counted.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
+        counted
+    }
+
+    /// The view's row at a clock.
+    pub fn row(&self, events: &[Event], clock: i64) -> Option<Row> {
+        let mut within: Vec<_> =
+            self.counted(events).into_iter().filter(|e| self.window.covers(e.at, clock)).collect();
+        let mut bounds = None;
+        if let Window::Session(gap, _) = self.window {
+            within = sessions(&within, |e| e.at, gap).pop().unwrap_or_default();
+            let (first, last) = (within.first()?.at, within.last()?.at);
+            if last + gap <= clock {
+                return None;
+            }
+            bounds = Some((first, last + gap));
+        }
+        if within.is_empty() {
+            return None;
+        }
+        Some((self.aggregates.iter().map(|a| shown(a.of(&within))).collect(), bounds))
+    }
+
+    /// The rows of the windows for whoever reads this view at a clock: start and count.
+    fn rows(&self, events: &[Event], clock: i64, back: i64) -> Vec<(i64, i64)> {
+        let counted = self.counted(events);
+        let starts = |pane: &dyn Fn(i64) -> i64, start: &dyn Fn(i64) -> i64| {
+            let now = pane(clock);
+            let panes: BTreeSet<i64> = counted.iter().map(|e| pane(e.at)).filter(|p| *p <= now).collect();
+            let count = |p: i64| counted.iter().filter(|e| pane(e.at) == p).count() as i64;
+            panes.into_iter().map(|p| (start(p), count(p))).collect()
+        };
+        match self.window {
+            Window::Tumble(size) => starts(&|at| at.div_euclid(size), &|pane| pane * size),
+            Window::Days(step, _) => {
+                let monday = if step % 7 == 0 { 3 } else { 0 };
+                starts(&|at| day_pane(at, step), &|pane| day_start(pane * step - monday))
+            }
+            Window::Session(gap, horizon) => {
+                let width = session_pane(gap, horizon);
+                let whole = (horizon + width - 1) / width * width;
+                let panes = (back + whole).div_euclid(width) + 2;
+                let now = clock.div_euclid(width);
+                let within = |e: &&Event| (now - panes + 1..=now).contains(&e.at.div_euclid(width));
+                let considered: Vec<_> = counted.into_iter().filter(within).collect();
+                let sessions = sessions(&considered, |e| e.at, gap);
+                sessions.iter().map(|s| (s[0].at, s.len() as i64)).collect()
+            }
+            Window::Hop(..) => panic!("nobody reads a hop view"),
+        }
+    }
+}
+
+/// Cut where nothing came for the gap.
+fn sessions<T: Clone>(sorted: &[T], at: impl Fn(&T) -> i64, gap: i64) -> Vec<Vec<T>> {
+    sorted.chunk_by(|a, b| at(b) - at(a) < gap).map(<[T]>::to_vec).collect()
+}
+
+impl Outer {
+    /// Count of windows, sum of their counts, the slope of the counts over days, the latest count, and the first start.
+    pub fn sql(&self) -> String {
+        format!(
+            "SELECT student_id, count(*) AS rows, sum(a0) AS total, max(a0) AS most, last(a0) AS latest,
+             regr_slope(a0, extract(epoch from window_start) / 86400) AS trend, min(window_start) AS since FROM v{}{}
+             GROUP BY student_id, {}",
+            self.inner,
+            if self.filtered { " WHERE a0 > 1" } else { "" },
+            self.window.sql()
+        )
+    }
+
+    pub fn row(&self, inner: &Base, events: &[Event], clock: i64) -> Option<Row> {
+        let back = match self.window {
+            Window::Tumble(size) | Window::Hop(_, size) => size,
+            Window::Days(_, size) => size * DAY,
+            Window::Session(gap, horizon) => {
+                let width = session_pane(gap, horizon);
+                (horizon + width - 1) / width * width
+            }
+        };
+        let mut rows: Vec<_> = inner.rows(events, clock, back);
+        rows.retain(|(start, count)| self.window.covers(*start, clock) && (!self.filtered || *count > 1));
+        let mut bounds = None;
+        if let Window::Session(gap, _) = self.window {
+            rows = sessions(&rows, |(start, _)| *start, gap).pop().unwrap_or_default();
+            let (first, last) = (rows.first()?.0, rows.last()?.0);
+            if last + gap <= clock {
+                return None;
+            }
+            bounds = Some((first, last + gap));
+        }
+        let last = rows.last()?;
+        let day = |start: i64| (start as f64 / 1000.0 / 86_400.0 * 1e6).round_ties_even() as i128;
+        let points: Vec<_> = rows.iter().map(|(start, n)| (i128::from(*n) * 1_000_000, day(*start))).collect();
+        let values = [
+            Value::Int(rows.len() as i64),
+            Value::Int(rows.iter().map(|(_, n)| n).sum()),
+            Value::Int(rows.iter().map(|(_, n)| *n).max()?),
+            Value::Int(last.1),
+            slope(&points),
+            Value::Time(rows.iter().map(|(start, _)| *start).min()?),
+        ];
+        Some((values.into_iter().map(shown).collect(), bounds))
+    }
+}
+
+fn shown(value: Value) -> FeatureValue {
+    match value {
+        Value::Null => FeatureValue::Null,
+        Value::Int(n) => FeatureValue::Int(n),
+        Value::Micros(m) => FeatureValue::Micros(m),
+        Value::Text(text) => FeatureValue::Text(text.as_str().into()),
+        Value::Time(at) => {
+            let text = jiff::Timestamp::from_millisecond(at).unwrap().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
+            FeatureValue::Text(text.as_str().into())
+        }
+    }
+}
