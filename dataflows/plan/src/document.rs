@@ -157,10 +157,20 @@ fn syntax_error(source: &Source, error: &toml_edit::TomlError) -> Box<Diagnostic
         },
         message if message.starts_with("key with no value") => (message.to_owned(), Some("write `key = value`")),
         message if message.starts_with("duplicate key") => (format!("`{found}` is already defined further up"), None),
+        _ if is_dotted_date(found) => ("this is no date".to_owned(), Some("dates are written 2026-01-15")),
+        message if message.starts_with("missing assignment") && found.is_empty() => {
+            (message.replace('\n', "; "), Some("a key and its value are joined by `=`: { exam = 0.7 }"))
+        }
         message => (message.replace('\n', "; "), None),
     };
     let diagnostic = source.diagnostic(Severity::Error, span, &possible_secrets(source.text()), message);
     Box::new(Diagnostic { help: help.map(str::to_owned), ..diagnostic })
+}
+
+/// The year of `15.01.2026`, where the parser stops to see a number.
+fn is_dotted_date(found: &str) -> bool {
+    let digits = |year: &str| year.len() == 4 && year.bytes().all(|b| b.is_ascii_digit());
+    found.strip_prefix('.').is_some_and(digits)
 }
 
 /// The descent through a document.

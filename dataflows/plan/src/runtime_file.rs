@@ -227,10 +227,16 @@ fn hs256(
         }
     }
     if let Some(secret) = secret {
+        // What shells and compose files replace stays as it is here.
+        let is_variable = secret.starts_with('$');
         return match KeyMaterial::hs256(secret.into_bytes()) {
             Ok(material) => Some(material),
             Err(short) => {
-                let help = format!("`openssl rand -hex {SECRET_BYTES_MIN}` makes one");
+                let help = if is_variable {
+                    "variables are not replaced in this file: `secret_env = \"NAME\"` reads one".to_owned()
+                } else {
+                    format!("`openssl rand -hex {SECRET_BYTES_MIN}` makes one")
+                };
                 s.reader.fault_with_help(s.pointer("secret"), short.to_string(), help);
                 None
             }

@@ -90,7 +90,7 @@ fn wrong_runtime_files() {
         };
         expect_faults(case, outcome, &mut failures);
     }
-    report(cases.len(), 20, &failures);
+    report(cases.len(), 50, &failures);
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn wrong_tenant_files() {
         let outcome = check(&Source::new("runtime.toml", RUNTIME), std::slice::from_ref(case), &[]);
         expect_faults(case, outcome, &mut failures);
     }
-    report(cases.len(), 20, &failures);
+    report(cases.len(), 45, &failures);
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn wrong_sql_files() {
         let outcome = check(&Source::new("runtime.toml", RUNTIME), &[], std::slice::from_ref(case));
         expect_faults(case, outcome, &mut failures);
     }
-    report(cases.len(), 15, &failures);
+    report(cases.len(), 140, &failures);
 }
 
 fn check_folder(folder: &Path) -> Result<Plan, Vec<Diagnostic>> {

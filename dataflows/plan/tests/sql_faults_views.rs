@@ -6,6 +6,7 @@
 mod faults;
 
 use faults::{GROUP, TABLE, check, check_selects, faults};
+use proptest::prelude::*;
 
 #[test]
 fn aggregates() {
@@ -363,4 +364,46 @@ fn views_over_grades() {
             "cohort.mean",
         ),
     ]);
+}
+
+const VIEWS: &str = "CREATE MATERIALIZED VIEW daily WITH (serve = false) AS SELECT student_id, count(*) AS n,
+  last(event_type) AS newest, window_end - max(occurred_at) < interval '1 hour' AS recent
+  FROM behavior WHERE context->>'k' IN ('a', 'b') GROUP BY student_id, tumble(interval '1 day', 'Europe/Madrid');
+CREATE MATERIALIZED VIEW trend AS SELECT student_id, regr_slope(n, extract(epoch FROM window_start)) AS slope, window_end
+  FROM daily GROUP BY student_id, hop(interval '1 day', interval '28 days', 'Europe/Madrid');
+CREATE MATERIALIZED VIEW sessions WITH (horizon = '30 days', explain = 5) AS SELECT student_id,
+  count(distinct event_type) FILTER (WHERE value BETWEEN 1 AND 5) AS kinds FROM behavior
+  GROUP BY student_id, session(interval '30 minutes');
+CREATE MATERIALIZED VIEW standing AS SELECT student_id, avg(score - cohort.mean) AS above, max(updated_at) AS at
+  FROM grades g WHERE g.passing GROUP BY student_id;
+";
+
+#[test]
+fn the_views_that_are_damaged_are_good() {
+    assert_eq!(faults(&format!("{TABLE}{VIEWS}")), []);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    /// Whatever is done to the text, the answer is views or faults at places in it.
+    #[test]
+    fn damaged_views_are_answered(
+        at in 0..VIEWS.len(),
+        length in 0_usize..60,
+        piece in prop_oneof![
+            "[a-z0-9_(),.;'\"\n*<>=\u{f1}-]{0,6}",
+            Just(" FROM daily ".to_owned()),
+            Just("cohort.mean".to_owned()),
+            Just("window_end".to_owned()),
+            Just("session(interval '1 s')".to_owned()),
+            Just("count(distinct *)".to_owned()),
+        ],
+    ) {
+        let end = (at + length).min(VIEWS.len());
+        let text = format!("{TABLE}{}{piece}{}", &VIEWS[..at], &VIEWS[end..]);
+        for (message, ..) in faults(&text) {
+            prop_assert!(!message.is_empty());
+        }
+    }
 }

@@ -452,3 +452,39 @@ fn a_row_of_the_wrong_type_is_an_error() {
         assert_eq!(compiled(text).eval(&Wrong).map(|v| v.to_text()), Err(EvalError::WrongType), "{text}");
     }
 }
+
+/// What the features that ship are made of.
+#[test]
+fn spans_of_time() {
+    check(&[
+        ("occurred_at - timestamp '2026-03-01'", "1 day 15:04:05.12"),
+        ("timestamp '2026-03-01' - occurred_at", "-1 days -15:04:05.12"),
+        ("extract(epoch FROM occurred_at - timestamp '2026-03-01')", "140645.12"),
+        ("extract(day FROM timestamp '2026-03-09' - date_trunc('day', occurred_at))", "7"),
+        ("extract(day FROM interval '49 hours')", "0"),
+        ("extract(hour FROM interval '49 hours')", "49"),
+        ("extract(epoch FROM interval '1 day 01:00:00')", "90000"),
+        ("extract(epoch FROM date_trunc('day', occurred_at)) / 86400", "20514"),
+        ("extract(dow FROM occurred_at)", "1"),
+        ("extract(isodow FROM timestamp '2026-03-01')", "7"),
+        ("extract(hour FROM occurred_at)", "15"),
+        ("date_trunc('day', occurred_at)", "2026-03-02 00:00:00"),
+        ("date_trunc('week', occurred_at) + interval '6 days'", "2026-03-08 00:00:00"),
+        ("CASE WHEN occurred_at > timestamp '2026-03-01' + interval '1 day' THEN 'late' ELSE 'in time' END", "late"),
+        ("CASE WHEN TRY_CAST(context->>'n' AS BIGINT) >= n THEN 1 ELSE 0 END", "0"),
+        ("round(n / 2.0, 2)", "3.5"),
+        ("n / 2", "3"),
+        ("n / 2 * 2 + n % 2", "7"),
+        ("n::double / 2", "3.5"),
+        ("greatest(extract(day FROM interval '3 days'), 5)", "5"),
+    ]);
+    let ty = |text: &str| compiled(text).ty();
+    assert_eq!(ty("occurred_at - occurred_at"), Type::Interval);
+    assert_eq!(ty("occurred_at + interval '1 day'"), Type::Timestamp);
+    assert_eq!(ty("extract(epoch FROM occurred_at - occurred_at)"), Type::Double);
+    assert_eq!(ty("date_trunc('day', occurred_at)"), Type::Timestamp);
+    assert_eq!(ty("n / 2"), Type::Bigint);
+    assert_eq!(ty("n / value"), Type::Double);
+    assert_eq!(ty("context->>'k'"), Type::Text);
+    check_errors(&[("n / (n - 7)", EvalError::DivisionByZero)]);
+}

@@ -11,6 +11,7 @@ pub const BOUNDS: [&str; 2] = ["window_start", "window_end"];
 
 /// The prefix of the cohort's columns in `grades`.
 const COHORT: &str = "cohort";
+const COHORT_PREFIX: &str = "cohort.";
 
 /// What people call the tenant.
 const TENANT: [&str; 5] = ["tenant", "tenant_id", "school", "school_id", "organization_id"];
@@ -39,7 +40,7 @@ impl Resolver<'_> {
                         cohort.percentile";
             return self.refuse(e, "only the built-in table grades has a cohort", Some(help));
         }
-        self.named(&format!("{COHORT}.{}", fold_name(name)), name, e)
+        self.named(&format!("{COHORT_PREFIX}{}", fold_name(name)), name, e)
     }
 
     fn qualifier(&mut self, table: &Ident) -> Option<()> {
@@ -48,7 +49,12 @@ impl Resolver<'_> {
             return Some(());
         }
         let known: Vec<&str> = self.qualifiers.iter().map(String::as_str).collect();
-        let help = nearest_help(&name, &known, "tables");
+        let is_json = self.columns.iter().any(|(column, ty)| *column == name && *ty == Type::Json);
+        let help = if is_json {
+            format!("\"{name}\" is JSON: {name}->>'key' takes a text out of it")
+        } else {
+            nearest_help(&name, &known, "tables")
+        };
         let fault = SqlFault::new(self.source.ident(table), format!("there is no table \"{name}\" in FROM"));
         self.fault(fault.help(help));
         None
@@ -112,6 +118,14 @@ impl Resolver<'_> {
         if BOUNDS.contains(&column) && matches!(self.relation, Some(Relation::Table(_))) {
             return fault
                 .help("the bounds of the view's window stand in SELECT, outside of aggregates; events have none");
+        }
+        if column.starts_with(['‘', '’', '“', '”', '´']) {
+            let text = column.trim_matches(['‘', '’', '“', '”', '´']);
+            return fault.help(format!("typographic quotes make no text: '{text}'"));
+        }
+        if let Some(given) = column.strip_prefix(COHORT_PREFIX) {
+            let known: Vec<&str> = known.iter().filter_map(|name| name.strip_prefix(COHORT_PREFIX)).collect();
+            return fault.help(nearest_help(given, &known, "columns of cohort"));
         }
         // Double quotes around a text are the usual slip.
         let quoted = name.quote_style.is_some() && aulaflow_model::fault::nearest(column, known.clone()).is_none();

@@ -207,7 +207,7 @@ impl Resolver<'_> {
         let typed = self.lower(operand);
         let Some(to) = sql_type(data_type) else {
             let message = format!("type {} is not supported", data_type.to_string().to_lowercase());
-            return self.refuse(e, message, Some(super::table::TYPES_HELP));
+            return self.refuse(e, message, Some(super::table::type_help(data_type)));
         };
         let typed = typed?;
         let attempt = matches!(kind, ast::CastKind::TryCast | ast::CastKind::SafeCast);
@@ -226,7 +226,7 @@ impl Resolver<'_> {
     pub(super) fn typed_string<'a>(&mut self, typed: &ast::TypedString, e: &'a ast::Expr) -> Option<Typed<'a>> {
         let Some(ty) = sql_type(&typed.data_type) else {
             let message = format!("type {} is not supported", typed.data_type.to_string().to_lowercase());
-            return self.refuse(e, message, Some(super::table::TYPES_HELP));
+            return self.refuse(e, message, Some(super::table::type_help(&typed.data_type)));
         };
         let ast::Value::SingleQuotedString(text) = &typed.value.value else {
             return self.refuse(e, "this kind of literal is not supported", None);
@@ -248,7 +248,12 @@ impl Resolver<'_> {
             && interval.leading_precision.is_none()
             && interval.fractional_seconds_precision.is_none();
         let Some(text) = text.filter(|_| plain) else {
-            return self.refuse(e, "an interval is written INTERVAL '1 hour'", None);
+            let unit = interval.leading_field.as_ref().map(|field| format!(" {}", field.to_string().to_lowercase()));
+            let help = match &*interval.value {
+                ast::Expr::Value(_) => format!("INTERVAL '{}{}'", interval.value, unit.unwrap_or_default()),
+                _ => "INTERVAL '1 hour'; a length that varies is multiplied: 7 * INTERVAL '1 day'".to_owned(),
+            };
+            return self.refuse(e, "an interval is a text in single quotes", Some(&help));
         };
         let text = match &interval.leading_field {
             Some(field) => format!("{text} {}", field.to_string().to_lowercase()),

@@ -172,7 +172,14 @@ fn named<'q>(
         [only] => {
             let joined = only.joins.first().map(|join| &join.relation);
             let at = joined.map_or_else(|| within.clone(), |joined| source.place(joined, within));
-            return refuse(at, "JOIN is not supported in a view", join_help(joined));
+            let text = only.to_string().to_lowercase();
+            let help = if text.contains("tenant") || text.contains("school_id") {
+                "every view is per tenant: its key carries the tenant, and no view sees the rows of two; FROM names one \
+                 table"
+            } else {
+                join_help(joined)
+            };
+            return refuse(at, "JOIN is not supported in a view", help);
         }
         [_, second, ..] => {
             let at = source.place(&second.relation, within);

@@ -25,6 +25,7 @@ mod options;
 mod output;
 mod parse;
 mod resolve;
+mod syntax;
 mod table;
 mod view;
 mod window;

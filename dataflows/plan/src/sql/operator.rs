@@ -112,8 +112,14 @@ impl Resolver<'_> {
 
     fn no_operator<T>(&mut self, op: &str, left: &Typed<'_>, right: &Typed<'_>, at: &ast::Expr) -> Option<T> {
         let message = format!("operator does not exist: {} {op} {}", left.type_name(), right.type_name());
-        let help = if left.ty == Some(Type::Json) || right.ty == Some(Type::Json) {
+        let number = |ty: Option<Type>| matches!(ty, Some(Type::Bigint | Type::Double));
+        let either = |ty: Type| left.ty == Some(ty) || right.ty == Some(ty);
+        let help = if either(Type::Json) {
             "take a text out of the JSON with ->> and cast it if it is a number"
+        } else if either(Type::Timestamp) && (number(left.ty) || number(right.ty)) {
+            "add or subtract an interval: INTERVAL '7 days'; extract(epoch FROM …) makes seconds of a timestamp"
+        } else if either(Type::Interval) && (number(left.ty) || number(right.ty)) {
+            "extract(epoch FROM …) makes seconds of an interval"
         } else {
             "no operator takes these types; a CAST may help"
         };

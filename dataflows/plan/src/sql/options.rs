@@ -38,7 +38,7 @@ impl<'a> Options<'a> {
                 faults.push(SqlFault::new(place, "an option is written name = value"));
                 continue;
             };
-            let (name, place) = (key.value.to_lowercase(), source.ident(key));
+            let (name, place) = (key.value.to_lowercase(), source.quoted_ident(key, at));
             if !known.contains(&name.as_str()) {
                 let message = format!("unknown option \"{name}\"");
                 faults.push(SqlFault { span: place, message, help: Some(nearest_help(&name, known, "options")) });
@@ -109,6 +109,10 @@ impl<'a> Options<'a> {
                 Expr::Interval(interval) if interval.leading_field.is_none() => text_of(&interval.value)?,
                 other => text_of(other)?,
             };
+            // A number alone would be seconds, which is rarely what is meant.
+            if text.trim().parse::<f64>().is_ok() {
+                return None;
+            }
             match literal::parse_interval(&text).ok()? {
                 (0, days, millis) => {
                     let total = i64::from(days) * super::calendar::DAY_MS + millis;

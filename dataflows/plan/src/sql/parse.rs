@@ -4,6 +4,7 @@
 //! its operand is). The tokens have exact places, so [`Source::range`] widens what the parser says with their help.
 
 use super::SqlFault;
+use super::syntax::{self, Around};
 use sqlparser::ast::{Expr, FunctionArguments, Ident, Spanned, Statement};
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::{Parser, ParserError};
@@ -93,9 +94,9 @@ impl<'t> Source<'t> {
                     return Ok(Parsed { statement, range });
                 }
                 let message = format!("syntax error: expected the end of the statement, found {}", next.token);
-                let at = self.span(next.span).unwrap_or(range);
-                let help = "statements end with a semicolon".to_owned();
-                Err(Unparsed { fault: SqlFault { span: at, message, help: Some(help) }, name })
+                let at = self.span(next.span).unwrap_or_else(|| range.clone());
+                let help = self.around("", &at, &range, syntax::hint_behind);
+                Err(Unparsed { fault: SqlFault::new(at, message).help(help), name })
             }
             Err(error) => {
                 let next = parser.peek_token().span;
@@ -148,7 +149,29 @@ impl<'t> Source<'t> {
             None => (text.as_str(), Some(next.start)),
         };
         let at = location.filter(|l| l.line > 0).map(|l| self.found(self.offset(l), message));
-        SqlFault::new(at.unwrap_or(end), format!("syntax error: {}", lower_first(message)))
+        let at = at.unwrap_or(end);
+        let message = lower_first(syntax::message(message));
+        let help = self.around(&message, &at, &statement, syntax::hint).map(str::to_owned);
+        SqlFault { span: at, message: format!("syntax error: {message}"), help }
+    }
+
+    /// Tells what stands around a syntax error.
+    fn around<T>(
+        &self,
+        message: &str,
+        at: &Range<usize>,
+        statement: &Range<usize>,
+        tell: impl FnOnce(&Around<'_>) -> T,
+    ) -> T {
+        let token = |index: usize| self.tokens.get(index).map(|(token, _)| token);
+        let found = self.index_at(at.start);
+        let inside = self.tokens.iter().filter(|(_, range)| statement.contains(&range.start));
+        tell(&Around {
+            message,
+            found: found.and_then(token),
+            before: found.and_then(|index| index.checked_sub(1)).and_then(token),
+            statement: &inside.map(|(token, _)| token).collect::<Vec<_>>(),
+        })
     }
 
     /// The text of a place.
@@ -198,6 +221,14 @@ impl<'t> Source<'t> {
         self.span(ident.span).unwrap_or(0..0)
     }
 
+    /// The place of a name that may be quoted as a text, which the parser does not place.
+    pub fn quoted_ident(&self, ident: &Ident, within: &Range<usize>) -> Range<usize> {
+        let named = |token: &Token| matches!(token, Token::SingleQuotedString(text) if *text == ident.value);
+        let inside = self.tokens.iter().filter(|(_, range)| within.contains(&range.start));
+        let quoted = || inside.map(|(token, range)| (token, range)).find(|(token, _)| named(token));
+        self.span(ident.span).or_else(|| quoted().map(|(_, range)| range.clone())).unwrap_or_else(|| within.clone())
+    }
+
     /// The place of anything that the parser places well, or what it stands in.
     pub fn place(&self, node: &impl Spanned, within: &Range<usize>) -> Range<usize> {
         self.span(node.span()).unwrap_or_else(|| within.clone())
@@ -223,6 +254,7 @@ impl<'t> Source<'t> {
             | Expr::IsDistinctFrom(left, right)
             | Expr::IsNotDistinctFrom(left, right) => both(left, right),
             Expr::Between { expr, high, .. } => both(expr, high),
+            Expr::RLike { expr, pattern, .. } | Expr::SimilarTo { expr, pattern, .. } => both(expr, pattern),
             Expr::Like { expr, pattern, escape_char, .. } | Expr::ILike { expr, pattern, escape_char, .. } => {
                 both(expr, escape_char.as_ref().unwrap_or(pattern))
             }
@@ -349,7 +381,8 @@ impl<'t> Cursor<'t> {
     }
 }
 
-fn is_word(token: &Token, word: &str) -> bool {
+/// Whether a token is this word, bare.
+pub fn is_word(token: &Token, word: &str) -> bool {
     matches!(token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word))
 }
 

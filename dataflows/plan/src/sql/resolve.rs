@@ -201,6 +201,15 @@ impl<'s> Resolver<'s> {
             E::Subquery(_) | E::InSubquery { .. } | E::Exists { .. } => {
                 self.refuse(e, "subqueries are not supported", None)
             }
+            E::RLike { .. } | E::SimilarTo { .. } => {
+                let help = "LIKE and ILIKE compare with a pattern: event_type LIKE 'quiz%'";
+                self.refuse(e, "regular expressions are not supported", Some(help))
+            }
+            E::AtTimeZone { .. } => {
+                let help = "timestamps are in UTC; the days of a time zone are windows: \
+                            tumble(INTERVAL '1 day', 'America/Mexico_City')";
+                self.refuse(e, "AT TIME ZONE is not supported", Some(help))
+            }
             _ => self.refuse(e, "this expression is not supported", None),
         }
     }
@@ -244,7 +253,7 @@ impl<'s> Resolver<'s> {
             return self.refuse(
                 e,
                 format!("{name} stands only in GROUP BY"),
-                Some("the profile shows the window by itself"),
+                Some("the profile shows the window by itself; window_start and window_end can be selected"),
             );
         }
         let arguments = plain_arguments(function);

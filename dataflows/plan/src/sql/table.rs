@@ -13,6 +13,15 @@ use std::ops::Range;
 /// Types that SQL texts can name.
 pub const TYPES_HELP: &str = "types are BOOLEAN, BIGINT, DOUBLE, TEXT, TIMESTAMP, INTERVAL and JSON";
 
+/// What to write for a type that is not supported.
+pub fn type_help(data_type: &DataType) -> &'static str {
+    match data_type {
+        DataType::Date | DataType::Datetime(_) => "a day is the TIMESTAMP of its start: TIMESTAMP '2026-01-15'",
+        DataType::Decimal(_) | DataType::Numeric(_) | DataType::Dec(_) => "DOUBLE; sums of it are exact to millionths",
+        _ => TYPES_HELP,
+    }
+}
+
 /// How long ids are remembered where `dedupe_horizon` does not say.
 const DEDUPE_HORIZON_MS: i64 = 24 * 3_600_000;
 

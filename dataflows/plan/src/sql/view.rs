@@ -128,7 +128,8 @@ fn analytics_option(options: &Options<'_>, faults: &mut Vec<SqlFault>) -> Analyt
 fn scope_option(options: &Options<'_>, faults: &mut Vec<SqlFault>) {
     match options.text("scope", faults) {
         Some((scope, place)) if scope == "platform" => {
-            faults.push(SqlFault::new(place, "scope = 'platform' is not supported yet").help("scope = 'tenant'"));
+            let help = "scope = 'tenant', the default: every view is per tenant";
+            faults.push(SqlFault::new(place, "scope = 'platform' is not supported yet").help(help));
         }
         Some((scope, place)) if scope != "tenant" => {
             faults.push(SqlFault::new(place, format!("scope cannot be '{scope}'")).help("scope = 'tenant'"));

@@ -70,7 +70,7 @@ pub fn group_by(
         return None;
     };
     let at = resolver.range(first).start..resolver.range(last).end;
-    let mut students = 0;
+    let (mut students, mut others) = (0, 0);
     let mut windows = Vec::new();
     for expression in list {
         if is_student_id(resolver, expression) {
@@ -82,10 +82,12 @@ pub fn group_by(
         } else if let Expr::Function(function) = expression {
             windows.push((function, expression));
         } else {
+            others += 1;
             other_key(resolver, expression, shape);
         }
     }
-    if students == 0 {
+    // What is meant by the others is not known; their faults show how it is written.
+    if students == 0 && others == 0 {
         resolver.fault(SqlFault::new(at.clone(), "GROUP BY must hold student_id").help(shape));
     }
     if present {
@@ -95,6 +97,9 @@ pub fn group_by(
         return resolver.refuse(second, "a view has one window", Some("write a second view"));
     }
     let Some((function, e)) = windows.first() else {
+        if others > 0 {
+            return None;
+        }
         resolver.fault(SqlFault::new(at, "GROUP BY must hold a window").help(shape));
         return None;
     };
@@ -118,7 +123,10 @@ fn other_key(resolver: &mut Resolver<'_>, expression: &Expr, shape: &str) {
             format!("write the window itself: {shape}; its bounds can be selected")
         }
         (_, Expr::Value(_)) => format!("positions are not supported, write the names: {shape}"),
-        _ => format!("{shape}; a row per student is all a view has: count(CASE WHEN … THEN 1 END) tells kinds apart"),
+        ("", _) => format!("{shape}; a view has one row per student"),
+        (name, _) => {
+            format!("{shape}; a view has one row per student: count(*) FILTER (WHERE {name} = '…') tells kinds apart")
+        }
     };
     let what = if shape == SHAPE { "student_id and a window only" } else { "student_id only" };
     let at = resolver.range(expression);
@@ -193,7 +201,7 @@ fn window_of(resolver: &mut Resolver<'_>, function: &Function, e: &Expr, horizon
         ("tumble", _) => resolver.refuse(e, "tumble takes one interval, and a time zone if wanted", Some(TUMBLE_USAGE)),
         ("hop", _) => resolver.refuse(e, "hop takes two intervals, and a time zone if wanted", Some(HOP_USAGE)),
         ("session", _) => resolver.refuse(e, "session takes one interval, the gap", Some(SESSION_USAGE)),
-        ("sliding" | "slide" | "hopping", _) => {
+        ("sliding" | "slide" | "hopping" | "window", _) => {
             resolver.refuse(e, format!("unknown window \"{name}\""), Some(HOP_USAGE))
         }
         ("tumbling" | "fixed", _) => resolver.refuse(e, format!("unknown window \"{name}\""), Some(TUMBLE_USAGE)),
@@ -300,6 +308,12 @@ fn length_ms(resolver: &mut Resolver<'_>, e: &Expr) -> Option<i64> {
         let help = format!("INTERVAL '{text}'");
         let help = if super::literal::parse_interval(text).is_ok() { &help } else { "INTERVAL '7 days'" };
         return resolver.refuse(e, MESSAGE, Some(help));
+    }
+    if let Expr::Function(function) = e
+        && is_window(&function.name.to_string().to_lowercase())
+    {
+        let help = "a view can read the windows of another one: FROM that view";
+        return resolver.refuse(e, "windows cannot be nested", Some(help));
     }
     if !matches!(e, Expr::Interval(_) | Expr::Cast { .. } | Expr::Nested(_)) {
         return resolver.refuse(e, MESSAGE, Some("INTERVAL '7 days'"));

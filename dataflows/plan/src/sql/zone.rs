@@ -28,15 +28,18 @@ pub fn text_literal(e: &Expr) -> Option<&str> {
     }
 }
 
-/// The nearest name, whole or by its city alone.
+/// The nearest name: whole, by its city, or by a part of its city.
 fn help(name: &str) -> String {
     let known: Vec<String> = jiff::tz::db().available().map(|zone| zone.to_string()).collect();
-    let cities = known.iter().filter_map(|zone| Some((zone.rsplit_once('/')?.1, zone.as_str())));
-    let wanted = name.replace(' ', "_");
+    let cities = || known.iter().filter_map(|zone| Some((zone.rsplit_once('/')?.1.to_lowercase(), zone.as_str())));
+    let wanted = name.replace(' ', "_").to_lowercase();
     let city = wanted.rsplit_once('/').map_or(wanted.as_str(), |(_, city)| city);
-    let same_city = cities.clone().find(|(known, _)| known.eq_ignore_ascii_case(city)).map(|(_, zone)| zone);
-    let near = nearest(&wanted, known.iter().map(String::as_str)).or(same_city);
-    match near.filter(|_| !name.is_empty()) {
+    // An abbreviation is near to other abbreviations, which are other zones.
+    let long = city.len() >= 4;
+    let near = nearest(&wanted, known.iter().map(String::as_str)).filter(|_| long);
+    let same = || cities().find(|(known, _)| known == city).map(|(_, zone)| zone);
+    let part = || cities().find(|(known, _)| long && known.contains(city)).map(|(_, zone)| zone);
+    match near.or_else(same).or_else(part) {
         Some(near) => format!("did you mean '{near}'? names are those of the IANA database"),
         None => "an IANA name, such as 'America/Mexico_City'; abbreviations and offsets have no calendar".to_owned(),
     }

@@ -110,7 +110,7 @@ pub static HABITS: &[(&[&str], &str)] = &[
     (&["covar_pop", "regr_intercept", "corr", "slope"], "regr_slope(y, x) is the slope of the line through the points"),
     (
         &["median", "percentile_cont", "percentile_disc", "mode", "quantile"],
-        "views keep sums, not all values: avg, stddev_pop, min and max; of grades there is cohort.percentile",
+        "of events there are avg, stddev_pop, min and max; of grades there is cohort.percentile too",
     ),
     (
         &["array_agg", "string_agg", "group_concat", "listagg", "collect_list", "collect_set"],

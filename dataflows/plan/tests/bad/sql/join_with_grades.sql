@@ -1,0 +1,8 @@
+CREATE TABLE behavior (
+  event_id TEXT, student_id TEXT, event_type TEXT, value DOUBLE, occurred_at TIMESTAMP, context JSON
+) WITH (connector = 'log', topic = 'aula.behavior.v1', event_time = 'occurred_at', dedupe = 'event_id');
+
+CREATE MATERIALIZED VIEW v AS
+SELECT b.student_id, avg(g.score) AS score
+FROM behavior b JOIN grades g ON b.student_id = g.student_id
+GROUP BY b.student_id, tumble(interval '1 day');
