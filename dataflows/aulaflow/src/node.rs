@@ -75,7 +75,7 @@ impl Node {
         let mut registry = Registry::with_prefix("aulaflow");
         let schemas: Arc<[ViewSchema]> = plan.views.iter().map(|view| view.schema.clone()).collect();
         let workers = settings.engine.workers.max(1);
-        let (writers, store) = aulaflow_serving::store(schemas, settings.serving.students_expected, workers);
+        let (writers, store) = aulaflow_serving::store(schemas, Vec::new(), settings.serving.students_expected, workers);
         store.register_metrics(&mut registry);
         let state_dir = settings.data_dir.join("state");
         let engine = aulaflow_engine::start(

@@ -6,7 +6,8 @@
 
 use crate::{Outcome, Sink};
 use aulaflow_model::change::{
-    ChangeBatch, CohortBatch, CohortChange, FeatureChange, FeatureRow, FeatureValue, GradeChange, GradeRow, StudentChange, ViewIndex, ViewSchema,
+    ChangeBatch, CohortBatch, CohortChange, FeatureChange, FeatureRow, FeatureValue, GradeChange, GradeRow,
+    StudentChange, ViewIndex, ViewSchema,
 };
 use aulaflow_model::cohort::{BINS, Cohort, Sums};
 use aulaflow_model::decimal::Decimal;
@@ -296,12 +297,7 @@ fn cohort(n: i64) -> Cohort {
 }
 
 fn cohort_change(name: &str, n: Option<i64>) -> CohortChange {
-    CohortChange {
-        tenant: tenant(),
-        subject: subject(name),
-        period: period(),
-        row: n.map(|n| Arc::new(cohort(n))),
-    }
+    CohortChange { tenant: tenant(), subject: subject(name), period: period(), row: n.map(|n| Arc::new(cohort(n))) }
 }
 
 fn expect(read: &Reader, reference: &Reference) {
