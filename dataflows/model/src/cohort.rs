@@ -116,19 +116,30 @@ impl Cohort {
     /// at the lower bound to 1 at the upper one. So it interpolates the histogram linearly and never falls where a score
     /// rises. `None` where there are fewer than two grades to compare.
     pub fn percentile(&self, score: i128) -> Option<i128> {
+        let (part, whole) = self.share_below(score)?;
+        Some(round(part * 100 * i128::from(MICROS), whole))
+    }
+
+    /// [`Cohort::percentile`] as people see it, in hundredths: two digits are more than a histogram can bear.
+    pub fn percentile_hundredths(&self, score: i128) -> Option<u64> {
+        let (part, whole) = self.share_below(score)?;
+        u64::try_from(round(part * 10_000, whole)).ok()
+    }
+
+    /// `(below + f · same) / count` as a fraction.
+    fn share_below(&self, score: i128) -> Option<(i128, i128)> {
         let Sums { count, bins, .. } = &self.sums;
         if *count < 2 {
             return None;
         }
         let own = bin(score, self.scale);
         let below: i64 = bins[..own].iter().sum();
-        let width = i128::from(self.scale.max.micros()) - i128::from(self.scale.min.micros());
-        let offset = score.clamp(-SCORE_MAX, SCORE_MAX) - i128::from(self.scale.min.micros());
+        let (min, max) = (i128::from(self.scale.min.micros()), i128::from(self.scale.max.micros()));
         // f as a fraction of the scale's width: a bin is a twentieth of it.
-        let width = width.max(1);
+        let width = (max - min).max(1);
+        let offset = score.clamp(-SCORE_MAX, SCORE_MAX) - min;
         let f = (offset * BINS as i128 - own as i128 * width).clamp(0, width);
-        let part = i128::from(below) * width + i128::from(bins[own]) * f;
-        Some(round(part * 100 * i128::from(MICROS), i128::from(*count) * width))
+        Some((i128::from(below) * width + i128::from(bins[own]) * f, i128::from(*count) * width))
     }
 
     /// The bounds of a bin, in millionths: from, inclusive, and to; the last bin's end is in it. Scores outside the scale
@@ -281,10 +292,13 @@ mod tests {
         assert_eq!(Cohort { scale, sums }.stddev(), Some(999_999_999_000_000));
     }
 
-    /// Half up, by exact fractions.
+    /// Half up to so many digits, by exact fractions; in millionths.
+    fn rounded(a: &Exact, decimals: u8) -> i128 {
+        score_micros(&a.round(RoundingMode::HalfUp, decimals).to_string()).unwrap()
+    }
+
     fn exact(a: &Exact) -> i128 {
-        let text = a.round(RoundingMode::HalfUp, 6).to_string();
-        score_micros(&text).unwrap()
+        rounded(a, 6)
     }
 
     proptest! {
@@ -344,6 +358,8 @@ mod tests {
                 let f = f.max(Exact::ZERO).min(Exact::from_int(1));
                 let expected = below.add(&same.mul(&f)).mul(&Exact::from_int(100)).div(&count).unwrap();
                 prop_assert_eq!(cohort.percentile(i128::from(*score)), (n >= 2).then(|| exact(&expected)));
+                let hundredths = rounded(&expected, 2) / 10_000;
+                prop_assert_eq!(cohort.percentile_hundredths((*score).into()), (n >= 2).then_some(hundredths as u64));
             }
         }
 

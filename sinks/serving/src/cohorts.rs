@@ -125,13 +125,11 @@ impl Kept {
     /// Appends the cohort as a grade with this score shows it.
     pub(crate) fn write(&self, out: &mut Vec<u8>, score: Option<i128>) {
         out.extend_from_slice(self.text.get_or_init(|| text(&self.cohort)));
-        match score.and_then(|score| self.cohort.percentile(score)) {
-            Some(percentile) => {
-                // Two digits are what a histogram of twenty bins can bear. It is 0 to 100: not negative.
-                let hundredths = (percentile.unsigned_abs() + 5_000) / 10_000;
+        match score.and_then(|score| self.cohort.percentile_hundredths(score)) {
+            Some(hundredths) => {
                 out.push(b'"');
                 out.extend_from_slice((hundredths / 100).to_string().as_bytes());
-                let digit = |n: u128| b'0' + (n % 10) as u8;
+                let digit = |n: u64| b'0' + (n % 10) as u8;
                 out.extend_from_slice(&[b'.', digit(hundredths / 10), digit(hundredths), b'"', b'}']);
             }
             None => out.extend_from_slice(b"null}"),

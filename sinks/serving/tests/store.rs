@@ -233,16 +233,13 @@ impl PlainCohort {
             write_micros(&mut text, m).unwrap();
             text
         };
-        let percentile = score.and_then(|score| cohort.percentile(score_micros(score).unwrap()));
+        let percentile = score.and_then(|score| cohort.percentile_hundredths(score_micros(score).unwrap()));
         Self {
             count: cohort.sums.count,
             mean: cohort.mean().map(micros),
             stddev: cohort.stddev().map(micros),
             pass_rate: cohort.pass_rate().map(micros),
-            percentile: percentile.map(|p| {
-                let hundredths = (p + 5_000) / 10_000;
-                format!("{}.{:02}", hundredths / 100, hundredths % 100)
-            }),
+            percentile: percentile.map(|hundredths| format!("{}.{:02}", hundredths / 100, hundredths % 100)),
         }
     }
 }
