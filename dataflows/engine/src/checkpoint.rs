@@ -4,11 +4,11 @@
 //! Dead letters of the epochs that it covers are on their topics before it is written: a crash between the two makes us
 //! meet the same records again, and they are known by their offsets.
 
-use crate::dead_letters::Writer;
+use crate::dead_letters::{Class, DeadLetter, Writer};
 use crate::dedupe::Seen;
 use crate::shared::{EXPORT_PARTS, Shared, StateMessage, Time};
 use crate::state::{self, Covered, EncodedChange, StateStore};
-use aulaflow_log::{Log, Offset};
+use aulaflow_log::{Log, Offset, TopicPartition};
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::topic;
 use crossbeam_channel::Receiver;
@@ -76,6 +76,9 @@ impl Checkpointer {
             }
             match message {
                 StateMessage::Dead(letter) => self.letters.push(letter),
+                StateMessage::DeadAt { time, partition, offset, class, error } => {
+                    self.dead_at(time, partition, offset, class, &error);
+                }
                 StateMessage::Changes(more) => changes.extend(more.iter().map(state::encode)),
                 StateMessage::Complete(time) => {
                     // A log that refuses now is tried again at the next epoch, and must succeed at the next barrier.
@@ -104,6 +107,25 @@ impl Checkpointer {
                 exported = 0;
                 self.shared.export.open.store(false, Ordering::Release);
             }
+        }
+    }
+
+    /// A record that was found to be dead where only its place was known any more.
+    fn dead_at(&mut self, time: Time, partition: u32, offset: Offset, class: Class, error: &str) {
+        let place = TopicPartition { topic: topic::BEHAVIOR.to_owned(), partition };
+        // Any length reads one batch at least.
+        let fetched = match self.log.read(&place, offset, 1) {
+            Ok(fetched) => fetched,
+            Err(reason) => {
+                tracing::error!(%reason, partition, offset, error, "a dead record cannot be read again from the log");
+                return;
+            }
+        };
+        let records = fetched.records.iter();
+        let found = records.into_iter().find(|r| fetched.base_offset + u64::from(r.index) == offset);
+        if let Some(record) = found {
+            let letter = DeadLetter::new(time, (topic::BEHAVIOR, partition, offset), &record, class, error);
+            self.letters.push(letter);
         }
     }
 
@@ -158,9 +180,10 @@ impl Checkpointer {
         let clock = ClockTime(time).clock();
         let mut expired = Vec::new();
         for (table, horizon) in self.shared.plan.tables.iter().map(|t| t.dedupe_horizon_ms).enumerate() {
+            let table = self.shared.layout.tables[table];
             if let Some(horizon) = horizon {
                 let oldest = Seen::new(horizon).oldest(clock);
-                expired.extend(store.expired_ids(table as u32, oldest).map_err(|e| e.to_string())?);
+                expired.extend(store.expired_ids(u32::from(table), oldest).map_err(|e| e.to_string())?);
             }
         }
         let high = |(p, at): (&u32, &Millis)| ((topic::BEHAVIOR.to_owned(), *p), at.0);
@@ -169,7 +192,7 @@ impl Checkpointer {
             offsets: covers.offsets.clone(),
             dead_letter_ends: self.letters.ends(self.log.as_ref(), &SOURCES).map_err(|e| e.to_string())?,
             dead_letters_written: self.letters.written().clone(),
-            views: self.shared.identities.clone(),
+            slots: self.shared.layout.known(),
             event_high: covers.event_high.iter().map(high).collect(),
         };
         // A row that is written and expires in the same checkpoint must go: removals come last.

@@ -20,6 +20,8 @@ pub enum Class {
     Future,
     /// An expression of a view has no value for it; the other views count it.
     Expression,
+    /// The student has too many distinct values in a window; the other views count it.
+    Limit,
 }
 
 impl Class {
@@ -31,6 +33,7 @@ impl Class {
             Self::Late => "late",
             Self::Future => "future",
             Self::Expression => "expression",
+            Self::Limit => "limit",
         }
     }
 }

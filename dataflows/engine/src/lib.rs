@@ -1,7 +1,8 @@
 //! A checked plan to timely and differential dataflows: sources, clock, operators, checkpoint.
 //! Knows the log's trait and no concrete sink: changes leave through [`Outlet`]s.
 
-mod aggregate;
+mod backfill;
+mod cells;
 mod checkpoint;
 mod clock;
 mod configs;
@@ -9,6 +10,8 @@ mod coordinator;
 mod dead_letters;
 mod dedupe;
 mod evaluations;
+mod fold;
+mod layout;
 mod metrics;
 mod operators;
 mod outlet;
@@ -17,6 +20,7 @@ mod restore;
 mod shared;
 mod start;
 mod state;
+mod sum;
 mod symbols;
 mod worker;
 

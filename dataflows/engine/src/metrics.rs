@@ -56,6 +56,8 @@ pub struct Metrics {
     pub records: Family<RecordLabels, Counter>,
     /// Dead letters.
     pub dead: Family<DeadLabels, Counter>,
+    /// Expressions of views' outputs that had no value: they show null.
+    pub output_errors: Counter,
     /// Behaviour events older than every window.
     pub late: Family<PartitionTopic, Counter>,
     /// Records on the log that are not visible yet.
@@ -94,6 +96,7 @@ impl Metrics {
         let metrics = Self {
             records: Family::default(),
             dead: Family::default(),
+            output_errors: Counter::default(),
             late: Family::default(),
             lag_records: Family::default(),
             clock: SecondsGauge::default(),
@@ -109,6 +112,8 @@ impl Metrics {
         let r = registry;
         r.register("source_records", "Records read from the log, by outcome", metrics.records.clone());
         r.register("dlq_records", "Records written to dead-letter topics", metrics.dead.clone());
+        let failed = "Expressions of views' outputs that had no value (a division by zero, a bad cast): they show null";
+        r.register("output_errors", failed, metrics.output_errors.clone());
         r.register("late_records", "Behaviour events older than every window that reads them", metrics.late.clone());
         r.register("source_lag_records", "Records on the log that no view shows yet", metrics.lag_records.clone());
         r.register_with_unit(

@@ -1,125 +1,139 @@
-//! The pane store: each student's open panes, and what they add to each window as the clock moves.
-//! Pure state; the operator around it is in `operators/features.rs`.
+//! The pane store: each student's open panes, and the rows that they make as the clock moves. Pure state; the operator
+//! around it is in `operators/features.rs`. What is shared between views is in `layout.rs`; rows are made in `panes/rows.rs`.
 //!
-//! Law: with `P = floor(clock / slide)` and `n = size / slide`, a view's window is the sum of its panes `P - n + 1 ..= P`.
-//! A ring remembers the `P` that it was last settled at; settling it at a later `P'` adds the panes that entered,
-//! subtracts those that left, and forgets the latter. So settling is idempotent and may come late. A student touched by
-//! an event is settled first, in all views: what changed at an epoch is exact as of it. What did not change since the
-//! clock passed the boundary that is being settled is exact as of just before that boundary.
+//! Law: with `P = pane(clock)` and `n = size / slide`, a view's window is what its panes `P - n + 1 ..= P` hold, combined.
+//! A ring keeps the running sums of its windows as of the `P` that it was last settled at; settling it at a later `P'` adds
+//! the panes that entered, subtracts those that left, and forgets what no window needs. So settling is idempotent and may
+//! come late. A student touched by an event is settled first, in all views: what changed at an epoch is exact as of it.
+//! What did not change since the clock passed the boundary that is being settled is exact as of just before that boundary.
 
-use crate::aggregate::{FeatureSum, Layout, Slot};
+use crate::cells::{Cells, Kind, Moment, Part, Scalar};
+use crate::layout::{Grid, Layout};
+use crate::sum::{Amount, Slot, Sums};
 use crate::symbols::StudentNo;
 use aulaflow_model::instant::Millis;
-use aulaflow_model::window::WindowSpec;
+use aulaflow_plan::Plan;
 use rustc_hash::FxHashMap;
-use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+mod clocks;
+mod rows;
+mod stored;
+mod views;
+
+use clocks::GridClock;
+pub use clocks::PaneNumbers;
+pub use rows::FeatureUpdate;
+pub use stored::StoredStudent;
+use views::ViewSet;
 
 /// How many students one epoch settles in the background, so that fresh events don't wait behind a boundary
 /// at which very many panes expire.
 pub const SETTLE_MAX: usize = 16_384;
 
-/// A view's panes of one student.
+/// Distinct values that an aggregate keeps of one student at most, over all panes.
+pub const DISTINCT_MAX: usize = 10_000;
+
+/// A pane of one student: what its events add up to. Of a session grid, one run of events without a gap.
+#[derive(Debug, Clone, PartialEq)]
+struct Pane {
+    number: i64,
+    /// The first and the last event of a run, in milliseconds from the pane's start; else 0.
+    run: (u32, u32),
+    cells: Cells,
+}
+
+/// One grid's panes of one student.
 #[derive(Debug, Clone, PartialEq)]
 struct Ring {
-    view: u16,
+    grid: u16,
     /// The pane number that the ring was last settled at.
     settled: i64,
-    /// By pane number, ascending; none is empty, none is older than the window at `settled`.
-    panes: Vec<(i64, FeatureSum)>,
+    /// When something of it changes though no event comes.
+    wake: i64,
+    /// By number and run, ascending; none is empty, none is older than the grid keeps at `settled`.
+    panes: Vec<Pane>,
+    /// Running sums, by the grid's windows; empty where a window is one pane.
+    windows: SmallVec<[Sums; 1]>,
 }
 
-/// A pane as it is stored: its number, and its cells with slots counted from the view's first one.
-pub type StoredPane = (i64, Vec<(Slot, i128)>);
-
-/// A student's panes as they are stored.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StoredStudent {
-    /// Per view: the identity of its definition, and its panes.
-    pub rings: Vec<(u64, Vec<StoredPane>)>,
-}
-
-/// One student: rings, what changed since it was last taken, and whether the student is on the lists of those that changed.
-#[derive(Default)]
+/// One student: rings, which views changed since they were last taken, and whether the student is on the lists of those
+/// that changed.
 struct Student {
     rings: SmallVec<[Ring; 2]>,
-    change: FeatureSum,
-    changed: bool,
+    changed: ViewSet,
+    /// When the student is due to be settled; no other entry of `due` counts.
+    due: i64,
+    listed: bool,
     dirty: bool,
     /// Whether the panes are still to be exported as they are.
     pending: bool,
 }
 
-impl Student {
-    /// Puts the student on the lists of those whose windows changed and whose stored panes changed, each once.
-    fn note(
-        &mut self,
-        number: StudentNo,
-        dirty: bool,
-        changed_list: &mut Vec<StudentNo>,
-        dirty_list: &mut Vec<StudentNo>,
-    ) {
-        if !self.change.is_empty() && !std::mem::replace(&mut self.changed, true) {
-            changed_list.push(number);
-        }
-        if dirty && !std::mem::replace(&mut self.dirty, true) {
-            dirty_list.push(number);
-        }
+impl Default for Student {
+    fn default() -> Self {
+        let (rings, changed) = (SmallVec::new(), ViewSet::default());
+        Self { rings, changed, due: i64::MAX, listed: false, dirty: false, pending: false }
     }
 }
 
-/// What a store knows of its views.
-struct Views {
-    windows: Vec<WindowSpec>,
-    /// Per view: its first slot, one past its last, and its identity.
-    slots: Vec<(Slot, Slot, u64)>,
-    of_slot: Vec<u16>,
+/// What one event adds on one grid, as a whole or not at all.
+#[derive(Debug, Clone, Copy)]
+pub struct Segment<'a> {
+    /// The grid.
+    pub grid: u16,
+    /// What is added.
+    pub amounts: &'a [Amount],
+    /// What is combined.
+    pub parts: &'a [(Slot, Scalar)],
 }
 
-/// Students to settle when the clock reaches an instant: a pane enters or leaves then.
+/// Students to settle when the clock reaches an instant.
 type Due = BTreeMap<i64, Vec<StudentNo>>;
 
 /// Panes of all students of one worker.
 pub struct PaneStore {
-    views: Views,
+    place: Place,
     students: FxHashMap<StudentNo, Student>,
     due: Due,
     /// Due students that are not settled yet, oldest boundary first.
     settling: VecDeque<(i64, Vec<StudentNo>)>,
-    clock: Millis,
     changed: Vec<StudentNo>,
     dirty: Vec<StudentNo>,
     /// Students to export, as of when [`PaneStore::begin_export`] was called.
     exporting: Vec<StudentNo>,
     /// What was exported early, because it was about to change.
     exported: Vec<(StudentNo, Option<StoredStudent>)>,
+}
+
+/// What is the same for every student: the layout, and the clock by grid.
+struct Place {
+    plan: Arc<Plan>,
+    layout: Arc<Layout>,
+    clocks: Vec<GridClock>,
+    clock: Millis,
+    /// Panes held.
     panes: usize,
+    /// Expressions of outputs that had no value.
+    failed: u64,
 }
 
 impl PaneStore {
     /// An empty store for a plan's views.
-    pub fn new(windows: Vec<WindowSpec>, layout: &Layout, identities: &[u64]) -> Self {
-        let slots: Vec<_> = layout.views.iter().zip(identities).map(|(v, id)| (v.rows, v.end, *id)).collect();
-        Self::with_slots(windows, slots)
-    }
-
-    fn with_slots(windows: Vec<WindowSpec>, slots: Vec<(Slot, Slot, u64)>) -> Self {
-        let mut of_slot = Vec::new();
-        for (view, (_, end, _)) in slots.iter().enumerate() {
-            of_slot.resize(usize::from(*end), view as u16);
-        }
+    pub fn new(plan: Arc<Plan>, layout: Arc<Layout>) -> Self {
+        let clocks = (0..layout.grids.len()).map(|grid| GridClock::new(&layout, grid)).collect();
+        let clock = Millis(i64::MIN / 4);
         Self {
-            views: Views { windows, slots, of_slot },
+            place: Place { plan, layout, clocks, clock, panes: 0, failed: 0 },
             students: FxHashMap::default(),
             due: Due::new(),
             settling: VecDeque::new(),
-            clock: Millis(i64::MIN / 4),
             changed: Vec::new(),
             dirty: Vec::new(),
             exporting: Vec::new(),
             exported: Vec::new(),
-            panes: 0,
         }
     }
 
@@ -127,9 +141,12 @@ impl PaneStore {
     /// where a single boundary is due; all at once where there are several. So everybody who waits is exact as of just
     /// before [`PaneStore::unsettled`], and so is everybody who was settled and did not change.
     pub fn advance(&mut self, clock: Millis, budget: usize) {
-        self.clock = self.clock.max(clock);
+        if clock > self.place.clock {
+            self.place.clock = clock;
+            self.place.clocks.iter_mut().for_each(|grid| grid.advance(clock));
+        }
         while let Some(entry) = self.due.first_entry() {
-            if *entry.key() > self.clock.0 {
+            if *entry.key() > self.place.clock.0 {
                 break;
             }
             self.settling.push_back(entry.remove_entry());
@@ -137,7 +154,7 @@ impl PaneStore {
         let budget = if self.settling.len() > 1 { usize::MAX } else { budget };
         for (boundary, mut students) in std::mem::take(&mut self.settling) {
             for student in students.drain(students.len().saturating_sub(budget)..) {
-                self.settle(student);
+                self.settle(student, boundary);
             }
             if !students.is_empty() {
                 self.settling.push_back((boundary, students));
@@ -150,47 +167,67 @@ impl PaneStore {
         self.settling.front().map(|(boundary, _)| Millis(*boundary))
     }
 
-    /// Adds one event of a student: slots in ascending order. Views whose window has already passed it ignore it.
-    pub fn add(&mut self, number: StudentNo, occurred_at: Millis, amounts: &[(Slot, i64)]) {
+    /// Adds one event of a student. Grids that keep no pane so old ignore it. Returns the slots whose set is full: their
+    /// segment was left out.
+    pub fn add(&mut self, number: StudentNo, moment: &Moment, segments: &[Segment<'_>]) -> SmallVec<[Slot; 1]> {
         let student = self.students.entry(number).or_default();
-        self.views.export_before_change(number, student, &mut self.exported);
-        if !self.settling.is_empty() {
-            let mut at = Place { views: &self.views, due: &mut self.due, clock: self.clock, panes: &mut self.panes };
-            at.settle_all(student);
+        if student.pending {
+            self.exported.extend(self.place.export_before_change(number, student));
         }
-        let mut rest = amounts;
+        self.place.settle(student);
         let mut touched = false;
-        while let Some((slot, _)) = rest.first() {
-            let view = self.views.of_slot[usize::from(*slot)];
-            let end = self.views.slots[usize::from(view)].1;
-            let (mine, others) = rest.split_at(rest.iter().position(|(s, _)| *s >= end).unwrap_or(rest.len()));
-            rest = others;
-            let mine = mine.iter().map(|(slot, amount)| (*slot, i128::from(*amount)));
-            let mut at = Place { views: &self.views, due: &mut self.due, clock: self.clock, panes: &mut self.panes };
-            touched |= at.add(student, (number, view), occurred_at, mine);
+        let mut full = SmallVec::new();
+        for segment in segments {
+            match self.place.add(student, moment, segment) {
+                Ok(added) => touched |= added,
+                Err(slot) => full.push(slot),
+            }
         }
-        student.note(number, touched || student.rings.is_empty(), &mut self.changed, &mut self.dirty);
+        let dirty = touched || student.rings.is_empty();
+        self.note(number, dirty);
+        full
     }
 
-    /// Brings a student to the present clock, in all views.
-    fn settle(&mut self, number: StudentNo) {
-        let Some(student) = self.students.get_mut(&number) else { return };
-        self.views.export_before_change(number, student, &mut self.exported);
-        let mut at = Place { views: &self.views, due: &mut self.due, clock: self.clock, panes: &mut self.panes };
-        at.settle_all(student);
+    /// Brings a student to the present clock, in all views, if it is due as it was listed.
+    fn settle(&mut self, number: StudentNo, boundary: i64) {
+        let Some(student) = self.students.get_mut(&number).filter(|student| student.due == boundary) else { return };
+        if student.pending {
+            self.exported.extend(self.place.export_before_change(number, student));
+        }
+        student.due = i64::MAX;
+        self.place.settle(student);
         // A stored row whose last pane has left must go; other expired panes are left out when the state is loaded.
-        student.note(number, student.rings.is_empty(), &mut self.changed, &mut self.dirty);
+        let dirty = student.rings.is_empty();
+        self.note(number, dirty);
     }
 
-    /// What changed since the last call: per student the difference of its windows' sums.
-    pub fn take_changes(&mut self) -> Vec<(StudentNo, FeatureSum)> {
+    /// Puts a student on the lists: of those whose views changed, of those whose stored panes changed, each once, and of
+    /// those that are due.
+    fn note(&mut self, number: StudentNo, dirty: bool) {
+        let Some(student) = self.students.get_mut(&number) else { return };
+        if !student.changed.is_empty() && !std::mem::replace(&mut student.listed, true) {
+            self.changed.push(number);
+        }
+        if dirty && !std::mem::replace(&mut student.dirty, true) {
+            self.dirty.push(number);
+        }
+        let wake = student.rings.iter().map(|ring| ring.wake).min().unwrap_or(i64::MAX);
+        if wake < student.due {
+            student.due = wake;
+            self.due.entry(wake).or_default().push(number);
+        }
+    }
+
+    /// What changed since the last call: per student the rows of the views that may have changed.
+    pub fn take_changes(&mut self) -> Vec<(StudentNo, Vec<FeatureUpdate>)> {
         let mut changes = Vec::with_capacity(self.changed.len());
-        for number in self.changed.drain(..) {
+        for number in std::mem::take(&mut self.changed) {
             let Some(student) = self.students.get_mut(&number) else { continue };
-            student.changed = false;
-            let change = std::mem::take(&mut student.change);
-            if !change.is_empty() {
-                changes.push((number, change));
+            student.listed = false;
+            let views = std::mem::take(&mut student.changed);
+            let rows: Vec<_> = views.iter().filter_map(|view| self.place.update(student, view)).collect();
+            if !rows.is_empty() {
+                changes.push((number, rows));
             }
         }
         changes
@@ -215,29 +252,22 @@ impl PaneStore {
         for _ in 0..step.min(self.exporting.len()) {
             let Some(number) = self.exporting.pop() else { break };
             let Some(student) = self.students.get_mut(&number) else { continue };
-            self.views.export_before_change(number, student, &mut out);
-            if student.rings.is_empty() && student.change.is_empty() && !student.dirty {
+            if student.pending {
+                out.extend(self.place.export_before_change(number, student));
+            }
+            if student.rings.is_empty() && !student.listed && !student.dirty {
                 self.students.remove(&number);
             }
         }
         (out, self.exporting.is_empty())
     }
 
-    /// Takes a student's stored panes in. Views that are not in the plan any more are left out.
+    /// Takes a student's stored panes in. What no view needs any more is left out.
     pub fn load(&mut self, number: StudentNo, stored: StoredStudent) {
         let student = self.students.entry(number).or_default();
-        for (identity, panes) in stored.rings {
-            let Some(view) = self.views.slots.iter().position(|(_, _, id)| *id == identity) else { continue };
-            let first = self.views.slots[view].0;
-            let slide_ms = self.views.windows[view].slide_ms;
-            for (pane, cells) in panes {
-                let cells = cells.iter().map(|(slot, amount)| (first + slot, *amount));
-                let mut at =
-                    Place { views: &self.views, due: &mut self.due, clock: self.clock, panes: &mut self.panes };
-                at.add(student, (number, view as u16), Millis(pane.saturating_mul(slide_ms)), cells);
-            }
-        }
-        student.note(number, student.rings.is_empty(), &mut self.changed, &mut self.dirty);
+        self.place.load(student, stored);
+        let dirty = student.rings.is_empty();
+        self.note(number, dirty);
     }
 
     /// When the next pane enters or leaves.
@@ -247,117 +277,247 @@ impl PaneStore {
 
     /// Students and panes held.
     pub fn len(&self) -> (usize, usize) {
-        (self.students.len(), self.panes)
+        (self.students.len(), self.place.panes)
+    }
+
+    /// Expressions of outputs that had no value since the last call: they show null.
+    pub fn take_failed(&mut self) -> u64 {
+        std::mem::take(&mut self.place.failed)
     }
 }
 
-impl Views {
-    /// Exports a student that waits for it.
-    fn export_before_change(
-        &self,
-        number: StudentNo,
-        student: &mut Student,
-        exported: &mut Vec<(StudentNo, Option<StoredStudent>)>,
-    ) {
-        if std::mem::replace(&mut student.pending, false) {
-            let rings: Vec<_> = student.rings.iter().map(|ring| self.stored(ring)).collect();
-            exported.push((number, (!rings.is_empty()).then_some(StoredStudent { rings })));
+impl Place {
+    /// Adds to one grid; false if it keeps no pane so old. `Err`: a set is full, and nothing was added.
+    fn add(&mut self, student: &mut Student, moment: &Moment, segment: &Segment<'_>) -> Result<bool, Slot> {
+        let at = usize::from(segment.grid);
+        let layout = Arc::clone(&self.layout);
+        let grid = &layout.grids[at];
+        let number = self.clocks[at].pane(Millis(moment.at));
+        let now = self.clocks[at].now();
+        if number + grid.panes <= now {
+            return Ok(false);
         }
-    }
-
-    fn stored(&self, ring: &Ring) -> (u64, Vec<StoredPane>) {
-        let (first, _, identity) = self.slots[usize::from(ring.view)];
-        let pane = |(p, sum): &(i64, FeatureSum)| (*p, sum.cells().map(|(s, n)| (s - first, n)).collect());
-        (identity, ring.panes.iter().map(pane).collect())
-    }
-}
-
-/// What adding and settling need besides the student.
-struct Place<'a> {
-    views: &'a Views,
-    due: &'a mut Due,
-    clock: Millis,
-    panes: &'a mut usize,
-}
-
-impl Place<'_> {
-    /// Adds to one view; false if its window has passed the event.
-    fn add(
-        &mut self,
-        student: &mut Student,
-        (number, view): (StudentNo, u16),
-        occurred_at: Millis,
-        amounts: impl Iterator<Item = (Slot, i128)> + Clone,
-    ) -> bool {
-        let window = &self.views.windows[usize::from(view)];
-        let now = self.clock.pane(window.slide_ms);
-        let pane = occurred_at.pane(window.slide_ms);
-        if pane + window.panes() <= now {
-            return false;
+        let ring_at = self.ring(student, segment.grid);
+        let Student { rings, changed, .. } = student;
+        let ring = &mut rings[ring_at];
+        if let Some(slot) = segment.parts.iter().find_map(|(slot, value)| full_set(&layout, ring, *slot, value)) {
+            return Err(slot);
         }
-        let rings = &mut student.rings;
-        let at = rings.iter().position(|r| r.view == view).unwrap_or_else(|| {
-            rings.push(Ring { view, settled: now, panes: Vec::new() });
-            rings.len() - 1
-        });
-        let ring = &mut rings[at];
-        self.settle(ring, &mut student.change);
-        // Events mostly belong to the newest pane: look from the end.
-        let at = match ring.panes.iter().rposition(|(p, _)| *p <= pane) {
-            Some(at) if ring.panes[at].0 == pane => at,
-            before => {
-                let at = before.map_or(0, |b| b + 1);
-                ring.panes.insert(at, (pane, FeatureSum::default()));
-                *self.panes += 1;
-                let leaves = (pane + window.panes()).saturating_mul(window.slide_ms);
-                self.due.entry(leaves).or_default().push(number);
-                if pane > now {
-                    self.due.entry(pane * window.slide_ms).or_default().push(number);
-                }
-                at
-            }
+        let before = ring.panes.len();
+        let pane = if grid.is_session() {
+            let offset = moment.at - self.clocks[at].start(number).0;
+            place_in_run(ring, &layout, grid, number, offset)
+        } else {
+            place_in_pane(ring, number)
         };
-        let sum = &mut ring.panes[at].1;
-        for (slot, amount) in amounts.clone() {
-            sum.add(slot, amount);
-        }
-        if pane <= now {
-            for (slot, amount) in amounts {
-                student.change.add(slot, amount);
+        self.panes = self.panes + ring.panes.len() - before;
+        let needed = |slot: Slot| layout.slot(slot).filter(|info| number + info.panes > now);
+        let entered = number <= now;
+        for amount in segment.amounts {
+            let Some(info) = needed(amount.slot) else { continue };
+            ring.panes[pane].cells.sums.add(amount.slot, amount.get());
+            for (window, panes) in grid.windows.iter().enumerate() {
+                if entered && *panes > 1 && info.windows & (1 << window) != 0 && number + panes > now {
+                    ring.windows[window].add(amount.slot, amount.get());
+                }
+            }
+            if entered {
+                changed.extend(&info.views);
             }
         }
-        true
+        for (slot, value) in segment.parts {
+            let Some(info) = needed(*slot) else { continue };
+            let part = Part::of_event(info.kind, moment, value.clone());
+            ring.panes[pane].cells.merge_part(*slot, info.kind, part);
+            if entered {
+                changed.extend(&info.views);
+            }
+            if let Kind::Tail(most) = info.kind {
+                trim_tail(ring, *slot, most as usize, now);
+            }
+        }
+        // A pane that was there has its times; a session ends later than it did.
+        if ring.panes.len() != before || grid.is_session() {
+            student.rings[ring_at].wake = self.wake(at, &student.rings[ring_at]);
+        }
+        Ok(true)
+    }
+
+    /// The place of a student's ring on a grid, which is settled at the present clock.
+    fn ring(&self, student: &mut Student, grid: u16) -> usize {
+        student.rings.iter().position(|r| r.grid == grid).unwrap_or_else(|| {
+            student.rings.push(self.empty_ring(grid));
+            student.rings.len() - 1
+        })
+    }
+
+    fn empty_ring(&self, grid: u16) -> Ring {
+        let windows = self.layout.grids[usize::from(grid)].windows.iter().map(|_| Sums::default()).collect();
+        let settled = self.clocks[usize::from(grid)].now();
+        Ring { grid, settled, wake: i64::MAX, panes: Vec::new(), windows }
     }
 
     /// Brings all of a student's rings to the present clock, since what is shown of a student is of one instant.
     /// Empty ones are removed.
-    fn settle_all(&mut self, student: &mut Student) {
+    fn settle(&mut self, student: &mut Student) {
+        let mut removed = false;
         for ring in &mut student.rings {
-            self.settle(ring, &mut student.change);
+            if ring.wake <= self.clock.0 {
+                self.settle_ring(ring, &mut student.changed);
+                ring.wake = self.wake(usize::from(ring.grid), ring);
+                removed |= ring.panes.is_empty();
+            } else {
+                // Nothing enters or leaves: only the number moves on.
+                ring.settled = self.clocks[usize::from(ring.grid)].now();
+            }
         }
-        student.rings.retain(|ring| !ring.panes.is_empty());
+        if removed {
+            student.rings.retain(|ring| !ring.panes.is_empty());
+        }
     }
 
-    fn settle(&mut self, ring: &mut Ring, change: &mut FeatureSum) {
-        let window = &self.views.windows[usize::from(ring.view)];
-        let now = self.clock.pane(window.slide_ms);
-        if ring.settled >= now {
-            return;
+    fn settle_ring(&mut self, ring: &mut Ring, changed: &mut ViewSet) {
+        let layout = Arc::clone(&self.layout);
+        let grid = &layout.grids[usize::from(ring.grid)];
+        let clock = &self.clocks[usize::from(ring.grid)];
+        let now = clock.now();
+        if grid.is_session() {
+            changed.extend(clock.views());
         }
-        let first = now - window.panes() + 1;
-        for (pane, sum) in &ring.panes {
-            let was = *pane <= ring.settled;
-            let is = (first..=now).contains(pane);
-            if was != is {
-                change.add_all(sum, was);
+        changed.extend(&grid.outers);
+        changed.extend(&grid.clocked);
+        let before = ring.panes.len();
+        for pane in &mut ring.panes {
+            for (window, panes) in grid.windows.iter().enumerate() {
+                let covers = |at: i64| pane.number <= at && pane.number + panes > at;
+                let (was, is) = (covers(ring.settled), covers(now));
+                if was != is {
+                    for (slot, amount) in pane.cells.sums.iter().filter(|_| *panes > 1) {
+                        if layout.slot(slot).is_some_and(|info| info.windows & (1 << window) != 0) {
+                            ring.windows[window].add(slot, if was { -amount } else { amount });
+                        }
+                    }
+                    for slot in pane.cells.slots() {
+                        changed.extend(layout.slot(slot).map_or(&[][..], |info| &info.views));
+                    }
+                }
+            }
+            let (age_then, age) = (ring.settled - pane.number, now - pane.number);
+            if clock.trims().iter().any(|panes| age_then < *panes && *panes <= age) {
+                pane.cells.retain(|slot| layout.slot(slot).is_some_and(|info| info.panes > age));
             }
         }
         ring.settled = now;
-        let before = ring.panes.len();
-        ring.panes.retain(|(pane, _)| *pane >= first);
-        *self.panes -= before - ring.panes.len();
+        ring.panes.retain(|pane| !pane.cells.is_empty() && pane.number + grid.panes > now);
+        self.panes -= before - ring.panes.len();
+    }
+
+    /// When something of a ring changes though no event comes: a pane enters or leaves a window, a session ends, or a view
+    /// has a boundary of its own.
+    fn wake(&mut self, grid_index: usize, ring: &Ring) -> i64 {
+        let layout = Arc::clone(&self.layout);
+        let grid = &layout.grids[grid_index];
+        let now = self.clocks[grid_index].now();
+        let clock = self.clock;
+        let mut wake = i64::MAX;
+        let entered = ring.panes.partition_point(|pane| pane.number <= now);
+        if let Some(pane) = ring.panes.get(entered) {
+            wake = wake.min(self.clocks[grid_index].start(pane.number).0);
+        }
+        let Some(newest) = entered.checked_sub(1).map(|at| &ring.panes[at]) else { return wake };
+        // A pane leaves each window that it is in, and what is kept for longer in the end.
+        for panes in grid.windows.iter().chain(self.clocks[grid_index].trims().to_vec().iter()).chain([&grid.panes]) {
+            let oldest = ring.panes[..entered].iter().find(|pane| pane.number + panes > now);
+            if let Some(pane) = oldest {
+                wake = wake.min(self.clocks[grid_index].start(pane.number + panes).0);
+            }
+        }
+        let newest_start = self.clocks[grid_index].start(newest.number).0;
+        if grid.is_session() {
+            let ends = newest_start + i64::from(newest.run.1) + grid.spec.gap_ms;
+            wake = wake.min(if ends > clock.0 { ends } else { i64::MAX });
+        }
+        for view in grid.clocked.iter().chain(&grid.outers) {
+            let spec = &self.plan.views[usize::from(*view)].schema.window;
+            let boundary = if spec.gap_ms > 0 {
+                let row = if grid.is_session() { newest_start + i64::from(newest.run.0) } else { newest_start };
+                row + spec.gap_ms
+            } else {
+                spec.bounds(clock).1.0
+            };
+            wake = wake.min(if boundary > clock.0 { boundary } else { i64::MAX });
+        }
+        wake
     }
 }
+
+/// The pane of a number; a new one where there is none.
+fn place_in_pane(ring: &mut Ring, number: i64) -> usize {
+    // Events mostly belong to the newest pane: look from the end.
+    match ring.panes.iter().rposition(|pane| pane.number <= number) {
+        Some(at) if ring.panes[at].number == number => at,
+        before => {
+            let at = before.map_or(0, |before| before + 1);
+            ring.panes.insert(at, Pane { number, run: (0, 0), cells: Cells::default() });
+            at
+        }
+    }
+}
+
+/// The run of a pane that an event belongs to: which it extends, which it joins with the next one, or a new one.
+fn place_in_run(ring: &mut Ring, layout: &Layout, grid: &Grid, number: i64, offset: i64) -> usize {
+    let gap = grid.spec.gap_ms;
+    // A pane of sessions is shorter than 49 days.
+    let at = u32::try_from(offset).unwrap_or(u32::MAX);
+    let joins = |pane: &Pane| {
+        pane.number == number && i64::from(pane.run.0) - offset < gap && offset - i64::from(pane.run.1) < gap
+    };
+    let Some(first) = ring.panes.iter().position(joins) else {
+        let place = ring.panes.partition_point(|pane| (pane.number, pane.run.0) < (number, at));
+        ring.panes.insert(place, Pane { number, run: (at, at), cells: Cells::default() });
+        return place;
+    };
+    // At most two runs are within reach of an event that is in neither.
+    if ring.panes.get(first + 1).is_some_and(joins) {
+        let second = ring.panes.remove(first + 1);
+        let run = &mut ring.panes[first];
+        run.run.1 = second.run.1;
+        run.cells.merge(&second.cells, &|slot| layout.kind(slot));
+    }
+    let run = &mut ring.panes[first].run;
+    *run = (run.0.min(at), run.1.max(at));
+    first
+}
+
+/// The slot, if its set is full and does not hold the value yet.
+fn full_set(layout: &Layout, ring: &Ring, slot: Slot, value: &Scalar) -> Option<Slot> {
+    if layout.kind(slot) != Kind::Distinct {
+        return None;
+    }
+    let sets = || {
+        ring.panes.iter().filter_map(|pane| match pane.cells.part(slot) {
+            Some(Part::Distinct(keys)) => Some(keys),
+            Some(Part::Extreme(_) | Part::Edge(..) | Part::Tail(_)) | None => None,
+        })
+    };
+    if sets().map(Vec::len).sum::<usize>() < DISTINCT_MAX {
+        return None;
+    }
+    let key = value.distinct_key();
+    (!sets().any(|keys| keys.binary_search(&key).is_ok())).then_some(slot)
+}
+
+/// Of the panes that have entered, only the latest events are kept: older ones never come back into sight.
+fn trim_tail(ring: &mut Ring, slot: Slot, most: usize, now: i64) {
+    let mut left = most;
+    for pane in ring.panes.iter_mut().rev().filter(|pane| pane.number <= now) {
+        if let Some(Part::Tail(events)) = pane.cells.part_mut(slot) {
+            events.drain(..events.len().saturating_sub(left));
+            left -= events.len();
+        }
+    }
+}
+
 
 #[cfg(test)]
 mod tests;

@@ -101,6 +101,6 @@ fn push(inputs: &mut Vec<EvaluationInput>, change: EvaluationChange) {
 fn push_loaded(inputs: &mut Vec<BehaviorInput>, rows: impl IntoIterator<Item = Loaded>) {
     match inputs.last_mut() {
         Some(BehaviorInput::Loaded(all)) => all.extend(rows),
-        Some(BehaviorInput::Chunk(_)) | None => inputs.push(BehaviorInput::Loaded(rows.into_iter().collect())),
+        Some(BehaviorInput::Chunk(_) | BehaviorInput::Backfill(_)) | None => inputs.push(BehaviorInput::Loaded(rows.into_iter().collect())),
     }
 }

@@ -1,7 +1,7 @@
 //! What the workers of a process share, and what one worker's operators share.
 
-use crate::aggregate::Layout;
 use crate::configs::Configs;
+use crate::layout::Layout;
 use crate::dead_letters::{Class, DeadLetter};
 use crate::metrics::{DeadLabels, Metrics};
 use crate::state::{Change, StoredHistory};
@@ -36,6 +36,19 @@ pub struct Chunk {
 pub enum StateMessage {
     /// A record that cannot be used.
     Dead(DeadLetter),
+    /// A behaviour event that cannot be used, found where only its place is known.
+    DeadAt {
+        /// The epoch that met it.
+        time: Time,
+        /// Its partition.
+        partition: u32,
+        /// Its offset.
+        offset: Offset,
+        /// Why.
+        class: Class,
+        /// For people.
+        error: String,
+    },
     /// Changes of the state as of a barrier; encoded by the thread that writes them, since workers have events to serve.
     Changes(Vec<Change>),
     /// One of the parts that export in steps has exported all of the barrier.
@@ -59,8 +72,10 @@ pub enum StateMessage {
 pub struct Shared {
     /// The configuration.
     pub plan: Arc<Plan>,
-    /// The places of aggregates.
-    pub layout: Layout,
+    /// What views share.
+    pub layout: Arc<Layout>,
+    /// Tables that the state has nothing of, by their place in the plan.
+    pub new_tables: Vec<usize>,
     /// Views' identities: a hash of what a view computes.
     pub identities: Vec<u64>,
     /// Names and numbers.
@@ -98,6 +113,13 @@ impl Shared {
             self.metrics.late.get_or_create(&topic).inc();
         }
         self.send(StateMessage::Dead(letter));
+    }
+
+    /// Keeps a behaviour event that cannot be used, found where only its place is known.
+    pub fn dead_at(&self, time: Time, partition: u32, offset: Offset, class: Class, error: String) {
+        let labels = DeadLabels { topic: aulaflow_model::topic::BEHAVIOR, error_class: class.name() };
+        self.metrics.dead.get_or_create(&labels).inc();
+        self.send(StateMessage::DeadAt { time, partition, offset, class, error });
     }
 
     /// Waits while the thread is behind: that is the backpressure. Its end is the process's end.

@@ -1,22 +1,23 @@
 //! Putting the engine together: the state is opened and compared with plan and log, threads are started, the state is
 //! loaded, and reading goes on from its offsets.
 
-use crate::aggregate::Layout;
 use crate::checkpoint::{Checkpointer, Durable, SOURCES, now};
 use crate::configs::Configs;
 use crate::coordinator::{Coordinator, Source, positions};
 use crate::dead_letters::Writer;
+use crate::layout::Layout;
 use crate::metrics::Metrics;
 use crate::shared::{Settling, Shared};
-use crate::state::{Covered, StateStore};
+use crate::state::{Covered, KnownSlots, StateStore};
 use crate::symbols::Symbols;
 use crate::worker::{self, Progress, ToWorker};
-use crate::{Monitor, Outlet, StartError, Status, restore};
+use crate::{Monitor, Outlet, StartError, Status, backfill, restore};
 use aulaflow_log::{Log, LogError, TopicPartition};
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::topic;
 use aulaflow_plan::Plan;
 use aulaflow_plan::runtime::ClockMode;
+use aulaflow_plan::sql::Relation;
 use crossbeam_channel::{Receiver, bounded};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -54,7 +55,10 @@ pub fn start(
     registry: &mut Registry,
 ) -> Result<Engine, StartError> {
     let store = StateStore::open(state_dir).map_err(|e| StartError::State(e.to_string()))?;
-    let covered = prepare(&store, &plan)?;
+    let covered = store.covered().map_err(|e| StartError::State(e.to_string()))?;
+    let layout = Arc::new(Layout::new(&plan, &covered.as_ref().map_or_else(KnownSlots::default, |c| c.slots.clone())));
+    let rebuild = covered.is_some() && !layout.missing_views().is_empty();
+    let covered = covered.unwrap_or_default();
     let live = plan.runtime.engine.clock == ClockMode::Live;
     let sources = sources(log.as_ref(), &covered)?;
     let crashed = store.note_running(true).map_err(|e| StartError::State(e.to_string()))?;
@@ -65,7 +69,10 @@ pub fn start(
     let (state, messages) = bounded(STATE_QUEUE);
     let event_high = covered.event_high.iter().map(|((_, p), at)| (*p, Millis(*at))).collect();
     let shared = Arc::new(Shared {
-        layout: Layout::new(&plan.views),
+        new_tables: (0..plan.tables.len())
+            .filter(|t| usize::from(layout.tables[*t]) >= covered.slots.tables.len())
+            .collect(),
+        layout,
         identities: identities(&plan),
         symbols: Arc::new(Symbols::default()),
         configs: Arc::new(Configs::default()),
@@ -121,7 +128,7 @@ pub fn start(
         alive: Box::new(move || alive.load(Ordering::Acquire)),
     };
     let monitor = Monitor { status, durable };
-    let coordinator = spawn_coordinator(coordinator, store, monitor.clone(), abandon.clone())?;
+    let coordinator = spawn_coordinator(coordinator, (store, rebuild), monitor.clone(), abandon.clone())?;
     Ok(Engine { monitor, stop, abandon, log, coordinator, checkpointer, workers: threads })
 }
 
@@ -160,15 +167,18 @@ fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static
 
 fn spawn_coordinator(
     mut coordinator: Coordinator,
-    store: StateStore,
+    (store, rebuild): (StateStore, bool),
     monitor: Monitor,
     abandon: Arc<AtomicBool>,
 ) -> Result<JoinHandle<Result<(), String>>, StartError> {
     spawn("coordinator", move || {
         let total = store.approximate_rows() as u64;
         let progress = |rows| monitor.status.lock().loading = Some((rows, total.max(rows)));
-        let outcome = restore::load(&mut coordinator, &store, &progress).and_then(|()| {
+        let loaded = restore::load(&mut coordinator, &store, &progress).and_then(|()| {
             drop(store);
+            if rebuild { make_missing(&mut coordinator, &monitor) } else { Ok(()) }
+        });
+        let outcome = loaded.and_then(|()| {
             monitor.status.lock().loading = None;
             coordinator.run(&abandon)
         });
@@ -225,36 +235,27 @@ fn replayed(sources: &[Source]) -> u32 {
     u32::try_from(tail).unwrap_or(u32::MAX)
 }
 
-/// A hash of what each view computes: its statement, and the table it reads.
-fn identities(plan: &Plan) -> Vec<u64> {
-    let identity = |view: &aulaflow_plan::sql::View| {
-        let aulaflow_plan::sql::Relation::Table(table) = view.source else { return 0 };
-        let table = &plan.tables[table];
-        let columns = table.columns.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(",");
-        xxhash_rust::xxh3::xxh3_64(format!("{}\0{}\0{columns}", view.text, table.topic).as_bytes())
-    };
-    plan.views.iter().map(identity).collect()
+/// Makes what no view needed before from the log.
+fn make_missing(coordinator: &mut Coordinator, monitor: &Monitor) -> Result<(), String> {
+    let shared = coordinator.shared.clone();
+    let views: Vec<_> = shared.layout.missing_views().into_iter().collect();
+    let names: Vec<_> = views.iter().map(|view| shared.plan.views[usize::from(*view)].schema.name.as_str()).collect();
+    tracing::warn!(views = names.join(", "), "views were added or changed: what they need is made from the log");
+    backfill::run(coordinator, &|done, total| monitor.status.lock().loading = Some((done, total.max(done))))
 }
 
-/// What the state covers; where a view is new, what must be read again for it is no longer covered.
-fn prepare(store: &StateStore, plan: &Plan) -> Result<Covered, StartError> {
-    let state_error = |e: crate::state::StateError| StartError::State(e.to_string());
-    let Some(mut covered) = store.covered().map_err(state_error)? else { return Ok(Covered::default()) };
-    let wanted = identities(plan);
-    if wanted.iter().all(|view| covered.views.contains(view)) {
-        return Ok(covered);
-    }
-    // Panes of a new view can only come from the events: all features are rebuilt from what the log still has.
-    tracing::warn!("views were added or changed: features are rebuilt from the log");
-    covered.offsets.retain(|(topic, _), _| topic != topic::BEHAVIOR);
-    covered.event_high.clear();
-    if plan.runtime.engine.clock == ClockMode::Event {
-        covered.time = 0;
-    }
-    covered.views = wanted;
-    let removed = store.feature_keys().map_err(state_error)?;
-    store.commit(&removed, &covered).map_err(state_error)?;
-    Ok(covered)
+/// A hash of what each view shows: its statement, and what it reads.
+fn identities(plan: &Plan) -> Vec<u64> {
+    let reads = |view: &aulaflow_plan::sql::View| match view.source {
+        Relation::Table(table) => {
+            let table = &plan.tables[table];
+            let columns = table.columns.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(",");
+            format!("{}\0{columns}", table.topic)
+        }
+        Relation::View(inner) => plan.views[inner].text.clone(),
+        Relation::Grades => "grades".to_owned(),
+    };
+    plan.views.iter().map(|view| xxhash_rust::xxh3::xxh3_64(format!("{}\0{}", view.text, reads(view)).as_bytes())).collect()
 }
 
 /// The partitions to read and where to read on. The log must still be the one that the state was made from.

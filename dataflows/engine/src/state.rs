@@ -6,6 +6,7 @@
 
 use crate::dedupe::IdHash;
 use crate::panes::StoredStudent;
+use crate::sum::Slot;
 use aulaflow_log::Offset;
 use aulaflow_model::event::Evaluation;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
@@ -14,7 +15,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The version of what is stored. Another one is refused.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Free space below which nothing is written.
 const FREE_BYTES_MIN: u64 = 16 << 20;
@@ -57,10 +58,32 @@ pub struct Covered {
     pub dead_letter_ends: BTreeMap<(String, u32), Offset>,
     /// Below which source offset every dead letter is written.
     pub dead_letters_written: BTreeMap<(String, u32), Offset>,
-    /// The views whose panes are in it, by identity.
-    pub views: Vec<u64>,
+    /// The parts of aggregates that its panes hold.
+    pub slots: KnownSlots,
     /// Per source partition, the highest event time seen: the event clock's memory.
     pub event_high: BTreeMap<(String, u32), i64>,
+}
+
+/// The numbers that rows of the state use.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownSlots {
+    /// Those in use.
+    pub slots: Vec<KnownSlot>,
+    /// Above every number that any row may use.
+    pub next: Slot,
+    /// Tables by number.
+    pub tables: Vec<String>,
+}
+
+/// A part of an aggregate that panes hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownSlot {
+    /// A hash of what it computes.
+    pub identity: u64,
+    /// Its number.
+    pub number: Slot,
+    /// For how many panes back it is complete.
+    pub panes: i64,
 }
 
 /// A row of the state.
@@ -282,11 +305,6 @@ impl StateStore {
         let from = Key::Ids(table, i64::MIN, 0, 0).encode();
         let to = Key::Ids(table, oldest, 0, 0).encode();
         self.rows.range(from..to).map(|entry| Ok((entry.key()?.to_vec(), None))).collect()
-    }
-
-    /// Removes every row of panes and ids: for a rebuild of the features from the log.
-    pub fn feature_keys(&self) -> Result<Vec<EncodedChange>, StateError> {
-        [PANES, IDS].iter().flat_map(|kind| self.rows.prefix([*kind])).map(|e| Ok((e.key()?.to_vec(), None))).collect()
     }
 }
 

@@ -45,8 +45,8 @@ fn compile_sql(sources: &[Source], diagnostics: &mut Vec<Diagnostic>) -> (Vec<sq
     }
 }
 
-/// On the event clock a log can be read again years later, and a repetition may come as late as the longest window
-/// is long: if its id is forgotten by then, it counts twice.
+/// On the event clock a log can be read again years later, and a repetition may come as late as the
+/// longest view looks back: if its id is forgotten by then, it counts twice.
 fn warn_of_short_horizons(
     runtime: &RuntimeFile,
     tables: &[sql::Table],
@@ -59,15 +59,18 @@ fn warn_of_short_horizons(
     }
     for (index, table) in tables.iter().enumerate() {
         let Some(horizon_ms) = table.dedupe_horizon_ms else { continue };
-        let views = views.iter().filter(|view| view.source == sql::Relation::Table(index));
-        let Some(longest) = views.max_by_key(|view| view.schema.window.size_ms) else { continue };
-        if horizon_ms < longest.schema.window.size_ms {
+        let reaches = views.iter().filter_map(|view| Some((view, sql::reach(view, views)?)));
+        let of_table = reaches.filter(|(_, (source, _))| *source == index);
+        let Some((longest, (_, reach_ms))) = of_table.max_by_key(|(_, (_, reach_ms))| *reach_ms) else { continue };
+        if horizon_ms < reach_ms {
             let message = format!(
-                "`dedupe_horizon` of `{}` is shorter than the window of `{}`: on the event clock an event that is \
-                 repeated later counts twice",
-                table.name, longest.schema.name
+                "`dedupe_horizon` of `{}` is shorter than the {} that `{}` looks back: on the event clock an event that \
+                 is repeated later counts twice",
+                table.name,
+                format_duration(Duration::from_millis(reach_ms.unsigned_abs())),
+                longest.schema.name
             );
-            let help = "make the horizon as long as the longest window";
+            let help = "make the horizon as long as the longest view looks back";
             diagnostics.extend(horizon_place(sources, table, message).map(|d| d.with_help(help)));
         }
     }
@@ -76,17 +79,19 @@ fn warn_of_short_horizons(
 /// The views themselves stay right, since the checkpoint holds the open panes; what needs the log is a proof of them.
 fn warn_of_short_retention(runtime: &RuntimeFile, views: &[sql::View], diagnostics: &mut Vec<Diagnostic>) {
     let retention = runtime.runtime.log.retention;
-    let window = |view: &sql::View| Duration::from_millis(view.schema.window.size_ms.unsigned_abs());
-    let Some(longest) = views.iter().max_by_key(|view| window(view)) else { return };
-    if window(longest) > retention {
+    let reaches = views.iter().filter_map(|view| Some((view, sql::reach(view, views)?.1)));
+    let Some((longest, reach_ms)) = reaches.max_by_key(|(_, reach_ms)| *reach_ms) else { return };
+    let reach = Duration::from_millis(reach_ms.unsigned_abs());
+    if reach > retention {
         let message = format!(
-            "`log.retention` ({}) is shorter than the window of `{}` ({}): its values cannot be recomputed from the log",
+            "`log.retention` ({}) is shorter than the {} that `{}` looks back: its values cannot be recomputed from the log",
             format_duration(retention),
+            format_duration(reach),
             longest.schema.name,
-            format_duration(window(longest)),
         );
         let warning = runtime.document.diagnostic(Severity::Warning, At::Value, "/log/retention", message);
-        diagnostics.push(warning.with_help("set `retention` under `[log]` to at least the longest window"));
+        diagnostics
+            .push(warning.with_help("set `retention` under `[log]` to at least what the longest view looks back"));
     }
 }
 

@@ -1,21 +1,26 @@
 //! Behaviour events: decoded, checked against the clock, and evaluated by every view's expressions, on whichever
 //! worker read them. What leaves is small: the student, the event's identity and what it adds to which slots.
 
-use crate::aggregate::Slot;
+use crate::cells::{Kind, Scalar};
 use crate::dead_letters::{Class, DeadLetter, describe};
 use crate::dedupe::{IdHash, id_hash};
+use crate::fold::{self, Piece};
+use crate::layout::{Grid, GroupProgram, Layout, Program};
 use crate::metrics::RecordLabels;
-use crate::panes::StoredStudent;
+use crate::panes::{PaneNumbers, StoredStudent};
 use crate::shared::{Chunk, Local, Time};
+use crate::sum::{Amount, Slot};
 use crate::symbols::{StudentNo, StudentRef, TenantNo};
-use aulaflow_log::RecordRef;
+use aulaflow_log::{Offset, RecordRef};
 use aulaflow_model::event::{Behavior, Origin, decode_behavior};
 use aulaflow_model::ids::TenantId;
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::topic;
 use aulaflow_plan::sql::BehaviorField;
-use aulaflow_plan::sql::expr::{Row, Value};
+use aulaflow_plan::sql::expr::{EvalError, Row, Value};
+use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use std::borrow::Cow;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
@@ -26,6 +31,8 @@ use timely::dataflow::operators::generic::operator::Operator;
 pub enum BehaviorInput {
     /// From the log.
     Chunk(Chunk),
+    /// From the log once more, for what the state has nothing of.
+    Backfill(Chunk),
     /// From the state.
     Loaded(Vec<Loaded>),
 }
@@ -45,14 +52,35 @@ pub enum Loaded {
 pub struct Contributions {
     /// The worker.
     pub worker: u64,
+    /// The partition that the events were read from, and the offset that their indexes count from.
+    pub source: (u32, Offset),
+    /// Whether only what the state has nothing of is in it.
+    pub backfill: bool,
     /// Events, in the order read.
     pub events: Vec<Event>,
-    /// What the events add, one after the other: slots in ascending order within an event.
-    pub amounts: Vec<(Slot, i64)>,
+    /// What the events add, one after the other: as a whole or not at all, by grid.
+    pub segments: Vec<SegmentLengths>,
+    /// Integers to add, one segment after the other.
+    pub amounts: Vec<Amount>,
+    /// Values to combine, one segment after the other.
+    pub parts: Vec<(Slot, Scalar)>,
+    /// The ids of the events that are `named`, in order.
+    pub names: Vec<CompactString>,
     /// Students' stored panes.
     pub panes: Vec<(StudentNo, StoredStudent)>,
     /// Stored event ids: table, generation.
     pub ids: Vec<(u16, i64, IdHash)>,
+}
+
+/// How much belongs to a segment.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct SegmentLengths {
+    /// The grid.
+    pub grid: u16,
+    /// Amounts.
+    pub amounts: u16,
+    /// Parts.
+    pub parts: u16,
 }
 
 /// An event of a table.
@@ -66,10 +94,14 @@ pub struct Event {
     pub occurred_at: Millis,
     /// Whose.
     pub student: StudentNo,
-    /// The table.
+    /// Its offset, from the source's.
+    pub index: u32,
+    /// The table's place in the plan.
     pub table: u16,
-    /// How many amounts are its own.
-    pub amounts: u16,
+    /// How many segments are its own.
+    pub segments: u16,
+    /// Whether its id is among the names.
+    pub named: bool,
 }
 
 /// Decodes and evaluates.
@@ -86,10 +118,12 @@ pub fn decode<'scope>(
                 for input in data.drain(..) {
                     match input {
                         BehaviorInput::Chunk(chunk) => decoder.chunk(&chunk, time),
-                        BehaviorInput::Loaded(loaded) => loaded.into_iter().for_each(|row| decoder.loaded(row)),
+                        BehaviorInput::Backfill(chunk) => decoder.backfill(&chunk, time),
+                        BehaviorInput::Loaded(rows) => rows.into_iter().for_each(|row| decoder.loaded(row)),
                     }
+                    // By chunk: what leaves says which records it comes from.
+                    session.give_iterator(decoder.take());
                 }
-                session.give_iterator(decoder.take());
             });
         }
     })
@@ -97,27 +131,36 @@ pub fn decode<'scope>(
 
 struct Decoder {
     local: Local,
-    /// Per table with views: the table, its views, and its longest window by (slide, panes).
-    tables: Vec<(usize, Vec<usize>)>,
     max_skew_ms: i64,
     tenant: Option<(Vec<u8>, TenantId, (TenantNo, u64))>,
+    /// Panes of events and of the clock, by grid.
+    grids: Vec<(PaneNumbers, PaneNumbers)>,
+    /// Whether only what is missing is wanted.
+    backfill: bool,
     /// By worker.
     out: Vec<Contributions>,
+    scratch: Scratch,
+}
+
+/// Used again for every event.
+#[derive(Default)]
+struct Scratch {
+    values: Vec<SmallVec<[Scalar; 2]>>,
+    amounts: Vec<Amount>,
+    parts: Vec<(Slot, Scalar)>,
+    segments: Vec<SegmentLengths>,
+    named: bool,
 }
 
 impl Decoder {
     fn new(local: Local) -> Self {
-        let plan = &local.shared.plan;
-        let views_of = |t: usize| {
-            (0..plan.views.len())
-                .filter(|v| plan.views[*v].source == aulaflow_plan::sql::Relation::Table(t))
-                .collect::<Vec<_>>()
-        };
-        let tables = (0..plan.tables.len()).map(|t| (t, views_of(t))).filter(|(_, views)| !views.is_empty()).collect();
+        let (plan, layout) = (&local.shared.plan, &local.shared.layout);
         let max_skew_ms = i64::try_from(plan.runtime.engine.max_skew.as_millis()).unwrap_or(i64::MAX);
         let empty = |worker| Contributions { worker, ..Contributions::default() };
         let out = (0..local.peers as u64).map(empty).collect();
-        Self { tables, max_skew_ms, tenant: None, out, local }
+        let numbers = |grid: &Grid| (PaneNumbers::new(grid.spec.clone()), PaneNumbers::new(grid.spec.clone()));
+        let grids = layout.grids.iter().map(numbers).collect();
+        Self { max_skew_ms, tenant: None, grids, backfill: false, out, scratch: Scratch::default(), local }
     }
 
     /// What was collected since the last call.
@@ -127,6 +170,7 @@ impl Decoder {
             let next = Contributions {
                 worker: c.worker,
                 events: Vec::with_capacity(c.events.len()),
+                segments: Vec::with_capacity(c.segments.len()),
                 amounts: Vec::with_capacity(c.amounts.len()),
                 ..Contributions::default()
             };
@@ -150,7 +194,28 @@ impl Decoder {
         }
     }
 
+    /// Events that were judged before: only what is missing is taken, and nothing is reported again.
+    fn backfill(&mut self, chunk: &Chunk, time: Time) {
+        self.backfill = true;
+        self.begin(chunk);
+        let mut high = i64::MIN;
+        for record in chunk.records.iter() {
+            // Whoever cannot be used is on the dead-letter topic already, or belongs there for what is new: the views that
+            // are made now leave it out.
+            let _known = self.record(&record, time, &mut high);
+        }
+        self.backfill = false;
+    }
+
+    fn begin(&mut self, chunk: &Chunk) {
+        for out in &mut self.out {
+            out.source = (chunk.partition, chunk.base_offset);
+            out.backfill = self.backfill;
+        }
+    }
+
     fn chunk(&mut self, chunk: &Chunk, time: Time) {
+        self.begin(chunk);
         let (mut accepted, mut dead, mut high) = (0u64, 0u64, i64::MIN);
         for record in chunk.records.iter() {
             match self.record(&record, time, &mut high) {
@@ -196,31 +261,35 @@ impl Decoder {
         }
         *high = (*high).max(event.occurred_at.0);
         let student = shared.symbols.student(*tenant_number, &event.student_id);
-        let mut late = !self.tables.is_empty();
+        let mut late = !shared.layout.programs.is_empty();
         let mut failed = String::new();
-        for (table, views) in &self.tables {
-            let row = EventRow { event: &event, fields: &shared.plan.tables[*table].columns };
-            let out = Self::of_route(&mut self.out, student.route);
-            let before = out.amounts.len();
-            for index in views {
-                let view = &shared.plan.views[*index];
-                let window = &view.schema.window;
-                if event.occurred_at.pane(window.slide_ms) + window.panes() <= now.pane(window.slide_ms) {
-                    continue;
-                }
-                late = false;
-                let mut add = |slot, amount| out.amounts.push((slot, amount));
-                if let Err(error) = shared.layout.contribution(*index, view, &row, &mut add) {
-                    let separator = if failed.is_empty() { "" } else { "; " };
-                    failed.push_str(&format!("{separator}view {}: {error}", view.schema.name));
-                }
+        for program in &shared.layout.programs {
+            let row = EventRow { event: &event, fields: &shared.plan.tables[program.table].columns };
+            let mut open = Judged { layout: &shared.layout, grids: &mut self.grids, at: event.occurred_at, now, late: &mut late };
+            self.scratch.clear();
+            self.scratch.evaluate(program, &row, &mut open, &mut failed);
+            if self.backfill {
+                self.scratch.keep_missing(&shared.layout);
             }
-            let amounts = (out.amounts.len() - before) as u16;
-            if amounts > 0 {
-                let table = *table as u16;
-                let id = id_hash(student.route, usize::from(table), &event.event_id);
-                let (route, occurred_at) = (student.route, event.occurred_at);
-                out.events.push(Event { id, route, occurred_at, student: student.number, table, amounts });
+            if !self.scratch.segments.is_empty() {
+                let out = Self::of_route(&mut self.out, student.route);
+                let number = shared.layout.tables[program.table];
+                out.events.push(Event {
+                    id: id_hash(student.route, usize::from(number), &event.event_id),
+                    route: student.route,
+                    occurred_at: event.occurred_at,
+                    student: student.number,
+                    index: record.index,
+                    table: program.table as u16,
+                    segments: self.scratch.segments.len() as u16,
+                    named: self.scratch.named,
+                });
+                if self.scratch.named {
+                    out.names.push(CompactString::new(&event.event_id));
+                }
+                out.segments.append(&mut self.scratch.segments);
+                out.amounts.append(&mut self.scratch.amounts);
+                out.parts.append(&mut self.scratch.parts);
             }
         }
         match (late, failed.is_empty()) {
@@ -230,6 +299,115 @@ impl Decoder {
             (false, false) => Err((Class::Expression, failed)),
             (false, true) => Ok(()),
         }
+    }
+}
+
+/// Whether an event is in time for a grid.
+struct Judged<'a> {
+    layout: &'a Layout,
+    grids: &'a mut [(PaneNumbers, PaneNumbers)],
+    at: Millis,
+    now: Millis,
+    late: &'a mut bool,
+}
+
+impl Judged<'_> {
+    fn in_time(&mut self, grid: usize) -> bool {
+        let (events, clock) = &mut self.grids[grid];
+        let in_time = events.pane(self.at) + self.layout.grids[grid].panes > clock.pane(self.now);
+        *self.late &= !in_time;
+        in_time
+    }
+}
+
+impl Scratch {
+    fn clear(&mut self) {
+        self.values.clear();
+        self.amounts.clear();
+        self.parts.clear();
+        self.segments.clear();
+        self.named = false;
+    }
+
+    /// What an event adds to the grids that it is in time for. Where an expression has no value, its group adds nothing.
+    fn evaluate(&mut self, program: &Program, row: &EventRow<'_>, open: &mut Judged<'_>, failed: &mut String) {
+        let grids: SmallVec<[usize; 8]> = program.grids.iter().copied().filter(|grid| open.in_time(*grid)).collect();
+        if grids.is_empty() {
+            return;
+        }
+        for filter in &program.filters {
+            let holds = filter.filter.as_ref().map_or(Ok(true), |expression| expression.holds(row));
+            for group in filter.groups.iter().filter(|group| group.grids.iter().any(|g| grids.contains(&g.grid))) {
+                let outcome = match &holds {
+                    Ok(false) => continue,
+                    Ok(true) => self.group(group, row, &grids),
+                    Err(error) => Err(error.clone()),
+                };
+                if let Err(error) = outcome {
+                    let separator = if failed.is_empty() { "" } else { "; " };
+                    let views = if group.views.len() == 1 { "view" } else { "views" };
+                    failed.push_str(&format!("{separator}{views} {}: {error}", group.views.join(", ")));
+                }
+            }
+        }
+    }
+
+    fn group(&mut self, group: &GroupProgram, row: &EventRow<'_>, grids: &[usize]) -> Result<(), EvalError> {
+        let before = (self.amounts.len(), self.parts.len(), self.segments.len());
+        let outcome = self.try_group(group, row, grids);
+        if outcome.is_err() {
+            self.amounts.truncate(before.0);
+            self.parts.truncate(before.1);
+            self.segments.truncate(before.2);
+        }
+        outcome
+    }
+
+    fn try_group(&mut self, group: &GroupProgram, row: &EventRow<'_>, grids: &[usize]) -> Result<(), EvalError> {
+        self.values.clear();
+        for expressions in &group.arguments {
+            self.values.push(fold::arguments(expressions, row)?);
+        }
+        for program in group.grids.iter().filter(|program| grids.contains(&program.grid)) {
+            let (amounts, parts) = (self.amounts.len(), self.parts.len());
+            self.amounts.push(Amount::new(program.rows, 1));
+            for (slot, op, kind, argument) in &program.adds {
+                match op.apply(&self.values[*argument])? {
+                    Some(Piece::Amount(amount)) => self.amounts.push(Amount::new(*slot, amount)),
+                    Some(Piece::Value(value)) => {
+                        self.named |= matches!(kind, Kind::First | Kind::Last);
+                        self.parts.push((*slot, value));
+                    }
+                    None => {}
+                }
+            }
+            for slot in &program.tails {
+                self.named = true;
+                self.parts.push((*slot, Scalar::Null));
+            }
+            self.segments.push(SegmentLengths {
+                grid: program.grid as u16,
+                amounts: (self.amounts.len() - amounts) as u16,
+                parts: (self.parts.len() - parts) as u16,
+            });
+        }
+        Ok(())
+    }
+
+    /// Only the slots that the state has nothing of.
+    fn keep_missing(&mut self, layout: &Layout) {
+        let missing = |slot: Slot| layout.slot(slot).is_some_and(|info| info.missing);
+        let (mut amount, mut part) = (0, 0);
+        for segment in &mut self.segments {
+            let amounts = &self.amounts[amount..amount + usize::from(segment.amounts)];
+            let parts = &self.parts[part..part + usize::from(segment.parts)];
+            (amount, part) = (amount + amounts.len(), part + parts.len());
+            segment.amounts = amounts.iter().filter(|a| missing(a.slot)).count() as u16;
+            segment.parts = parts.iter().filter(|(slot, _)| missing(*slot)).count() as u16;
+        }
+        self.amounts.retain(|a| missing(a.slot));
+        self.parts.retain(|(slot, _)| missing(*slot));
+        self.segments.retain(|segment| segment.amounts > 0 || segment.parts > 0);
     }
 }
 

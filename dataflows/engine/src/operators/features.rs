@@ -1,40 +1,37 @@
-//! The pane operator: duplicates out, events into panes, and per epoch one difference per student for everything that
-//! its windows gained and lost. Exchanged by student. Differential takes it from there and sees windows, not events.
+//! The pane operator: duplicates out, events into panes, and per epoch the rows of every student whose windows changed.
+//! Exchanged by student.
 //!
-//! Law: summed up to any epoch, a student's differences are the sums of its windows at that epoch's clock, or, where the
-//! operator still releases a boundary with very many panes, at the clock just before that boundary (`Settling`).
+//! Law: the last row of a view that left up to an epoch is the view's row at that epoch's clock, or, where the operator
+//! still releases a boundary with very many panes, at the clock just before that boundary (`Settling`).
 
-use super::behavior::Contributions;
+use super::behavior::{Contributions, Event};
 use super::{Epochs, upper};
-use crate::aggregate::FeatureSum;
+use crate::cells::Moment;
+use crate::dead_letters::Class;
 use crate::dedupe::{IdHash, Seen};
 use crate::metrics::RecordLabels;
-use crate::panes::{PaneStore, SETTLE_MAX};
+use crate::panes::{DISTINCT_MAX, FeatureUpdate, PaneStore, SETTLE_MAX, Segment};
 use crate::shared::{Local, Time};
 use crate::state::{Key, Row};
+use crate::sum::Slot;
 use crate::symbols::StudentNo;
 use aulaflow_model::instant::ClockTime;
 use aulaflow_model::topic;
-use differential_dataflow::operators::count::CountTotal;
-use differential_dataflow::{AsCollection, VecCollection};
+use compact_str::CompactString;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::operator::Operator;
 
-/// Students with the sums of their windows.
+/// The rows of a student that may have changed.
+pub type StudentUpdate = (StudentNo, Vec<FeatureUpdate>);
+
+/// Students' rows as events come and the clock moves.
 pub fn features<'scope>(
     stream: StreamVec<'scope, Time, Contributions>,
     local: Local,
-) -> VecCollection<'scope, Time, (StudentNo, FeatureSum), isize> {
-    panes(stream, local).as_collection().arrange_by_self_named("Windows").count_total()
-}
-
-fn panes<'scope>(
-    stream: StreamVec<'scope, Time, Contributions>,
-    local: Local,
-) -> StreamVec<'scope, Time, (StudentNo, Time, FeatureSum)> {
+) -> StreamVec<'scope, Time, StudentUpdate> {
     let exchange = Exchange::new(|c: &Contributions| c.worker);
     stream.unary_frontier(exchange, "Panes", move |capability, _| {
         let mut epochs = Epochs::new(local.clone());
@@ -51,8 +48,7 @@ fn panes<'scope>(
                 operator.epoch(epoch.time, epoch.data);
                 if let Some(cap) = &capability {
                     let cap = cap.delayed(&epoch.time);
-                    let changes = operator.store.take_changes().into_iter().map(|(s, sum)| (s, epoch.time, sum));
-                    output.session(&cap).give_iterator(changes);
+                    output.session(&cap).give_iterator(operator.store.take_changes().into_iter());
                 }
                 operator.report(epoch.time);
                 if epoch.barrier {
@@ -68,8 +64,10 @@ fn panes<'scope>(
 struct PaneOperator {
     local: Local,
     store: PaneStore,
-    /// Per table: the ids seen, and those that the state does not have yet.
+    /// Per table of the plan: the ids seen, and those that the state does not have yet.
     seen: Vec<Option<(Seen, FreshIds)>>,
+    /// While what is missing is made from the log: the ids seen there, per table.
+    seen_again: Vec<Option<Seen>>,
     /// How many students the export under way has.
     exporting: Option<usize>,
 }
@@ -80,40 +78,32 @@ type FreshIds = BTreeMap<i64, Vec<(u64, IdHash)>>;
 impl PaneOperator {
     fn new(local: Local) -> Self {
         let shared = &local.shared;
-        let windows = shared.plan.views.iter().map(|v| v.schema.window.clone()).collect();
-        let store = PaneStore::new(windows, &shared.layout, &shared.identities);
-        let seen =
-            shared.plan.tables.iter().map(|t| t.dedupe_horizon_ms.map(|h| (Seen::new(h), FreshIds::new()))).collect();
-        Self { store, seen, exporting: None, local }
+        let store = PaneStore::new(shared.plan.clone(), shared.layout.clone());
+        let horizons = || shared.plan.tables.iter().map(|t| t.dedupe_horizon_ms);
+        let seen = horizons().map(|horizon| horizon.map(|h| (Seen::new(h), FreshIds::new()))).collect();
+        let seen_again = horizons().map(|horizon| horizon.map(Seen::new)).collect();
+        Self { store, seen, seen_again, exporting: None, local }
     }
 
-    fn epoch(&mut self, time: Time, data: Vec<Contributions>) {
+    fn epoch(&mut self, time: Time, mut data: Vec<Contributions>) {
         let clock = ClockTime(time).clock();
         self.store.advance(clock, SETTLE_MAX);
         for (seen, _) in self.seen.iter_mut().flatten() {
             seen.expire(clock);
         }
+        // The log's order decides which event finds a set full, not which worker was quicker.
+        data.sort_by_key(|batch| {
+            (batch.source.0, batch.source.1 + u64::from(batch.events.first().map_or(0, |event| event.index)))
+        });
         let mut duplicates = 0;
         for batch in data {
-            let mut amounts = batch.amounts.as_slice();
-            for event in &batch.events {
-                let (mine, rest) = amounts.split_at(usize::from(event.amounts));
-                amounts = rest;
-                if let Some((seen, fresh)) = &mut self.seen[usize::from(event.table)] {
-                    let generation = seen.generation(clock, event.occurred_at);
-                    if !seen.insert(event.id, generation) {
-                        duplicates += 1;
-                        continue;
-                    }
-                    fresh.entry(generation).or_default().push((event.route, event.id));
-                }
-                self.store.add(event.student, event.occurred_at, mine);
-            }
+            duplicates += self.events(time, &batch);
             for (student, stored) in batch.panes {
                 self.store.load(student, stored);
             }
             for (table, generation, id) in batch.ids {
-                if let Some((seen, _)) = &mut self.seen[usize::from(table)] {
+                let known = self.local.shared.layout.tables.iter().position(|number| *number == table);
+                if let Some((seen, _)) = known.and_then(|at| self.seen[at].as_mut()) {
                     seen.insert(id, generation);
                 }
             }
@@ -124,11 +114,76 @@ impl PaneOperator {
         }
     }
 
+    /// Adds a batch's events; returns how many were repetitions.
+    fn events(&mut self, time: Time, batch: &Contributions) -> u64 {
+        let clock = ClockTime(time).clock();
+        let (mut segments, mut names) = (batch.segments.iter(), batch.names.iter());
+        let (mut amounts, mut parts) = (batch.amounts.as_slice(), batch.parts.as_slice());
+        let mut own = Vec::new();
+        let mut duplicates = 0;
+        for event in &batch.events {
+            own.clear();
+            for lengths in segments.by_ref().take(usize::from(event.segments)) {
+                let (mine, rest) = amounts.split_at(usize::from(lengths.amounts));
+                let (mine_too, rest_too) = parts.split_at(usize::from(lengths.parts));
+                (amounts, parts) = (rest, rest_too);
+                own.push(Segment { grid: lengths.grid, amounts: mine, parts: mine_too });
+            }
+            let id = if event.named { names.next().cloned().unwrap_or_default() } else { CompactString::default() };
+            if !self.is_new(event, clock, batch.backfill) {
+                duplicates += u64::from(!batch.backfill);
+                continue;
+            }
+            let moment = Moment { at: event.occurred_at.0, id };
+            let full = self.store.add(event.student, &moment, &own);
+            if !batch.backfill {
+                full.iter().for_each(|slot| self.refuse(time, batch, event, *slot));
+            }
+        }
+        duplicates
+    }
+
+    /// Whether an event was not seen before; from now on it was.
+    fn is_new(&mut self, event: &Event, clock: aulaflow_model::instant::Millis, backfill: bool) -> bool {
+        let table = usize::from(event.table);
+        if backfill && !self.local.shared.new_tables.contains(&table) {
+            let Some(seen) = &mut self.seen_again[table] else { return true };
+            // Nobody knows any more when it came: its own time stands for that.
+            seen.expire(event.occurred_at);
+            return seen.insert(event.id, seen.generation(event.occurred_at, event.occurred_at));
+        }
+        if !backfill {
+            self.seen_again[table] = None;
+        }
+        let Some((seen, fresh)) = &mut self.seen[table] else { return true };
+        let generation = seen.generation(clock, event.occurred_at);
+        let new = seen.insert(event.id, generation);
+        if new {
+            fresh.entry(generation).or_default().push((event.route, event.id));
+        }
+        new
+    }
+
+    /// Gives an event whose set is full to the dead letters.
+    fn refuse(&self, time: Time, batch: &Contributions, event: &Event, slot: Slot) {
+        let shared = &self.local.shared;
+        let info = shared.layout.slot(slot);
+        let views = info.map_or(&[][..], |info| &info.views);
+        let names: Vec<_> = views.iter().map(|view| shared.plan.views[usize::from(*view)].schema.name.as_str()).collect();
+        let label = info.map_or("", |info| &info.label);
+        let error = format!(
+            "{}: the student has {DISTINCT_MAX} {label} in the window already, which is the most that is kept",
+            names.join(", ")
+        );
+        shared.dead_at(time, batch.source.0, batch.source.1 + u64::from(event.index), Class::Limit, error);
+    }
+
     fn report(&mut self, time: Time) {
         let shared = &self.local.shared;
         shared.settling.report(self.local.index, time, self.store.unsettled());
         let due = self.store.next_due().map_or(i64::MAX, |at| at.0);
         shared.next_due[self.local.index].store(due, Ordering::Relaxed);
+        shared.metrics.output_errors.inc_by(self.store.take_failed());
     }
 
     /// From now on the panes of this epoch are exported in steps; the new event ids go at once.
@@ -138,7 +193,8 @@ impl PaneOperator {
         for (table, entry) in self.seen.iter_mut().enumerate() {
             let Some((_, fresh)) = entry else { continue };
             for (generation, ids) in std::mem::take(fresh) {
-                let key = Key::Ids(table as u32, generation, time, self.local.index as u32);
+                let number = self.local.shared.layout.tables[table];
+                let key = Key::Ids(u32::from(number), generation, time, self.local.index as u32);
                 changes.push((key, Some(Row::Ids(ids))));
             }
         }

@@ -5,8 +5,9 @@
 
 use super::{Epoch, Epochs, upper};
 use crate::Outlet;
-use crate::aggregate::FeatureSum;
 use crate::evaluations::GradeKey;
+use crate::operators::features::StudentUpdate;
+use crate::panes::FeatureUpdate;
 use crate::shared::{Local, Time};
 use crate::state::{Change, Key, Row, StoredHistory};
 use crate::symbols::{StudentNo, WordNo};
@@ -18,27 +19,27 @@ use differential_dataflow::hashable::Hashable;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::operator::Operator;
 use timely::dataflow::operators::{Probe, probe};
 use xxhash_rust::xxh3::xxh3_64;
 
-type Feature = (StudentNo, FeatureSum);
 type GradeOf = (GradeKey, Arc<Grade>);
 /// Subject and period.
 type RowKey = (WordNo, WordNo);
 
 /// Joins features and grades per student and epoch, hands changes to the outlet, and is what `probe` watches.
 pub fn profiles<'scope>(
-    features: VecCollection<'scope, Time, Feature, isize>,
+    features: StreamVec<'scope, Time, StudentUpdate>,
     grades: VecCollection<'scope, Time, GradeOf, isize>,
     outlet: Box<dyn Outlet>,
     local: Local,
     probe: &probe::Handle<Time>,
 ) {
-    let by_student = Exchange::new(|update: &(Feature, Time, isize)| update.0.0.hashed());
+    let by_student = Exchange::new(|update: &StudentUpdate| update.0.hashed());
     let by_student_too = Exchange::new(|update: &(GradeOf, Time, isize)| update.0.0.student.hashed());
-    let done = features.inner.binary_frontier::<_, timely::container::CapacityContainerBuilder<Vec<()>>, _, _, _, _>(
+    let done = features.binary_frontier::<_, timely::container::CapacityContainerBuilder<Vec<()>>, _, _, _, _>(
         grades.inner,
         by_student,
         by_student_too,
@@ -49,10 +50,10 @@ pub fn profiles<'scope>(
             let mut capability = Some(capability);
             move |(features, features_frontier), (grades, grades_frontier), _output| {
                 features.for_each(|cap, data| {
-                    // An update's own time counts: a message may carry several.
-                    if cap.least().is_some() {
-                        for (feature, time, diff) in data.drain(..) {
-                            epochs.push_one(time, Update::Feature(feature, diff));
+                    // The pane operator gives each epoch's updates a capability of their own.
+                    if let Some(time) = cap.least() {
+                        for update in data.drain(..) {
+                            epochs.push_one(*time, Update::Feature(update));
                         }
                     }
                 });
@@ -75,7 +76,7 @@ pub fn profiles<'scope>(
 }
 
 enum Update {
-    Feature(Feature, isize),
+    Feature(StudentUpdate),
     Grade(GradeOf, isize),
 }
 
@@ -113,8 +114,7 @@ struct ProfileOperator {
 /// Differences of one student at one time.
 #[derive(Default)]
 struct Differences {
-    /// Sums of the windows before and after.
-    features: (Option<FeatureSum>, Option<FeatureSum>),
+    features: Vec<FeatureUpdate>,
     grades: Vec<(RowKey, Arc<Grade>, isize)>,
 }
 
@@ -137,9 +137,8 @@ impl ProfileOperator {
         let mut students: FxHashMap<StudentNo, Differences> = FxHashMap::default();
         for update in epoch.data {
             match update {
-                Update::Feature((student, sum), diff) => {
-                    let sums = &mut students.entry(student).or_default().features;
-                    *(if diff < 0 { &mut sums.0 } else { &mut sums.1 }) = Some(sum);
+                Update::Feature((student, mut rows)) => {
+                    students.entry(student).or_default().features.append(&mut rows);
                 }
                 Update::Grade((key, grade), diff) => {
                     students.entry(key.student).or_default().grades.push(((key.subject, key.period), grade, diff));
@@ -182,7 +181,7 @@ impl ProfileOperator {
                 });
             }
         }
-        let features = features(&self.local, history, &differences.features, clock, &mut changed);
+        let features = features(&self.local, history, differences.features, clock, &mut changed);
         if changed {
             self.dirty.insert(student);
         }
@@ -252,34 +251,24 @@ fn net_grades(mut differences: Vec<(RowKey, Arc<Grade>, isize)>, local: &Local) 
     net
 }
 
-/// The features whose rows changed between two sums.
+/// The features whose rows changed.
 fn features(
     local: &Local,
     history: &mut History,
-    (before, after): &(Option<FeatureSum>, Option<FeatureSum>),
+    updates: Vec<FeatureUpdate>,
     clock: Millis,
     changed: &mut bool,
 ) -> Vec<FeatureChange> {
-    let shared = &local.shared;
-    let empty = FeatureSum::default();
-    let (before, after) = (before.as_ref().unwrap_or(&empty), after.as_ref().unwrap_or(&empty));
     let mut out = Vec::new();
-    for (index, view) in shared.plan.views.iter().enumerate().filter(|(_, view)| view.serve) {
-        let slots = &shared.layout.views[index];
-        let of = |sum: &FeatureSum| {
-            sum.cells().filter(|(s, _)| (slots.rows..slots.end).contains(s)).collect::<smallvec::SmallVec<[_; 4]>>()
-        };
-        if of(before) == of(after) {
-            continue;
-        }
-        let values = shared.layout.row(index, view, after);
-        let digest = values.as_ref().map_or(0, |v| digest(&**v));
-        let (mark, is_new) = step(history.features.get(&(index as ViewIndex)), digest, clock, local);
+    for FeatureUpdate { view, row } in updates {
+        let digest = row.as_ref().map_or(0, digest);
+        let (mark, is_new) = step(history.features.get(&view), digest, clock, local);
         if let Some(mark) = mark {
             *changed |= is_new;
-            history.features.insert(index as ViewIndex, mark);
-            let row = values.map(|values| FeatureRow { values, session: None, updated_at: Millis(mark.updated_at) });
-            out.push(FeatureChange { view: index as ViewIndex, row });
+            history.features.insert(view, mark);
+            let updated_at = Millis(mark.updated_at);
+            let row = row.map(|(values, session)| FeatureRow { values, session, updated_at });
+            out.push(FeatureChange { view, row });
         }
     }
     out

@@ -168,6 +168,11 @@ impl Unit {
         UNITS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, unit)| *unit)
     }
 
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        UNITS.iter().find(|(_, unit)| *unit == self).map_or("", |(name, _)| name)
+    }
+
     /// Whether `date_trunc` knows it.
     pub fn truncates(self) -> bool {
         !matches!(self, Self::Dow | Self::Isodow | Self::Doy | Self::Isoyear | Self::Epoch)

@@ -1,12 +1,12 @@
 //! All files together: statements in order, names that must be unique, every fault at once.
 
 use super::expr::{Expr, Type};
+use super::from::{self, Declared, Relations};
 use super::parse::{Parsed, Source};
 use super::resolve::{Resolver, fold_name};
-use super::view::Tables;
 use super::{SqlFault, Table, View, table, view};
 use aulaflow_model::fault::nearest;
-use sqlparser::ast::{ObjectName, ObjectNamePart, Statement};
+use sqlparser::ast::{CreateView, ObjectName, ObjectNamePart, Statement};
 use std::ops::Range;
 
 /// A fault and the index of its file.
@@ -25,7 +25,7 @@ const VIEWS_MAX: usize = 1000;
 const STACK_BYTES: usize = 64 << 20;
 
 /// Compiles the statements of all files, given as (name, text): tables in the order of files and statements, then views,
-/// which may read the tables of any file. All faults of all files at once, in the order of files and places.
+/// which may read the tables and views of any file. All faults of all files at once, in the order of files and places.
 pub fn compile(files: &[(String, String)]) -> Result<(Vec<Table>, Vec<View>), Vec<FileFault>> {
     stacker::grow(STACK_BYTES, || {
         let mut compiler = Compiler::default();
@@ -38,9 +38,24 @@ pub fn compile(files: &[(String, String)]) -> Result<(Vec<Table>, Vec<View>), Ve
                 compiler.table(*file, source, parsed);
             }
         }
-        for (file, source, statements) in &parsed {
-            for parsed in statements {
-                compiler.view(*file, source, parsed);
+        let views = || {
+            parsed.iter().flat_map(|(file, source, statements)| {
+                let views = statements.iter().filter_map(|parsed| match &parsed.statement {
+                    Statement::CreateView(create) => Some((*file, source, create, &parsed.range)),
+                    _ => None,
+                });
+                views.collect::<Vec<_>>()
+            })
+        };
+        for (file, source, create, range) in views() {
+            compiler.declare(file, source, create, range);
+        }
+        // A view that reads another one needs its outputs, and is stacked on no third one: two rounds do.
+        for second_round in [false, true] {
+            for (index, (file, source, create, range)) in views().enumerate() {
+                if compiler.relations().reads_view(&compiler.views[index]) == second_round {
+                    compiler.view(index, file, source, create, range);
+                }
             }
         }
         compiler.finish()
@@ -65,9 +80,10 @@ pub fn compile_scalar(text: &str, columns: &[(String, Type)]) -> Result<Expr, Ve
 #[derive(Default)]
 struct Compiler {
     tables: Vec<Table>,
-    views: Vec<View>,
+    /// All views, in the order of files and statements.
+    views: Vec<Declared>,
     faults: Vec<FileFault>,
-    /// Tables that could not be made.
+    /// Tables that could not be made, and views that could not be parsed.
     broken: Vec<String>,
     /// Every table and view so far, right or wrong.
     names: Vec<String>,
@@ -88,7 +104,7 @@ impl Compiler {
             match source.parse(tokens) {
                 Ok(statement) => parsed.push(statement),
                 Err(unparsed) => {
-                    self.broken.extend(unparsed.table);
+                    self.broken.extend(unparsed.name);
                     self.faults.push((file, unparsed.fault));
                 }
             }
@@ -118,17 +134,26 @@ impl Compiler {
         self.faults.extend(faults.into_iter().map(|fault| (file, fault)));
     }
 
-    fn view(&mut self, file: usize, source: &Source<'_>, parsed: &Parsed) {
-        let Statement::CreateView(create) = &parsed.statement else { return };
+    /// Notes a view, so that others can name it.
+    fn declare(&mut self, file: usize, source: &Source<'_>, create: &CreateView, range: &Range<usize>) {
         let mut faults = Vec::new();
-        let tables = Tables { good: &self.tables, broken: &self.broken };
-        let view = view::check(source, create, &parsed.range, &tables, &mut faults);
         self.unique(source, &create.name, &mut faults);
-        if self.views.len() >= VIEWS_MAX {
-            let at = source.place(&create.name, &parsed.range);
+        if self.views.len() == VIEWS_MAX {
+            let at = source.place(&create.name, range);
             faults.push(SqlFault::new(at, format!("there are more than {VIEWS_MAX} views")));
         }
-        self.views.extend(view.filter(|_| faults.is_empty()));
+        let name = plain_name(&create.name).unwrap_or_default();
+        self.views.push(Declared { name, reads: from::name_in_from(&create.query), view: None });
+        self.faults.extend(faults.into_iter().map(|fault| (file, fault)));
+    }
+
+    fn relations(&self) -> Relations<'_> {
+        Relations { tables: &self.tables, broken: &self.broken, views: &self.views }
+    }
+
+    fn view(&mut self, index: usize, file: usize, source: &Source<'_>, create: &CreateView, range: &Range<usize>) {
+        let mut faults = Vec::new();
+        self.views[index].view = view::check(source, create, range, &self.relations(), &mut faults);
         self.faults.extend(faults.into_iter().map(|fault| (file, fault)));
     }
 
@@ -144,7 +169,8 @@ impl Compiler {
 
     fn finish(mut self) -> Result<(Vec<Table>, Vec<View>), Vec<FileFault>> {
         if self.faults.is_empty() {
-            return Ok((self.tables, self.views));
+            // Without faults every view was made, so that a view's place is that of its statement.
+            return Ok((self.tables, self.views.into_iter().filter_map(|declared| declared.view).collect()));
         }
         self.faults.sort_by_key(|(file, fault)| (*file, fault.span.start));
         Err(self.faults)

@@ -104,12 +104,27 @@ impl Expr {
         Self { node, ty }
     }
 
+    pub(super) fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Its node and type.
+    pub(super) fn into_parts(self) -> (Node, Type) {
+        (self.node, self.ty)
+    }
+
     /// The column's index, if the expression is just a column.
-    pub(super) fn as_column(&self) -> Option<usize> {
+    pub fn as_column(&self) -> Option<usize> {
         match self.node {
             Node::Column(index) => Some(index),
             _ => None,
         }
+    }
+
+    /// A text of its meaning.
+    pub fn canonical(&self, column: &dyn Fn(usize) -> String) -> String {
+        let _ = column;
+        format!("{:?}", self.node)
     }
 
     /// Its type.

@@ -40,28 +40,8 @@ fn known(node: &Node) -> bool {
 
 /// Whether all its parts are constants (and it has parts).
 fn is_constant(node: &Node) -> bool {
-    match node {
-        Node::Column(_) | Node::Constant(_) => false,
-        Node::Compare(_, sides) | Node::Arithmetic(_, sides) | Node::NullIf(sides) => sides.iter().all(known),
-        Node::Distinct { sides, .. } | Node::LikeDynamic { sides, .. } | Node::JsonGet { sides, .. } => {
-            sides.iter().all(known)
-        }
-        Node::And(nodes) | Node::Or(nodes) | Node::Coalesce(nodes) => nodes.iter().all(known),
-        Node::Strict(_, nodes) | Node::Variadic(_, nodes) => nodes.iter().all(known),
-        Node::Not(operand) | Node::DateTrunc(_, operand) | Node::DatePart(_, operand) => known(operand),
-        Node::IsNull { operand, .. }
-        | Node::IsBoolean { operand, .. }
-        | Node::InSet { operand, .. }
-        | Node::Like { operand, .. }
-        | Node::Cast { operand, .. } => known(operand),
-        Node::Between { nodes, .. } => nodes.iter().all(known),
-        Node::In { operand, list, .. } => known(operand) && list.iter().all(known),
-        Node::Case { operand, branches, otherwise } => {
-            operand.as_deref().is_none_or(known)
-                && branches.iter().all(|(condition, result)| known(condition) && known(result))
-                && known(otherwise)
-        }
-    }
+    let parts = node.parts();
+    !parts.is_empty() && parts.into_iter().all(known)
 }
 
 fn is_boolean(node: &Node, value: bool) -> bool {

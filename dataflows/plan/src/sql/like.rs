@@ -65,6 +65,11 @@ impl Pattern {
             self.shape.matches(text)
         }
     }
+
+    /// Whether it is ILIKE's, and the pattern with `\` as its escape.
+    pub fn canonical(&self) -> (bool, String) {
+        (self.insensitive, self.shape.text())
+    }
 }
 
 impl Shape {
@@ -83,6 +88,26 @@ impl Shape {
             all => text(all).map(Self::Exact),
         };
         shape.unwrap_or_else(|| Self::General(pieces.into()))
+    }
+
+    fn text(&self) -> String {
+        let escaped = |text: &str| -> String {
+            text.chars().flat_map(|c| [matches!(c, '%' | '_' | '\\').then_some('\\'), Some(c)]).flatten().collect()
+        };
+        match self {
+            Self::Exact(all) => escaped(all),
+            Self::Prefix(start) => escaped(start) + "%",
+            Self::Suffix(end) => format!("%{}", escaped(end)),
+            Self::Contains(part) => format!("%{}%", escaped(part)),
+            Self::General(pieces) => {
+                let piece = |piece: &Piece| match piece {
+                    Piece::Any => "%".to_owned(),
+                    Piece::One => "_".to_owned(),
+                    Piece::Just(c) => escaped(c.encode_utf8(&mut [0; 4])),
+                };
+                pieces.iter().map(piece).collect()
+            }
+        }
     }
 
     fn matches(&self, text: &str) -> bool {

@@ -1,16 +1,20 @@
 //! Feature SQL: texts to source tables and feature views, resolved, typed and compiled by [`compile`].
 //!
-//! The grammar is `sqlparser`'s (`parse.rs`); what statements may say is checked in `table.rs` and `view.rs`; names and
-//! types of expressions are resolved in `resolve.rs` and become the nodes of `node.rs`, which `eval.rs` evaluates. Reads no file and knows no event:
-//! whoever evaluates an expression gives it a [`expr::Row`].
+//! The grammar is `sqlparser`'s (`parse.rs`); what statements may say is checked in `table.rs` and `view.rs` (with
+//! `from.rs`, `window.rs` and `output.rs` for its clauses); names and types of expressions are resolved in `resolve.rs`
+//! and become the nodes of `node.rs`, which `eval.rs` evaluates. Reads no file and knows no event: whoever evaluates an
+//! expression gives it a [`expr::Row`].
 
 mod aggregate;
 mod calendar;
+mod canonical;
+mod column;
 mod compiler;
 mod construct;
 mod eval;
 pub mod expr;
 mod fold;
+mod from;
 mod functions;
 mod json;
 mod like;
@@ -18,16 +22,19 @@ mod literal;
 mod node;
 mod operator;
 mod options;
+mod output;
 mod parse;
 mod resolve;
 mod table;
 mod view;
 mod window;
+mod zone;
 
 use aulaflow_model::change::ViewSchema;
 pub use compiler::{FileFault, compile, compile_scalar};
 use compiler::{check_name, nearest_help, object_name};
 use expr::Expr;
+pub use from::{columns, reach};
 use std::ops::Range;
 
 /// A source table: `CREATE TABLE … WITH (connector = 'log', …)`.

@@ -66,6 +66,33 @@ pub enum Node {
     JsonGet { sides: Box<[Node; 2]>, as_text: bool },
 }
 
+impl Node {
+    /// Its parts, in the order of the text.
+    pub fn parts(&self) -> Vec<&Node> {
+        match self {
+            Self::Column(_) | Self::Constant(_) => Vec::new(),
+            Self::Compare(_, sides) | Self::Arithmetic(_, sides) | Self::NullIf(sides) => sides.iter().collect(),
+            Self::Distinct { sides, .. } | Self::LikeDynamic { sides, .. } | Self::JsonGet { sides, .. } => {
+                sides.iter().collect()
+            }
+            Self::And(nodes) | Self::Or(nodes) | Self::Coalesce(nodes) => nodes.iter().collect(),
+            Self::Strict(_, nodes) | Self::Variadic(_, nodes) => nodes.iter().collect(),
+            Self::Between { nodes, .. } => nodes.iter().collect(),
+            Self::Not(operand) | Self::DateTrunc(_, operand) | Self::DatePart(_, operand) => vec![operand],
+            Self::IsNull { operand, .. }
+            | Self::IsBoolean { operand, .. }
+            | Self::InSet { operand, .. }
+            | Self::Like { operand, .. }
+            | Self::Cast { operand, .. } => vec![operand],
+            Self::In { operand, list, .. } => std::iter::once(&**operand).chain(list).collect(),
+            Self::Case { operand, branches, otherwise } => {
+                let branches = branches.iter().flat_map(|(condition, result)| [condition, result]);
+                operand.as_deref().into_iter().chain(branches).chain([&**otherwise]).collect()
+            }
+        }
+    }
+}
+
 /// Comparison operators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Comparison {

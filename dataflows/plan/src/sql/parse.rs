@@ -41,8 +41,8 @@ pub struct Parsed {
 pub struct Unparsed {
     /// What is wrong.
     pub fault: SqlFault,
-    /// The name of the table that it would have made.
-    pub table: Option<String>,
+    /// The name of the table or view that it would have made.
+    pub name: Option<String>,
 }
 
 impl<'t> Source<'t> {
@@ -84,7 +84,7 @@ impl<'t> Source<'t> {
     /// Parses one statement's tokens.
     pub fn parse(&self, tokens: Vec<TokenWithSpan>) -> Result<Parsed, Unparsed> {
         let range = self.tokens_range(&tokens);
-        let table = table_name(&tokens);
+        let name = created_name(&tokens);
         let mut parser = Parser::new(&DIALECT).with_tokens_with_locations(tokens);
         match parser.parse_statement() {
             Ok(statement) => {
@@ -95,11 +95,11 @@ impl<'t> Source<'t> {
                 let message = format!("syntax error: expected the end of the statement, found {}", next.token);
                 let at = self.span(next.span).unwrap_or(range);
                 let help = "statements end with a semicolon".to_owned();
-                Err(Unparsed { fault: SqlFault { span: at, message, help: Some(help) }, table })
+                Err(Unparsed { fault: SqlFault { span: at, message, help: Some(help) }, name })
             }
             Err(error) => {
                 let next = parser.peek_token().span;
-                Err(Unparsed { fault: self.syntax_fault(error, next, range), table })
+                Err(Unparsed { fault: self.syntax_fault(error, next, range), name })
             }
         }
     }
@@ -353,10 +353,11 @@ fn is_word(token: &Token, word: &str) -> bool {
     matches!(token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word))
 }
 
-/// The name in `CREATE TABLE [IF NOT EXISTS] name`.
-fn table_name(tokens: &[TokenWithSpan]) -> Option<String> {
-    let table = tokens.iter().take(6).position(|t| is_word(&t.token, "TABLE"))?;
-    let mut names = tokens[table + 1..].iter().filter_map(|t| match &t.token {
+/// The name in `CREATE TABLE [IF NOT EXISTS] name` and `CREATE MATERIALIZED VIEW name`.
+fn created_name(tokens: &[TokenWithSpan]) -> Option<String> {
+    let kind = |t: &TokenWithSpan| is_word(&t.token, "TABLE") || is_word(&t.token, "VIEW");
+    let kind = tokens.iter().take(6).position(kind)?;
+    let mut names = tokens[kind + 1..].iter().filter_map(|t| match &t.token {
         Token::Word(w) => Some(if w.quote_style.is_some() { w.value.clone() } else { w.value.to_lowercase() }),
         _ => None,
     });

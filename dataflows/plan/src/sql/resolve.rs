@@ -9,7 +9,7 @@ use super::functions::{self, Kind};
 use super::literal;
 use super::node::{Constant, Node};
 use super::parse::Source;
-use super::{Aggregate, SqlFault, nearest_help};
+use super::{Aggregate, Relation, SqlFault, nearest_help};
 use sqlparser::ast;
 use std::ops::Range;
 
@@ -25,10 +25,16 @@ pub struct Resolver<'s> {
     pub(super) columns: &'s [(String, Type)],
     /// What a column may be qualified with.
     pub(super) qualifiers: &'s [String],
+    /// What the statement reads; `None` for an expression alone.
+    pub(super) relation: Option<Relation>,
     /// Where the expression stands.
     pub(super) position: Position,
     /// The aggregates of the outputs so far.
     pub(super) aggregates: Aggregates,
+    /// The column of `window_start` in outputs.
+    pub(super) bounds_at: usize,
+    /// Whether an output reads a bound of the window.
+    pub(super) reads_bounds: bool,
     /// Faults so far.
     pub(super) faults: Vec<SqlFault>,
     depth: usize,
@@ -96,8 +102,11 @@ impl<'s> Resolver<'s> {
             within,
             columns,
             qualifiers: names,
+            relation: None,
             position: Position::Alone,
             aggregates: Aggregates::default(),
+            bounds_at: 0,
+            reads_bounds: false,
             faults: Vec::new(),
             depth: 0,
         }
@@ -150,11 +159,8 @@ impl<'s> Resolver<'s> {
     fn lower_kind<'a>(&mut self, e: &'a ast::Expr) -> Option<Typed<'a>> {
         use ast::Expr as E;
         match e {
-            E::Identifier(name) => self.column(None, name, e),
-            E::CompoundIdentifier(parts) => match parts.as_slice() {
-                [table, name] => self.column(Some(table), name, e),
-                _ => self.refuse(e, "a column is named column or table.column", None),
-            },
+            E::Identifier(name) => self.column(name, false, e),
+            E::CompoundIdentifier(parts) => self.compound_column(parts, e),
             E::Value(value) => self.literal(&value.value, e),
             E::Nested(inner) => self.lower(inner).map(|typed| Typed { ast: e, ..typed }),
             E::BinaryOp { left, op, right } => self.binary(left, op, right, e),
@@ -199,45 +205,6 @@ impl<'s> Resolver<'s> {
         }
     }
 
-    fn column<'a>(&mut self, table: Option<&ast::Ident>, name: &ast::Ident, e: &'a ast::Expr) -> Option<Typed<'a>> {
-        if let Some(table) = table {
-            let table_name = fold_name(table);
-            if !self.qualifiers.contains(&table_name) {
-                let known: Vec<&str> = self.qualifiers.iter().map(String::as_str).collect();
-                let help = nearest_help(&table_name, &known, "tables");
-                let fault =
-                    SqlFault::new(self.source.ident(table), format!("there is no table \"{table_name}\" in FROM"));
-                self.fault(SqlFault { help: Some(help), ..fault });
-                return None;
-            }
-        }
-        let column = fold_name(name);
-        let Some(index) = self.columns.iter().position(|(known, _)| *known == column) else {
-            let known: Vec<&str> = self.columns.iter().map(|(name, _)| name.as_str()).collect();
-            // Double quotes around a text are the usual slip.
-            let help = if name.quote_style.is_some() && aulaflow_model::fault::nearest(&column, known.clone()).is_none()
-            {
-                "texts stand in single quotes, names in double quotes".to_owned()
-            } else {
-                nearest_help(&column, &known, "columns")
-            };
-            let span = self.source.ident(name);
-            self.fault(SqlFault { span, message: format!("column \"{column}\" does not exist"), help: Some(help) });
-            return None;
-        };
-        if self.position == Position::Output {
-            let message =
-                format!("column \"{column}\" must appear in the GROUP BY clause or be used in an aggregate function");
-            let help = if column == "student_id" {
-                "student_id is selected as it is: SELECT student_id, …"
-            } else {
-                "for example sum, avg or count"
-            };
-            return self.refuse(e, message, Some(help));
-        }
-        Some(Typed::new(Node::Column(index), self.columns[index].1, e))
-    }
-
     fn literal<'a>(&mut self, value: &ast::Value, e: &'a ast::Expr) -> Option<Typed<'a>> {
         use ast::Value as V;
         match value {
@@ -280,7 +247,18 @@ impl<'s> Resolver<'s> {
                 Some("the profile shows the window by itself"),
             );
         }
-        let Some(arguments) = plain_arguments(function) else {
+        let arguments = plain_arguments(function);
+        if functions::find(&name).is_none() {
+            // Columns in an aggregate that is misspelt are right where they are.
+            if self.position != Position::Output {
+                for argument in arguments.unwrap_or_default() {
+                    self.lower(argument);
+                }
+            }
+            let help = unknown_function_help(&name);
+            return self.refuse(e, format!("function {name} does not exist"), Some(&help));
+        }
+        let Some(arguments) = arguments else {
             return self.refuse(e, format!("{name} takes plain arguments only"), None);
         };
         self.call(&name, &arguments, e)
@@ -288,12 +266,7 @@ impl<'s> Resolver<'s> {
 
     pub(super) fn call<'a>(&mut self, name: &str, arguments: &[&'a ast::Expr], e: &'a ast::Expr) -> Option<Typed<'a>> {
         let lowered: Vec<Option<Typed<'a>>> = arguments.iter().map(|argument| self.lower(argument)).collect();
-        let Some(definition) = functions::find(name) else {
-            let names = functions::REGISTRY.iter().map(|definition| definition.name);
-            let known: Vec<&str> = names.chain(super::aggregate::SUPPORTED).collect();
-            let help = nearest_help(name, &known, "functions");
-            return self.refuse(e, format!("function {name} does not exist"), Some(&help));
-        };
+        let definition = functions::find(name)?;
         let arguments: Vec<Typed<'a>> = lowered.into_iter().collect::<Option<_>>()?;
         let types: Vec<String> = arguments.iter().map(Typed::type_name).collect();
         let faults = self.faults.len();
@@ -374,6 +347,16 @@ impl<'s> Resolver<'s> {
             (Some(own), _) => self.refuse(typed.ast, format!("expected type {ty}, found {own}"), None),
         }
     }
+}
+
+/// What is called so in other dialects, or near.
+fn unknown_function_help(name: &str) -> String {
+    if let Some((_, help)) = functions::HABITS.iter().find(|(names, _)| names.contains(&name)) {
+        return (*help).to_owned();
+    }
+    let names = functions::REGISTRY.iter().map(|definition| definition.name);
+    let known: Vec<&str> = names.chain(super::aggregate::SUPPORTED).collect();
+    nearest_help(name, &known, "functions")
 }
 
 /// The type that both sides take; two literals are texts.

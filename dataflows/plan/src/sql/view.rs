@@ -1,33 +1,30 @@
 //! `CREATE MATERIALIZED VIEW … AS SELECT student_id, … GROUP BY student_id, window`: a feature.
 
-use super::expr::{Expr as Compiled, Type};
+use super::expr::Type;
+use super::from::{self, Relations, Scope};
 use super::options::Options;
+use super::output;
 use super::parse::Source;
-use super::resolve::{Position, Resolver, fold_name};
-use super::window;
-use super::{Analytics, Output, Relation, SqlFault, Table, View, check_name, nearest_help, object_name};
+use super::resolve::{Position, Resolver};
+use super::window::{self, Horizon};
+use super::{Analytics, Relation, SqlFault, View, nearest_help, object_name};
 use aulaflow_model::change::ViewSchema;
-use sqlparser::ast::{
-    CreateView, Expr, Ident, ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement, TableFactor,
-};
+use sqlparser::ast::{CreateView, Query, Select, SetExpr, Statement};
 use std::ops::Range;
 
 pub use super::window::is_window;
 
-const OPTIONS: [&str; 4] = ["serve", "analytics", "explain", "scope"];
+const OPTIONS: [&str; 5] = ["serve", "analytics", "explain", "scope", "horizon"];
 
 /// The most events that an explanation shows.
 const EXPLAIN_MAX: u32 = 1000;
 
-/// Keys that the profile adds to a feature's outputs.
-const TAKEN_OUTPUTS: [&str; 2] = ["window", "updated_at"];
-
-/// Tables that views can read, and those that have faults of their own.
-pub struct Tables<'t> {
-    /// Those that are right.
-    pub good: &'t [Table],
-    /// The names of the others: nothing more is said about views that read them.
-    pub broken: &'t [String],
+/// The options of a view.
+struct Settings {
+    serve: bool,
+    analytics: (Analytics, Option<Range<usize>>),
+    explain: (u32, Option<Range<usize>>),
+    horizon: Horizon,
 }
 
 /// Checks a view. `None` where it has faults.
@@ -35,51 +32,80 @@ pub fn check(
     source: &Source<'_>,
     create: &CreateView,
     within: &Range<usize>,
-    tables: &Tables<'_>,
+    relations: &Relations<'_>,
     faults: &mut Vec<SqlFault>,
 ) -> Option<View> {
     let before = faults.len();
     let name = object_name(source, &create.name, "view", within, faults);
-    let options = Options::new(source, &create.options, &OPTIONS, within, faults);
-    let serve = options.boolean("serve", faults).unwrap_or(true);
-    let analytics = analytics_option(&options, faults);
-    let explain_events = options.number("explain", EXPLAIN_MAX, faults).unwrap_or(0);
-    scope_option(&options, faults);
+    let settings = settings(source, create, within, faults);
     refuse_extras(source, create, within, faults);
     let select = plain_select(source, &create.query, within, faults)?;
-    let (table, qualifiers) = from(source, select, within, tables, faults)?;
-    let table_columns = &tables.good.get(table)?.columns;
-    let columns: Vec<(String, Type)> = table_columns.iter().map(|c| (c.name.clone(), c.ty)).collect();
+    let scope = from::resolve(source, select, within, relations, name.as_deref().unwrap_or_default(), faults)?;
+    settings_fit(&settings, &scope, faults);
 
-    let mut resolver = Resolver::new(source, within.clone(), &columns, &qualifiers);
+    let mut resolver = Resolver::new(source, within.clone(), &scope.columns, &scope.qualifiers);
+    resolver.relation = Some(scope.relation);
     resolver.position = Position::Where;
     let filter = select.selection.as_ref().map(|condition| resolver.compile_condition(condition, "WHERE"));
-    let window = window::group_by(&mut resolver, &select.group_by);
-    let outputs = outputs(&mut resolver, select);
+    let window = window::group_by(&mut resolver, &select.group_by, &scope, &settings.horizon);
+    let outputs = output::outputs(&mut resolver, select);
+    let reads_bounds = resolver.reads_bounds;
     let (mut found, aggregates) = resolver.finish();
     faults.append(&mut found);
     if faults.len() > before {
         return None;
     }
-    let (names, outputs) = outputs.into_iter().unzip();
-    let schema = ViewSchema { name: name?, window: window?, outputs: names };
-    let text = source.text(within.clone()).to_owned();
-    let filter = filter.flatten();
-    let output_types = Vec::new();
-    let (source, reads_bounds) = (Relation::Table(table), false);
+    let names = outputs.iter().map(|output| output.name.clone()).collect();
     Some(View {
-        source,
-        schema,
-        serve,
-        analytics,
-        filter,
+        source: scope.relation,
+        schema: ViewSchema { name: name?, window: window?, outputs: names },
+        serve: settings.serve,
+        analytics: settings.analytics.0,
+        filter: filter.flatten(),
         aggregates,
-        outputs,
-        output_types,
+        output_types: outputs.iter().map(|output| output.ty).collect::<Vec<Type>>(),
+        outputs: outputs.into_iter().map(|output| output.output).collect(),
         reads_bounds,
-        explain_events,
-        text,
+        explain_events: settings.explain.0,
+        text: source.text(within.clone()).to_owned(),
     })
+}
+
+fn settings(source: &Source<'_>, create: &CreateView, within: &Range<usize>, faults: &mut Vec<SqlFault>) -> Settings {
+    let options = Options::new(source, &create.options, &OPTIONS, within, faults);
+    scope_option(&options, faults);
+    let horizon_ms = options.duration_ms("horizon", faults);
+    Settings {
+        serve: options.boolean("serve", faults).unwrap_or(true),
+        analytics: (analytics_option(&options, faults), options.place("analytics")),
+        explain: (options.number("explain", EXPLAIN_MAX, faults).unwrap_or(0), options.place("explain")),
+        horizon: horizon_ms.zip(options.place("horizon")),
+    }
+}
+
+/// What the options say must be possible for what the view reads.
+fn settings_fit(settings: &Settings, scope: &Scope, faults: &mut Vec<SqlFault>) {
+    let explain = match (&settings.explain, scope.relation) {
+        ((0, _) | (_, None), _) | (_, Relation::Table(_)) => None,
+        ((_, Some(at)), Relation::View(_)) => Some((
+            at,
+            "a view over a view has no events to explain it with",
+            "its explanation shows the windows that it read; set explain on the view that it reads",
+        )),
+        ((_, Some(at)), Relation::Grades) => Some((
+            at,
+            "a view over grades has no events to explain it with",
+            "leave explain out: the grades that it reads have explanations of their own",
+        )),
+    };
+    if let Some((at, message, help)) = explain {
+        faults.push(SqlFault::new(at.clone(), message).help(help));
+    }
+    if let ((Analytics::Daily | Analytics::Changes, Some(at)), Relation::Grades) = (&settings.analytics, scope.relation)
+    {
+        let help = "leave analytics out: the grades themselves are kept there";
+        faults.push(SqlFault::new(at.clone(), "a view over grades is not kept for analytics").help(help));
+    }
 }
 
 fn analytics_option(options: &Options<'_>, faults: &mut Vec<SqlFault>) -> Analytics {
@@ -153,7 +179,11 @@ fn plain_select<'q>(
         faults.push(SqlFault::new(at, format!("{what} is not supported in a view")).help(help));
     };
     if let Some(with) = &query.with {
-        refuse(source.place(with, within), "WITH (a common table expression)", "write one SELECT over a table");
+        refuse(
+            source.place(with, within),
+            "WITH (a common table expression)",
+            "make it a view of its own, and read that: FROM its_name",
+        );
     }
     if let Some(order) = &query.order_by {
         refuse(source.place(order, within), "ORDER BY", "a view is a set of rows, one per student");
@@ -202,168 +232,4 @@ fn is_plain(query: &Query, select: &Select) -> bool {
     plain_select.group_by.clone_from(&select.group_by);
     plain_select.distinct.clone_from(&select.distinct);
     *plain == *query
-}
-
-/// The table in FROM, and the names that qualify its columns.
-fn from(
-    source: &Source<'_>,
-    select: &Select,
-    within: &Range<usize>,
-    tables: &Tables<'_>,
-    faults: &mut Vec<SqlFault>,
-) -> Option<(usize, Vec<String>)> {
-    let mut refuse = |at: Range<usize>, message: &str| {
-        faults.push(SqlFault::new(at, message).help("FROM names one source table"));
-        None
-    };
-    let relation = match select.from.as_slice() {
-        [] => return refuse(source.keyword("SELECT", within), "FROM is missing"),
-        [only] if only.joins.is_empty() => &only.relation,
-        [only] => {
-            let at = only.joins.first().map_or_else(|| within.clone(), |join| source.place(&join.relation, within));
-            return refuse(at, "JOIN is not supported in a view");
-        }
-        [_, second, ..] => {
-            return refuse(
-                source.place(&second.relation, within),
-                "several tables in FROM are not supported in a view",
-            );
-        }
-    };
-    let TableFactor::Table { name, alias, args: None, .. } = relation else {
-        let at = source.place(relation, within);
-        let message = match relation {
-            TableFactor::Derived { .. } => "a subquery in FROM is not supported in a view",
-            _ => "FROM must name a table",
-        };
-        return refuse(at, message);
-    };
-    let [ObjectNamePart::Identifier(ident)] = name.0.as_slice() else {
-        return refuse(source.place(name, within), "a table is named without a schema");
-    };
-    let table_name = fold_name(ident);
-    let qualifier = alias.as_ref().map_or_else(|| table_name.clone(), |alias| fold_name(&alias.name));
-    match tables.good.iter().position(|table| table.name == table_name) {
-        Some(table) => Some((table, vec![qualifier])),
-        None if tables.broken.contains(&table_name) => None,
-        None => {
-            let known: Vec<&str> = tables.good.iter().map(|table| table.name.as_str()).collect();
-            let help = if known.is_empty() {
-                "declare it with CREATE TABLE".to_owned()
-            } else {
-                nearest_help(&table_name, &known, "tables")
-            };
-            let fault = SqlFault::new(source.ident(ident), format!("table \"{table_name}\" does not exist"));
-            faults.push(fault.help(help));
-            None
-        }
-    }
-}
-
-/// The outputs and their names; `student_id`, which every row has, is none.
-fn outputs(resolver: &mut Resolver<'_>, select: &Select) -> Vec<(String, Output)> {
-    resolver.position = Position::Output;
-    let mut outputs: Vec<(String, Output)> = Vec::new();
-    let mut has_student = false;
-    let mut failed = false;
-    for item in &select.projection {
-        let (expression, alias) = match item {
-            SelectItem::UnnamedExpr(expression) => (expression, None),
-            SelectItem::ExprWithAlias { expr, alias } => (expr, Some(alias)),
-            SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..) | SelectItem::ExprWithAliases { .. } => {
-                let at = resolver.source.place(item, &resolver.within);
-                let fault = SqlFault::new(at, "SELECT * is not supported in a view");
-                resolver.fault(fault.help("name the outputs: SELECT student_id, count(*) AS events"));
-                (has_student, failed) = (true, true);
-                continue;
-            }
-        };
-        if is_student_id(resolver, expression) {
-            student_id(resolver, expression, alias, &mut has_student);
-            continue;
-        }
-        let output = output(resolver, expression);
-        let name = output_name(resolver, expression, alias);
-        match (name, output) {
-            (Some((name, at)), Some(output)) => {
-                if outputs.iter().any(|(other, _)| *other == name) {
-                    resolver.fault(SqlFault::new(at, format!("output \"{name}\" is named twice")));
-                }
-                outputs.push((name, output));
-            }
-            _ => failed = true,
-        }
-    }
-    let at = resolver.source.keyword("SELECT", &resolver.within);
-    if !has_student {
-        let fault = SqlFault::new(at, "SELECT must hold student_id");
-        resolver.fault(fault.help("SELECT student_id, … GROUP BY student_id, …"));
-    } else if outputs.is_empty() && !failed {
-        resolver.fault(SqlFault::new(at, "the view has no outputs").help("for example count(*) AS events"));
-    }
-    outputs
-}
-
-/// Whether an expression is the column `student_id`.
-pub(super) fn is_student_id(resolver: &Resolver<'_>, expression: &Expr) -> bool {
-    let is = |name: &Ident| fold_name(name) == "student_id";
-    match expression {
-        Expr::Identifier(name) => is(name),
-        Expr::CompoundIdentifier(parts) => {
-            matches!(parts.as_slice(), [table, name] if is(name) && resolver.qualifiers.contains(&fold_name(table)))
-        }
-        _ => false,
-    }
-}
-
-fn student_id(resolver: &mut Resolver<'_>, expression: &Expr, alias: Option<&Ident>, has_student: &mut bool) {
-    let at = resolver.range(expression);
-    if !resolver.columns.iter().any(|(name, _)| name == "student_id") {
-        let fault = SqlFault::new(at.clone(), "column \"student_id\" does not exist");
-        resolver.fault(fault.help("declare it in CREATE TABLE: student_id TEXT"));
-    }
-    if *has_student {
-        resolver.fault(SqlFault::new(at, "student_id is selected twice"));
-    }
-    if let Some(alias) = alias.filter(|alias| fold_name(alias) != "student_id") {
-        let at = resolver.source.ident(alias);
-        resolver.fault(SqlFault::new(at, "student_id keeps its name: it is the profile's key"));
-    }
-    *has_student = true;
-}
-
-fn output(resolver: &mut Resolver<'_>, expression: &Expr) -> Option<Output> {
-    let compiled: Compiled = resolver.compile(expression)?;
-    if matches!(compiled.ty(), Type::Timestamp | Type::Interval | Type::Json) {
-        let message = format!("an output cannot be {}", compiled.ty());
-        return resolver.refuse(expression, message, Some("outputs are bigint, double precision, boolean or text"));
-    }
-    Some(match compiled.as_column() {
-        Some(index) => Output::Aggregate(index),
-        None => Output::Expression(compiled),
-    })
-}
-
-/// The output's name: its alias, or a bare aggregate's own name, as in PostgreSQL.
-fn output_name(resolver: &mut Resolver<'_>, e: &Expr, alias: Option<&Ident>) -> Option<(String, Range<usize>)> {
-    let (name, at) = match (alias, e) {
-        (Some(alias), _) => (fold_name(alias), resolver.source.ident(alias)),
-        (None, Expr::Function(function)) if super::aggregate::is_known(&function.name.to_string().to_lowercase()) => {
-            (function.name.to_string().to_lowercase(), resolver.range(e))
-        }
-        // A column that cannot stand here has its own fault.
-        (None, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) => return None,
-        (None, _) => {
-            return resolver.refuse(e, "this output needs a name", Some("expression AS name"));
-        }
-    };
-    if TAKEN_OUTPUTS.contains(&name.as_str()) {
-        let fault = SqlFault::new(at, format!("an output cannot be called \"{name}\""));
-        resolver.fault(fault.help("the profile has a key of that name beside the outputs"));
-        return None;
-    }
-    let mut faults = Vec::new();
-    check_name(&name, "output", &at, &mut faults);
-    resolver.faults.append(&mut faults);
-    Some((name, at))
 }

@@ -1,0 +1,346 @@
+//! What a pane holds: sums, and the parts of aggregates that have no inverse (extremes, first and last, sets, the last
+//! events), which are combined from panes and never subtracted.
+//!
+//! Law: combining is commutative, associative and, for parts, idempotent; so neither the order of events nor the way they
+//! are cut into panes can matter.
+
+use crate::sum::{Slot, Sums};
+use aulaflow_model::change::FeatureValue;
+use aulaflow_model::instant::Millis;
+use aulaflow_plan::sql::expr::{EvalError, Value};
+use compact_str::CompactString;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use xxhash_rust::xxh3::xxh3_128;
+
+/// The longest text that a window keeps, in bytes.
+pub const TEXT_BYTES_MAX: usize = 1_024;
+/// The largest magnitude of a number whose squares and products are summed, in millionths.
+const FACTOR_MAX: i128 = 1_000_000_000_000_000;
+
+/// A value that can be compared, stored and shown. Numbers with a point are millionths.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Scalar {
+    /// NULL
+    Null,
+    /// BOOLEAN
+    Bool(bool),
+    /// BIGINT
+    Int(i64),
+    /// DOUBLE, in millionths.
+    Micros(i128),
+    /// TIMESTAMP, in milliseconds.
+    Time(i64),
+    /// TEXT
+    Text(CompactString),
+}
+
+impl Scalar {
+    /// An expression's value. A DOUBLE is rounded to millionths once, half to even.
+    pub fn new(value: &Value<'_>) -> Result<Self, EvalError> {
+        Ok(match value {
+            Value::Null => Self::Null,
+            Value::Boolean(b) => Self::Bool(*b),
+            Value::Bigint(n) => Self::Int(*n),
+            Value::Double(d) => {
+                let scaled = (d * 1e6).round_ties_even();
+                // What an event's value can be always passes: up to 2^63 millionths.
+                if scaled.is_nan() || scaled.abs() > 9.3e18 {
+                    return Err(EvalError::OutOfRange("double precision"));
+                }
+                Self::Micros(scaled as i128)
+            }
+            Value::Text(text) if text.len() <= TEXT_BYTES_MAX => Self::Text(CompactString::new(text)),
+            Value::Text(_) => return Err(EvalError::OutOfRange("text")),
+            Value::Timestamp(at) => Self::Time(at.0),
+            Value::Interval { .. } | Value::Json(_) => return Err(EvalError::WrongType),
+        })
+    }
+
+    /// As a value of an expression.
+    pub fn value(&self) -> Value<'_> {
+        match self {
+            Self::Null => Value::Null,
+            Self::Bool(b) => Value::Boolean(*b),
+            Self::Int(n) => Value::Bigint(*n),
+            Self::Micros(m) => Value::Double(*m as f64 / 1e6),
+            Self::Time(at) => Value::Timestamp(Millis(*at)),
+            Self::Text(text) => Value::Text(Cow::Borrowed(text)),
+        }
+    }
+
+    /// As it is shown.
+    pub fn shown(&self) -> FeatureValue {
+        match self {
+            Self::Null => FeatureValue::Null,
+            Self::Bool(b) => FeatureValue::Bool(*b),
+            Self::Int(n) => FeatureValue::Int(*n),
+            Self::Micros(m) => FeatureValue::Micros(*m),
+            Self::Time(at) => FeatureValue::Text(Millis(*at).to_string().as_str().into()),
+            Self::Text(text) => FeatureValue::Text(text.as_str().into()),
+        }
+    }
+
+    /// A BIGINT's integer.
+    pub fn whole(&self) -> Option<i128> {
+        match self {
+            Self::Int(n) => Some(i128::from(*n)),
+            Self::Null | Self::Bool(_) | Self::Micros(_) | Self::Time(_) | Self::Text(_) => None,
+        }
+    }
+
+    /// A number's millionths.
+    pub fn micros(&self) -> Option<i128> {
+        match self {
+            Self::Int(n) => Some(i128::from(*n) * 1_000_000),
+            Self::Micros(m) => Some(*m),
+            Self::Null | Self::Bool(_) | Self::Time(_) | Self::Text(_) => None,
+        }
+    }
+
+    /// A number's millionths, if their squares can be summed.
+    pub fn factor(&self) -> Result<Option<i128>, EvalError> {
+        match self.micros() {
+            Some(m) if m.abs() > FACTOR_MAX => Err(EvalError::OutOfRange("double precision")),
+            micros => Ok(micros),
+        }
+    }
+
+    /// Tells it from every other value of its type: a 128-bit hash of texts, the value itself of others.
+    pub fn distinct_key(&self) -> u128 {
+        match self {
+            Self::Null => 0,
+            Self::Bool(b) => u128::from(*b),
+            Self::Int(n) | Self::Time(n) => *n as u128,
+            Self::Micros(m) => *m as u128,
+            Self::Text(text) => xxh3_128(text.as_bytes()),
+        }
+    }
+}
+
+/// How a slot's contents are combined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Integers, added.
+    Sum,
+    /// The smallest value.
+    Min,
+    /// The greatest value.
+    Max,
+    /// The value of the earliest event.
+    First,
+    /// The value of the latest event.
+    Last,
+    /// The distinct values.
+    Distinct,
+    /// The latest events, so many.
+    Tail(u32),
+}
+
+impl Kind {
+    /// What it is called in SQL, or for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sum => "sum",
+            Self::Min => "min",
+            Self::Max => "max",
+            Self::First => "first",
+            Self::Last => "last",
+            Self::Distinct => "distinct values",
+            Self::Tail(_) => "last events",
+        }
+    }
+}
+
+/// An event's place in time; ties of instants are broken by the event's id.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Moment {
+    /// The instant, in milliseconds.
+    pub at: i64,
+    /// The event.
+    pub id: CompactString,
+}
+
+/// What a slot holds that is no sum.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Part {
+    /// Of `Min` and `Max`.
+    Extreme(Scalar),
+    /// Of `First` and `Last`: whose value it is, and the value.
+    Edge(Moment, Scalar),
+    /// Of `Distinct`: keys of values, ascending.
+    Distinct(Vec<u128>),
+    /// Of `Tail`: ascending.
+    Tail(Vec<Moment>),
+}
+
+impl Part {
+    /// One event's part.
+    pub fn of_event(kind: Kind, moment: &Moment, value: Scalar) -> Self {
+        match kind {
+            Kind::Distinct => Self::Distinct(vec![value.distinct_key()]),
+            Kind::First | Kind::Last => Self::Edge(moment.clone(), value),
+            Kind::Tail(_) => Self::Tail(vec![moment.clone()]),
+            Kind::Min | Kind::Max | Kind::Sum => Self::Extreme(value),
+        }
+    }
+
+    /// Takes another part of the same slot in.
+    fn merge(&mut self, kind: Kind, other: Self) {
+        match (self, other) {
+            (Self::Extreme(mine), Self::Extreme(theirs)) => {
+                if (theirs < *mine) == (kind == Kind::Min) && theirs != *mine {
+                    *mine = theirs;
+                }
+            }
+            (Self::Edge(mine, value), Self::Edge(theirs, other)) => {
+                if (theirs < *mine) == (kind == Kind::First) && theirs != *mine {
+                    (*mine, *value) = (theirs, other);
+                }
+            }
+            (Self::Distinct(mine), Self::Distinct(theirs)) => {
+                if let [one] = theirs.as_slice() {
+                    if let Err(at) = mine.binary_search(one) {
+                        mine.insert(at, *one);
+                    }
+                } else {
+                    mine.extend(theirs);
+                    mine.sort_unstable();
+                    mine.dedup();
+                }
+            }
+            (Self::Tail(mine), Self::Tail(theirs)) => {
+                mine.extend(theirs);
+                mine.sort_unstable();
+                mine.dedup();
+                if let Kind::Tail(most) = kind {
+                    mine.drain(..mine.len().saturating_sub(most as usize));
+                }
+            }
+            (mine, theirs) => unreachable!("a slot has one kind: {mine:?} and {theirs:?}"),
+        }
+    }
+}
+
+/// What a pane holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Cells {
+    /// What adds up.
+    pub sums: Sums,
+    /// The rest, by slot, ascending. A pointer's size where there is none.
+    parts: Option<Box<Vec<(Slot, Part)>>>,
+}
+
+impl Cells {
+    /// Combines a slot's part with another.
+    pub fn merge_part(&mut self, slot: Slot, kind: Kind, part: Part) {
+        let parts = self.parts.get_or_insert_default();
+        match parts.binary_search_by_key(&slot, |(s, _)| *s) {
+            Ok(at) => parts[at].1.merge(kind, part),
+            Err(at) => parts.insert(at, (slot, part)),
+        }
+    }
+
+    /// Combines everything with another's.
+    pub fn merge(&mut self, other: &Self, kind_of: &dyn Fn(Slot) -> Kind) {
+        self.sums.add_all(&other.sums);
+        for (slot, part) in other.parts() {
+            self.merge_part(*slot, kind_of(*slot), part.clone());
+        }
+    }
+
+    /// The parts, by slot.
+    pub fn parts(&self) -> &[(Slot, Part)] {
+        self.parts.as_ref().map_or(&[], |parts| parts.as_slice())
+    }
+
+    /// A slot's part.
+    pub fn part(&self, slot: Slot) -> Option<&Part> {
+        let parts = self.parts();
+        parts.binary_search_by_key(&slot, |(s, _)| *s).ok().map(|at| &parts[at].1)
+    }
+
+    /// A slot's part, to change it.
+    pub fn part_mut(&mut self, slot: Slot) -> Option<&mut Part> {
+        let parts = self.parts.as_mut()?;
+        parts.binary_search_by_key(&slot, |(s, _)| *s).ok().map(|at| &mut parts[at].1)
+    }
+
+    /// Forgets the slots that `keep` does not want.
+    pub fn retain(&mut self, keep: impl Fn(Slot) -> bool) {
+        self.sums.retain(&keep);
+        if let Some(parts) = &mut self.parts {
+            parts.retain(|(slot, _)| keep(*slot));
+            if parts.is_empty() {
+                self.parts = None;
+            }
+        }
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.sums.is_empty() && self.parts().is_empty()
+    }
+
+    /// All slots that it holds.
+    pub fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
+        self.sums.iter().map(|(slot, _)| slot).chain(self.parts().iter().map(|(slot, _)| *slot))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const KINDS: [Kind; 6] = [Kind::Min, Kind::Max, Kind::First, Kind::Last, Kind::Distinct, Kind::Tail(3)];
+
+    fn cells(events: &[(i64, u8, i64)]) -> Cells {
+        let mut cells = Cells::default();
+        for (at, id, value) in events {
+            let moment = Moment { at: *at, id: CompactString::new(format!("{id}")) };
+            cells.sums.add(100, i128::from(*value));
+            for (slot, kind) in KINDS.iter().enumerate() {
+                cells.merge_part(slot as Slot, *kind, Part::of_event(*kind, &moment, Scalar::Int(*value)));
+            }
+        }
+        cells
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_and_the_cut_do_not_matter(
+            events in proptest::collection::btree_map((0i64..5, 0u8..9), -4i64..5, 1..20), turn in 0usize..20, cut in 0usize..20,
+        ) {
+            let events: Vec<_> = events.into_iter().map(|((at, id), value)| (at, id, value)).collect();
+            let whole = cells(&events);
+            let mut turned = events.clone();
+            turned.rotate_left(turn % events.len());
+            let (left, right) = turned.split_at(cut % events.len());
+            let mut merged = cells(right);
+            merged.merge(&cells(left), &|slot| KINDS.get(usize::from(slot)).copied().unwrap_or(Kind::Sum));
+            prop_assert_eq!(&merged, &whole);
+            // By the definition.
+            let values = || events.iter().map(|(_, _, v)| *v);
+            prop_assert_eq!(whole.part(0), Some(&Part::Extreme(Scalar::Int(values().min().unwrap()))));
+            prop_assert_eq!(whole.part(1), Some(&Part::Extreme(Scalar::Int(values().max().unwrap()))));
+            let last = events.iter().max_by_key(|(at, id, _)| (*at, id.to_string())).unwrap();
+            let Some(Part::Edge(moment, value)) = whole.part(3) else { panic!("no last") };
+            prop_assert_eq!((moment.at, value), (last.0, &Scalar::Int(last.2)));
+            let distinct: std::collections::BTreeSet<_> = values().collect();
+            let Some(Part::Distinct(keys)) = whole.part(4) else { panic!("no set") };
+            prop_assert_eq!(keys.len(), distinct.len());
+            let Some(Part::Tail(tail)) = whole.part(5) else { panic!("no tail") };
+            prop_assert_eq!(tail.len(), events.len().min(3));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_an_error() {
+        assert!(Scalar::new(&Value::Double(f64::NAN)).is_err());
+        assert!(Scalar::new(&Value::Double(1e18)).is_err());
+        assert!(Scalar::new(&Value::Text(Cow::Owned("x".repeat(TEXT_BYTES_MAX + 1)))).is_err());
+        assert!(Scalar::Micros(FACTOR_MAX + 1).factor().is_err());
+        assert_eq!(Scalar::new(&Value::Double(0.1)).unwrap(), Scalar::Micros(100_000));
+    }
+}
