@@ -11,6 +11,7 @@ mod dead_letters;
 mod dedupe;
 mod evaluations;
 mod fold;
+mod grade_views;
 mod layout;
 mod metrics;
 mod operators;
@@ -28,6 +29,7 @@ use aulaflow_log::{LogError, Offset, TopicPartition};
 use aulaflow_model::change::{ChangeBatch, CohortBatch};
 use aulaflow_model::instant::{ClockTime, Millis};
 use parking_lot::Mutex;
+pub use grade_views::{GradeView, ShownGrade};
 pub use start::{Engine, start};
 use std::sync::Arc;
 

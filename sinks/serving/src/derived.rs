@@ -12,7 +12,8 @@ pub type CohortLookup<'a> = dyn Fn(&Subject, &PeriodId) -> Option<Arc<Cohort>> +
 /// Computes a row from a student's grades, in order of (subject, period), and their cohorts. `None`: there is no row.
 ///
 /// It is called on every read: it must be quick and must not block.
-pub type DerivedRow = dyn for<'a> Fn(&'a [GradeEntry], &'a CohortLookup<'a>) -> Option<Vec<FeatureValue>> + Send + Sync;
+pub type DerivedRow =
+    dyn for<'a> Fn(&'a [GradeEntry], &'a CohortLookup<'a>) -> Option<Arc<[FeatureValue]>> + Send + Sync;
 
 /// A view without a window (`WindowKind::Present`).
 #[derive(Clone)]

@@ -104,7 +104,7 @@ impl ProfileRead<'_> {
     }
 
     /// Rows of the views without a window, computed now.
-    pub fn derived(&self) -> Vec<(ViewIndex, Vec<FeatureValue>)> {
+    pub fn derived(&self) -> Vec<(ViewIndex, Arc<[FeatureValue]>)> {
         self.derived_with(&self.cohorts())
     }
 
@@ -125,7 +125,7 @@ impl ProfileRead<'_> {
         grades.iter().map(|entry| tenant.as_ref()?.get(&entry.subject, &entry.period)).collect()
     }
 
-    fn derived_with(&self, cohorts: &GradeCohorts) -> Vec<(ViewIndex, Vec<FeatureValue>)> {
+    fn derived_with(&self, cohorts: &GradeCohorts) -> Vec<(ViewIndex, Arc<[FeatureValue]>)> {
         let grades = &*self.profile.grades;
         let cohort = |subject: &Subject, period: &PeriodId| {
             let at = grades.binary_search_by(|entry| (&entry.subject, &entry.period).cmp(&(subject, period))).ok()?;

@@ -44,7 +44,7 @@ pub(crate) struct Fresh<'a> {
     /// Per grade, in order.
     pub(crate) cohorts: &'a [Option<Arc<Kept>>],
     /// Rows of views over the profile.
-    pub(crate) derived: &'a [(ViewIndex, Vec<FeatureValue>)],
+    pub(crate) derived: &'a [(ViewIndex, Arc<[FeatureValue]>)],
 }
 
 /// Room for an instant.
@@ -151,7 +151,7 @@ fn write_feature(out: &mut Vec<u8>, entry: &FeatureEntry, text: &ViewText) -> Op
 }
 
 /// Rows of views over the profile: as fresh as the profile is.
-fn write_derived(out: &mut Vec<u8>, rows: &[(ViewIndex, Vec<FeatureValue>)], as_of: &Stamp, views: &Views) {
+fn write_derived(out: &mut Vec<u8>, rows: &[(ViewIndex, Arc<[FeatureValue]>)], as_of: &Stamp, views: &Views) {
     for (view, values) in rows {
         let Some(text) = views.text(*view) else { continue };
         // `features` is not empty once it does not end in its opening brace.

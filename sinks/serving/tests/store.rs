@@ -55,7 +55,7 @@ fn today() -> Vec<DerivedView> {
     let row: Arc<aulaflow_serving::DerivedRow> = Arc::new(|grades, cohort| {
         let counts = grades.iter().filter_map(|g| Some(cohort(&g.subject, &g.period)?.sums.count));
         let counts = FeatureValue::Int(counts.sum());
-        (!grades.is_empty()).then(|| vec![FeatureValue::Int(grades.len() as i64), counts])
+        (!grades.is_empty()).then(|| [FeatureValue::Int(grades.len() as i64), counts].into())
     });
     vec![DerivedView { index: 5, row }]
 }

@@ -121,12 +121,6 @@ impl Expr {
         }
     }
 
-    /// A text of its meaning.
-    pub fn canonical(&self, column: &dyn Fn(usize) -> String) -> String {
-        let _ = column;
-        format!("{:?}", self.node)
-    }
-
     /// Its type.
     pub fn ty(&self) -> Type {
         self.ty
