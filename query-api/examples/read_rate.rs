@@ -169,7 +169,7 @@ fn edge(dir: &std::path::Path) -> Result<(ApiState, String, usize), Fault> {
             outputs: vec!["participations".into(), "points".into()],
         })
         .collect();
-    let (mut writers, read) = store(schemas, STUDENTS, 1);
+    let (mut writers, read) = store(schemas, Vec::new(), STUDENTS, 1);
     let mut write = writers.pop().ok_or("a store has a writer")?;
     let tenant = TenantId::new("school_123")?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;

@@ -7,7 +7,7 @@ use aulaflow_log::{Appended, Log, LogError, RecordSet, TopicPartition};
 use aulaflow_model::ids::StudentId;
 use aulaflow_model::instant::Millis;
 use aulaflow_model::tenant::TenantConfig;
-use aulaflow_serving::{ProfileRead, ReadHalf};
+use aulaflow_serving::{CohortEntry, CohortQuery, ProfileRead, ReadHalf};
 use axum::http::{HeaderName, HeaderValue};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -35,6 +35,11 @@ impl Access {
     /// and is not there, and a student who asks for another one gets the same answer after the same work.
     pub(crate) fn profile<'a>(&'a self, scope: &'a Scope, student: &'a StudentId) -> Option<ProfileRead<'a>> {
         self.store.profile(scope.tenant(), student).filter(|_| scope.may_see(student))
+    }
+
+    /// Cohorts of the scope's tenant.
+    pub(crate) fn cohorts(&self, scope: &Scope, query: CohortQuery<'_>) -> Vec<CohortEntry> {
+        self.store.cohorts(scope.tenant(), query)
     }
 
     /// Whether every worker has published a frontier.

@@ -10,6 +10,7 @@ pub mod auth;
 mod batch;
 mod behavior;
 mod body;
+mod cohorts;
 mod config;
 mod docs;
 mod edge;
@@ -44,6 +45,7 @@ fn api() -> Api {
     let api = evaluations::routes(api);
     let api = behavior::routes(api);
     let api = profiles::routes(api);
+    let api = cohorts::routes(api);
     let api = rules::routes(api);
     let api = periods::routes(api);
     let api = lag::routes(api);

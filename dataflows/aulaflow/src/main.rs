@@ -5,6 +5,7 @@ mod client;
 mod commands;
 mod config;
 mod crash;
+mod derived;
 mod failure;
 mod ingest;
 mod lag;

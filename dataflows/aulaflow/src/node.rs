@@ -4,6 +4,7 @@
 mod api;
 mod retention;
 
+use crate::derived::derived_views;
 use crate::failure::Misuse;
 use crate::outlet::ServingOutlet;
 use crate::{crash, log_store, tenant_records, token};
@@ -75,7 +76,8 @@ impl Node {
         let mut registry = Registry::with_prefix("aulaflow");
         let schemas: Arc<[ViewSchema]> = plan.views.iter().map(|view| view.schema.clone()).collect();
         let workers = settings.engine.workers.max(1);
-        let (writers, store) = aulaflow_serving::store(schemas, settings.serving.students_expected, workers);
+        let derived = derived_views(&plan, &mut registry);
+        let (writers, store) = aulaflow_serving::store(schemas, derived, settings.serving.students_expected, workers);
         store.register_metrics(&mut registry);
         let state_dir = settings.data_dir.join("state");
         let engine = aulaflow_engine::start(

@@ -1,7 +1,7 @@
 //! The bridge from the dataflows to the serving store: one worker's outlet is one write half.
 
 use aulaflow_engine::Outlet;
-use aulaflow_model::change::ChangeBatch;
+use aulaflow_model::change::{ChangeBatch, CohortBatch};
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_serving::WriteHalf;
 use aulaflow_sink::{Outcome, Sink};
@@ -19,17 +19,26 @@ impl ServingOutlet {
     }
 }
 
+/// Hands a batch over until the sink has taken it.
+fn until_applied(mut apply: impl FnMut() -> Outcome) {
+    loop {
+        match apply() {
+            Outcome::Applied => return,
+            Outcome::Hold(pause) => std::thread::sleep(pause.min(HOLD_MAX)),
+            // The store cannot show what the dataflows say: going on would serve wrong profiles. The worker's
+            // panic ends the process (see `crash`).
+            Outcome::Stop(reason) => panic!("the serving store refuses a batch: {reason}"),
+        }
+    }
+}
+
 impl Outlet for ServingOutlet {
     fn apply(&mut self, batch: ChangeBatch) {
-        loop {
-            match self.0.apply(&batch) {
-                Outcome::Applied => return,
-                Outcome::Hold(pause) => std::thread::sleep(pause.min(HOLD_MAX)),
-                // The store cannot show what the dataflows say: going on would serve wrong profiles. The worker's
-                // panic ends the process (see `crash`).
-                Outcome::Stop(reason) => panic!("the serving store refuses a batch: {reason}"),
-            }
-        }
+        until_applied(|| self.0.apply(&batch));
+    }
+
+    fn cohorts(&mut self, batch: CohortBatch) {
+        until_applied(|| self.0.apply_cohorts(&batch));
     }
 
     fn expiring(&mut self, boundary: Option<Millis>) {

@@ -11,9 +11,11 @@ mod dead_letters;
 mod dedupe;
 mod evaluations;
 mod fold;
+mod grade_views;
 mod layout;
 mod metrics;
 mod operators;
+mod outlet;
 mod panes;
 #[cfg(test)]
 mod proof;
@@ -26,9 +28,10 @@ mod symbols;
 mod worker;
 
 use aulaflow_log::{LogError, Offset, TopicPartition};
-use aulaflow_model::change::ChangeBatch;
+use aulaflow_model::change::{ChangeBatch, CohortBatch};
 use aulaflow_model::instant::{ClockTime, Millis};
 use parking_lot::Mutex;
+pub use grade_views::{GradeView, ShownGrade};
 pub use start::{Engine, start};
 use std::sync::Arc;
 
@@ -36,6 +39,9 @@ use std::sync::Arc;
 pub trait Outlet: Send {
     /// Rows that changed at one time. After a restart some come again: applying is overwriting by key.
     fn apply(&mut self, batch: ChangeBatch);
+
+    /// Cohorts that changed at one time, likewise. Called before `advance` says that the time is complete.
+    fn cohorts(&mut self, batch: CohortBatch);
 
     /// While `Some(boundary)`: students that have not changed since the clock passed `boundary` may still hold panes
     /// that left their window at it; what they show is true as of just before it. Called before `advance`.

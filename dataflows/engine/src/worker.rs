@@ -4,7 +4,7 @@ use crate::Outlet;
 use crate::operators::behavior::{self, BehaviorInput};
 use crate::operators::evaluations::{self, EvaluationInput};
 use crate::operators::tenants::{self, TenantInput};
-use crate::operators::{features, grades, profiles};
+use crate::operators::{cohorts, features, grades, profiles};
 use crate::shared::{Local, Shared, Time};
 use crossbeam_channel::{Receiver, TryRecvError};
 use parking_lot::Mutex;
@@ -157,9 +157,12 @@ fn build(
         let configs = tenants::tenants(tenant_stream, local.clone());
         let changes = evaluations::decode(evaluation_stream, local.clone());
         let items = evaluations::upsert(changes, configs.clone().broadcast(), local.clone());
-        let grades = grades::grades(items, configs, local.clone());
+        let graded = grades::grades(items, configs, local.clone());
 
-        profiles::profiles(features, grades, outlet, local.clone(), probe);
+        let (to_profiles, to_cohorts) = crate::outlet::share(outlet);
+        cohorts::cohorts(graded.clone(), to_cohorts, local.clone(), probe);
+        let grades = graded.map(|(key, grade, _)| (key, grade));
+        profiles::profiles(features, grades, Box::new(to_profiles), local.clone(), probe);
         (behavior_input, evaluation_input, tenant_input)
     })
 }

@@ -1,5 +1,6 @@
-//! What the dataflows tell the sinks: which rows of a student changed, and as of when.
+//! What the dataflows tell the sinks: which rows of a student and which cohorts changed, and as of when.
 
+use crate::cohort::Cohort;
 use crate::grade::Grade;
 use crate::ids::{PeriodId, StudentId, Subject, TenantId};
 use crate::instant::{ClockTime, Millis};
@@ -88,6 +89,29 @@ pub struct ChangeBatch {
     pub time: ClockTime,
     /// Per student.
     pub changes: Vec<StudentChange>,
+}
+
+/// A cohort that changed; `None`: no grade of it has a score any more.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CohortChange {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The subject.
+    pub subject: Subject,
+    /// The period.
+    pub period: PeriodId,
+    /// Its numbers now.
+    pub row: Option<Arc<Cohort>>,
+}
+
+/// The cohorts that one worker saw change at one time; each at most once. A cohort's changes always come from the same
+/// worker, in order, which need not be the one that its students' changes come from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CohortBatch {
+    /// When.
+    pub time: ClockTime,
+    /// Per cohort.
+    pub changes: Vec<CohortChange>,
 }
 
 /// How a feature view looks to whoever shows it: its name, window and outputs.

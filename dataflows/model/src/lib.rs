@@ -2,6 +2,7 @@
 //! rows that views are made of. No I/O, no clock, no timely, no SQL.
 
 pub mod change;
+pub mod cohort;
 pub mod decimal;
 pub mod event;
 pub mod exact;

@@ -43,6 +43,7 @@ async fn the_document_and_the_router_agree() {
         ("post", "/v1/behavior"),
         ("get", "/v1/students/{id}/profile"),
         ("post", "/v1/profiles:batchGet"),
+        ("get", "/v1/cohorts"),
         ("get", "/v1/rules/{subject}"),
         ("put", "/v1/rules/{subject}"),
         ("get", "/v1/periods"),

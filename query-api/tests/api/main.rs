@@ -4,6 +4,7 @@
 
 mod auth;
 mod batches;
+mod cohorts;
 mod document;
 mod durability;
 mod edge;

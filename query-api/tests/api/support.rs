@@ -197,7 +197,7 @@ pub fn edge_with(config: ApiConfig, log: Arc<MemoryLog>) -> Edge {
         window: WindowSpec::hop(3_600_000, 604_800_000),
         outputs: vec!["participations".into()],
     }];
-    let (mut writers, read) = store(schemas.into(), 100, 1);
+    let (mut writers, read) = store(schemas.into(), vec![], 100, 1);
     let not_ready = Arc::new(Mutex::new(None));
     let why = Arc::clone(&not_ready);
     let parts = Parts {
@@ -316,7 +316,7 @@ pub async fn until(what: &str, condition: impl Fn() -> bool) {
 
 /// An edge over any log, with an empty store.
 pub fn state_over(log: Arc<dyn Log>) -> ApiState {
-    let (_, read) = store([].into(), 10, 1);
+    let (_, read) = store([].into(), vec![], 10, 1);
     let parts = Parts {
         log,
         store: read,

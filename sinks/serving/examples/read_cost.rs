@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             outputs: vec!["participations".into(), "points".into()],
         })
         .collect();
-    let (mut writers, read) = store(schemas, students, 1);
+    let (mut writers, read) = store(schemas, Vec::new(), students, 1);
     let Some(mut write) = writers.pop() else {
         return Err("a store has a writer".into());
     };

@@ -12,28 +12,40 @@
 //! One exception: after a pane boundary a worker may release a big expiry in chunks. Until it is through, a profile
 //! that has not changed since the boundary may still hold panes that have left its window. It is true as of just
 //! before the boundary, and says so (see [`WriteHalf::expiring`]).
+//!
+//! # Cohorts
+//!
+//! The cohorts of a profile's grades are looked up when it is read, after the profile: they too hold at least
+//! everything before `F`, and within one read a cohort is the same wherever it shows. A change of the student's own that
+//! is newer than `F` may be visible a moment before its cohort says so, or after.
 
 mod clock;
+mod cohorts;
+mod derived;
 mod key;
 mod metrics;
 mod profile;
 mod read;
 mod render;
 mod stamp;
+mod view;
 mod write;
 
+pub use cohorts::{CohortEntry, CohortQuery};
+pub use derived::{CohortLookup, DerivedRow, DerivedView};
 pub use profile::GradeEntry;
 pub use read::{ProfileRead, ReadHalf};
 pub use write::WriteHalf;
 
 use aulaflow_model::change::ViewSchema;
 use clock::WorkerClock;
+use cohorts::Cohorts;
 use dashmap::DashMap;
 use key::StudentKey;
 use profile::Profile;
-use render::ViewText;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use view::Views;
 
 /// Locks that the map is cut into. Many more than threads, so that two of them seldom meet in one.
 const SHARDS: usize = 1024;
@@ -45,14 +57,21 @@ pub(crate) struct Shared {
     students: AtomicUsize,
     workers: Box<[WorkerClock]>,
     schemas: Arc<[ViewSchema]>,
-    view_texts: Box<[ViewText]>,
+    views: Views,
+    cohorts: Cohorts,
 }
 
-/// Makes a store for the plan's served views (a view's place is its `ViewIndex`) and `workers` writers.
+/// Makes a store for the plan's served views (a view's place is its `ViewIndex`) and `workers` writers. `derived` are
+/// the views without a window: their rows are computed when a profile is read, after those of the others.
 ///
 /// Room for `students_expected` is made at once: growing a shard's table later stops the readers of that shard for as
 /// long as it takes to move its entries.
-pub fn store(schemas: Arc<[ViewSchema]>, students_expected: usize, workers: usize) -> (Vec<WriteHalf>, ReadHalf) {
+pub fn store(
+    schemas: Arc<[ViewSchema]>,
+    derived: Vec<DerivedView>,
+    students_expected: usize,
+    workers: usize,
+) -> (Vec<WriteHalf>, ReadHalf) {
     // The hash is seeded: ids come from outside, and nobody may choose them so that they collide.
     let hasher = foldhash::fast::RandomState::default();
     // Shards fill unevenly, as a binomial distribution does: four deviations above the mean, hardly one has to grow.
@@ -62,7 +81,8 @@ pub fn store(schemas: Arc<[ViewSchema]>, students_expected: usize, workers: usiz
         profiles: DashMap::with_capacity_and_hasher_and_shard_amount(capacity, hasher, SHARDS),
         students: AtomicUsize::new(0),
         workers: (0..workers.max(1)).map(|_| WorkerClock::default()).collect(),
-        view_texts: schemas.iter().map(ViewText::new).collect(),
+        views: Views::new(&schemas, derived),
+        cohorts: Cohorts::new(),
         schemas,
     });
     let writers = (0..workers.max(1)).map(|worker| WriteHalf::new(Arc::clone(&shared), worker)).collect();

@@ -2,14 +2,17 @@
 
 use crate::Shared;
 use crate::clock::{self, Instant};
+use crate::cohorts::{CohortEntry, CohortQuery, Kept};
 use crate::key::{KeyRef, KeyTexts};
 use crate::metrics::StoreMetrics;
 use crate::profile::{GradeEntry, Profile};
-use crate::render::Rendered;
-use aulaflow_model::change::{FeatureRow, ViewSchema};
-use aulaflow_model::ids::{StudentId, TenantId};
+use crate::render::{Fresh, Rendered};
+use aulaflow_model::change::{FeatureRow, FeatureValue, ViewIndex, ViewSchema};
+use aulaflow_model::cohort::Cohort;
+use aulaflow_model::ids::{PeriodId, StudentId, Subject, TenantId};
 use aulaflow_model::instant::{ClockTime, Millis};
 use prometheus_client::registry::Registry;
+use smallvec::SmallVec;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -28,6 +31,9 @@ pub struct ProfileRead<'a> {
     as_of: Millis,
 }
 
+/// The cohort of each grade of a profile.
+type GradeCohorts = SmallVec<[Option<Arc<Kept>>; 8]>;
+
 impl ReadHalf {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
@@ -41,6 +47,16 @@ impl ReadHalf {
         let profile = Arc::clone(self.shared.profiles.get(key)?.value());
         let as_of = instant.as_of(profile.worker, profile.changed_at);
         Some(ProfileRead { shared: &self.shared, tenant, student, profile, as_of })
+    }
+
+    /// A tenant's cohorts, in order of (subject, period).
+    pub fn cohorts(&self, tenant: &TenantId, query: CohortQuery<'_>) -> Vec<CohortEntry> {
+        self.shared.cohorts.of(tenant).map(|cohorts| cohorts.list(query)).unwrap_or_default()
+    }
+
+    /// One cohort of a tenant.
+    pub fn cohort(&self, tenant: &TenantId, subject: &Subject, period: &PeriodId) -> Option<Arc<Cohort>> {
+        Some(Arc::clone(&self.shared.cohorts.of(tenant)?.get(subject, period)?.cohort))
     }
 
     /// The least of the workers' frontiers: everything before it is visible. [`ClockTime::ZERO`] until every worker
@@ -81,16 +97,41 @@ impl ProfileRead<'_> {
         &self.profile.grades
     }
 
-    /// Features in the order of the plan's views.
+    /// Stored features in the order of the plan's views.
     pub fn features(&self) -> impl Iterator<Item = (&ViewSchema, &FeatureRow)> {
         let schema = |view: u16| self.shared.schemas.get(usize::from(view));
         self.profile.features.iter().filter_map(move |entry| Some((schema(entry.view)?, &entry.row)))
     }
 
-    /// Appends the profile's JSON. The first read after a change renders it; every other copies bytes.
+    /// Rows of the views without a window, computed now.
+    pub fn derived(&self) -> Vec<(ViewIndex, Arc<[FeatureValue]>)> {
+        self.derived_with(&self.cohorts())
+    }
+
+    /// Appends the profile's JSON. The first read after a change renders it; every other copies bytes and adds what is
+    /// not the profile's own: instants, cohorts and rows of views over it.
     pub fn write_json(&self, out: &mut Vec<u8>) {
-        let views = &self.shared.view_texts;
+        let views = &self.shared.views;
         let json = self.profile.json.get_or_init(|| Rendered::new(self.tenant, self.student, &self.profile, views));
-        json.write(out, self.as_of, views);
+        let cohorts = self.cohorts();
+        let derived = self.derived_with(&cohorts);
+        json.write(out, &Fresh { as_of: self.as_of, cohorts: &cohorts, derived: &derived }, views);
+    }
+
+    /// The cohort of each grade.
+    fn cohorts(&self) -> GradeCohorts {
+        let grades = &self.profile.grades;
+        let tenant = if grades.is_empty() { None } else { self.shared.cohorts.of(self.tenant) };
+        grades.iter().map(|entry| tenant.as_ref()?.get(&entry.subject, &entry.period)).collect()
+    }
+
+    fn derived_with(&self, cohorts: &GradeCohorts) -> Vec<(ViewIndex, Arc<[FeatureValue]>)> {
+        let grades = &*self.profile.grades;
+        let cohort = |subject: &Subject, period: &PeriodId| {
+            let at = grades.binary_search_by(|entry| (&entry.subject, &entry.period).cmp(&(subject, period))).ok()?;
+            Some(Arc::clone(&cohorts.get(at)?.as_ref()?.cohort))
+        };
+        let row = |view: &crate::DerivedView| Some((view.index, (view.row)(grades, &cohort)?));
+        self.shared.views.derived.iter().filter_map(row).collect()
     }
 }

@@ -1,70 +1,63 @@
 //! A profile as JSON. Rendered once per change with room for the parts that move with the clock; a read
-//! copies the bytes and writes those parts into the copy.
+//! copies the bytes, puts in what changes more often than the profile (cohorts, and rows of views over it), and writes
+//! the instants into the copy.
 
-use crate::profile::{GradeEntry, Profile};
+use crate::cohorts::Kept;
+use crate::profile::{FeatureEntry, GradeEntry, Profile};
 use crate::stamp::{STAMP_BYTES, Stamp, stamp};
-use aulaflow_model::change::{FeatureValue, ViewIndex, ViewSchema};
+use crate::view::{Bounds, ViewText, Views};
+use aulaflow_model::change::{FeatureValue, ViewIndex};
+use aulaflow_model::cohort::score_micros;
 use aulaflow_model::decimal::write_micros;
 use aulaflow_model::ids::{StudentId, TenantId};
 use aulaflow_model::instant::Millis;
-use aulaflow_model::window::{WindowKind, WindowSpec};
 use serde::Serialize;
 use std::io::Write;
+use std::sync::Arc;
 
-/// A profile's JSON without the values that move with the clock.
+/// A profile's JSON without the values that move with the clock, and without cohorts and derived rows.
 pub(crate) struct Rendered {
     bytes: Box<[u8]>,
     as_of_at: u32,
+    /// Per grade, in order.
+    cohorts: Box<[CohortPlace]>,
+    /// All after the last cohort's place.
     windows: Box<[WindowPatch]>,
 }
 
-/// Where a feature's window bounds go.
+/// Where a grade's cohort goes, and the score (in millionths) that its percentile is for.
+struct CohortPlace {
+    at: u32,
+    score: Option<i128>,
+}
+
+/// Where the bounds of a feature's window go: its place among the different windows.
 struct WindowPatch {
-    view: ViewIndex,
+    window: usize,
     start_at: u32,
     end_at: u32,
 }
 
-/// What every profile says the same way about a view: made once, at start.
-pub(crate) struct ViewText {
-    spec: WindowSpec,
-    /// `"participation_7d":{`
-    open: Vec<u8>,
-    /// `"participations":`, per output.
-    outputs: Vec<Vec<u8>>,
-    /// `"window":{"kind":"hop","slide_s":3600,"size_s":604800,"start":"`
-    window: Vec<u8>,
+/// What a read adds to the rendered profile.
+pub(crate) struct Fresh<'a> {
+    pub(crate) as_of: Millis,
+    /// Per grade, in order.
+    pub(crate) cohorts: &'a [Option<Arc<Kept>>],
+    /// Rows of views over the profile.
+    pub(crate) derived: &'a [(ViewIndex, Arc<[FeatureValue]>)],
 }
 
 /// Room for an instant.
 const BLANK: &[u8; STAMP_BYTES] = b"0000-00-00T00:00:00.000Z";
-
-impl ViewText {
-    pub(crate) fn new(schema: &ViewSchema) -> Self {
-        let key = |name: &str| {
-            let mut text = Vec::new();
-            string(&mut text, name);
-            text.push(b':');
-            text
-        };
-        let mut open = key(&schema.name);
-        open.push(b'{');
-        let kind = match schema.window.kind {
-            WindowKind::Hop => "hop",
-            WindowKind::Tumble => "tumble",
-            WindowKind::Session => "session",
-            WindowKind::Present => "present",
-        };
-        let (slide, size) = (seconds(schema.window.slide_ms), seconds(schema.window.size_ms));
-        let window = format!(r#""window":{{"kind":"{kind}","slide_s":{slide},"size_s":{size},"start":""#).into_bytes();
-        let spec = schema.window.clone();
-        Self { spec, open, outputs: schema.outputs.iter().map(|name| key(name)).collect(), window }
-    }
-}
+/// The ends of `features` and of the profile: derived rows go before them.
+const END: &[u8] = b"}}";
+/// Room for a cohort and for a derived row, roughly.
+const COHORT_BYTES: usize = 120;
+const DERIVED_BYTES: usize = 160;
 
 impl Rendered {
     /// Renders a profile. Features of views that `views` does not have are left out; the write half refuses them.
-    pub(crate) fn new(tenant: &TenantId, student: &StudentId, profile: &Profile, views: &[ViewText]) -> Self {
+    pub(crate) fn new(tenant: &TenantId, student: &StudentId, profile: &Profile, views: &Views) -> Self {
         let mut out = Vec::with_capacity(512 + 320 * profile.grades.len() + 320 * profile.features.len());
         out.extend_from_slice(b"{\"tenant_id\":");
         string(&mut out, tenant.as_str());
@@ -73,60 +66,121 @@ impl Rendered {
         out.extend_from_slice(b",\"as_of\":\"");
         let as_of_at = blank(&mut out);
         out.extend_from_slice(b"\",\"grades\":[");
+        let mut cohorts = Vec::with_capacity(profile.grades.len());
         for (i, entry) in profile.grades.iter().enumerate() {
             comma(&mut out, i);
             write_grade(&mut out, entry);
+            let score = entry.row.grade.score.as_deref().and_then(score_micros);
+            cohorts.push(CohortPlace { at: place(&out), score });
+            out.push(b'}');
         }
         out.extend_from_slice(b"],\"features\":{");
         let mut windows = Vec::with_capacity(profile.features.len());
-        for entry in profile.features.iter() {
-            let Some(text) = views.get(usize::from(entry.view)) else {
-                continue;
-            };
-            comma(&mut out, windows.len());
-            out.extend_from_slice(&text.open);
-            for (name, value) in text.outputs.iter().zip(entry.row.values.iter()) {
-                out.extend_from_slice(name);
-                write_value(&mut out, value);
-                out.push(b',');
-            }
-            out.extend_from_slice(&text.window);
-            let start_at = blank(&mut out);
-            out.extend_from_slice(b"\",\"end\":\"");
-            let end_at = blank(&mut out);
-            out.extend_from_slice(b"\"},\"updated_at\":\"");
-            out.extend_from_slice(&stamp(entry.row.updated_at));
-            out.extend_from_slice(b"\"}");
-            windows.push(WindowPatch { view: entry.view, start_at, end_at });
+        let texts = profile.features.iter().filter_map(|entry| Some((entry, views.text(entry.view)?)));
+        for (i, (entry, text)) in texts.enumerate() {
+            comma(&mut out, i);
+            windows.extend(write_feature(&mut out, entry, text));
         }
-        out.extend_from_slice(b"}}");
-        Self { bytes: out.into(), as_of_at, windows: windows.into() }
+        out.extend_from_slice(END);
+        Self { bytes: out.into(), as_of_at, cohorts: cohorts.into(), windows: windows.into() }
     }
 
     /// Appends the profile as of an instant.
-    pub(crate) fn write(&self, out: &mut Vec<u8>, as_of: Millis, views: &[ViewText]) {
+    pub(crate) fn write(&self, out: &mut Vec<u8>, fresh: &Fresh<'_>, views: &Views) {
         let base = out.len();
-        out.extend_from_slice(&self.bytes);
+        let room = COHORT_BYTES * self.cohorts.len() + DERIVED_BYTES * fresh.derived.len();
+        out.reserve(self.bytes.len() + room);
+        let mut copied = 0;
+        for (place, cohort) in self.cohorts.iter().zip(fresh.cohorts) {
+            out.extend_from_slice(&self.bytes[copied..place.at as usize]);
+            copied = place.at as usize;
+            out.extend_from_slice(b",\"cohort\":");
+            match cohort {
+                Some(kept) => kept.write(out, place.score),
+                None => out.extend_from_slice(b"null"),
+            }
+        }
+        out.extend_from_slice(&self.bytes[copied..]);
         let copy = &mut out[base..];
-        patch(copy, self.as_of_at, &stamp(as_of));
-        // Views mostly share a window: its bounds are worked out once for all that follow each other.
-        let mut last: Option<(&WindowSpec, Stamp, Stamp)> = None;
-        for window in &self.windows {
-            let Some(text) = views.get(usize::from(window.view)) else { continue };
-            let (start, end) = match last {
-                Some((spec, start, end)) if *spec == text.spec => (start, end),
-                Some(_) | None => {
-                    let (start, end) = text.spec.bounds(as_of);
-                    (stamp(start), stamp(end))
-                }
-            };
-            last = Some((&text.spec, start, end));
-            patch(copy, window.start_at, &start);
-            patch(copy, window.end_at, &end);
+        let moved = copy.len() - self.bytes.len();
+        let as_of = stamp(fresh.as_of);
+        patch(copy, self.as_of_at as usize, &as_of);
+        // Views mostly share a window: its bounds are written out once for all that follow each other.
+        let mut last: Option<(usize, Stamp, Stamp)> = None;
+        for at in &self.windows {
+            let known = last.filter(|(window, ..)| *window == at.window);
+            let bounds = || views.bounds(at.window, fresh.as_of).map(|(s, e)| (at.window, stamp(s), stamp(e)));
+            let Some((window, start, end)) = known.or_else(bounds) else { continue };
+            last = Some((window, start, end));
+            patch(copy, at.start_at as usize + moved, &start);
+            patch(copy, at.end_at as usize + moved, &end);
+        }
+        if !fresh.derived.is_empty() {
+            out.truncate(out.len() - END.len());
+            write_derived(out, fresh.derived, &as_of, views);
+            out.extend_from_slice(END);
         }
     }
 }
 
+/// A stored feature; where its window's bounds go, if they follow from the clock.
+fn write_feature(out: &mut Vec<u8>, entry: &FeatureEntry, text: &ViewText) -> Option<WindowPatch> {
+    write_outputs(out, text, &entry.row.values);
+    let mut patch = None;
+    match (text.bounds, entry.row.session) {
+        (Bounds::Clock(window), _) => {
+            out.extend_from_slice(b",\"start\":\"");
+            let start_at = blank(out);
+            out.extend_from_slice(b"\",\"end\":\"");
+            let end_at = blank(out);
+            out.push(b'"');
+            patch = Some(WindowPatch { window, start_at, end_at });
+        }
+        (Bounds::Row, Some((start, end))) => {
+            out.extend_from_slice(b",\"start\":\"");
+            out.extend_from_slice(&stamp(start));
+            out.extend_from_slice(b"\",\"end\":\"");
+            out.extend_from_slice(&stamp(end));
+            out.push(b'"');
+        }
+        // The write half refuses a session without bounds and a stored row of a view without a window.
+        (Bounds::Row, None) | (Bounds::None, _) => {}
+    }
+    close_row(out, &stamp(entry.row.updated_at));
+    patch
+}
+
+/// Rows of views over the profile: as fresh as the profile is.
+fn write_derived(out: &mut Vec<u8>, rows: &[(ViewIndex, Arc<[FeatureValue]>)], as_of: &Stamp, views: &Views) {
+    for (view, values) in rows {
+        let Some(text) = views.text(*view) else { continue };
+        // `features` is not empty once it does not end in its opening brace.
+        if out.last() != Some(&b'{') {
+            out.push(b',');
+        }
+        write_outputs(out, text, values);
+        close_row(out, as_of);
+    }
+}
+
+/// A row from its name to the window's description, which is left open.
+fn write_outputs(out: &mut Vec<u8>, text: &ViewText, values: &[FeatureValue]) {
+    out.extend_from_slice(&text.open);
+    for (name, value) in text.outputs.iter().zip(values) {
+        out.extend_from_slice(name);
+        write_value(out, value);
+        out.push(b',');
+    }
+    out.extend_from_slice(&text.window);
+}
+
+fn close_row(out: &mut Vec<u8>, updated_at: &Stamp) {
+    out.extend_from_slice(b"},\"updated_at\":\"");
+    out.extend_from_slice(updated_at);
+    out.extend_from_slice(b"\"}");
+}
+
+/// A grade up to where its cohort goes.
 fn write_grade(out: &mut Vec<u8>, entry: &GradeEntry) {
     let (row, grade) = (&entry.row, &entry.row.grade);
     out.extend_from_slice(b"{\"subject\":");
@@ -150,7 +204,7 @@ fn write_grade(out: &mut Vec<u8>, entry: &GradeEntry) {
     string(out, &grade.rule_version);
     text(out, format_args!(",\"version\":{},\"updated_at\":\"", row.version));
     out.extend_from_slice(&stamp(row.updated_at));
-    out.extend_from_slice(b"\"}");
+    out.push(b'"');
 }
 
 fn write_value(out: &mut Vec<u8>, value: &FeatureValue) {
@@ -170,17 +224,8 @@ fn write_value(out: &mut Vec<u8>, value: &FeatureValue) {
     }
 }
 
-/// Whole seconds as an integer, others with their milliseconds.
-fn seconds(ms: i64) -> String {
-    if ms % 1000 == 0 {
-        (ms / 1000).to_string()
-    } else {
-        format!("{}.{:03}", ms / 1000, ms % 1000).trim_end_matches('0').to_owned()
-    }
-}
-
 /// A JSON string, escaped.
-fn string(out: &mut Vec<u8>, s: &str) {
+pub(crate) fn string(out: &mut Vec<u8>, s: &str) {
     // Writing to a Vec cannot fail, and a str always serialises.
     let _ = s.serialize(&mut serde_json::Serializer::new(out));
 }
@@ -203,15 +248,18 @@ fn comma(out: &mut Vec<u8>, index: usize) {
     }
 }
 
-/// Leaves room for an instant and says where.
-fn blank(out: &mut Vec<u8>) -> u32 {
-    let at = out.len();
-    out.extend_from_slice(BLANK);
-    u32::try_from(at).unwrap_or(u32::MAX)
+fn place(out: &[u8]) -> u32 {
+    u32::try_from(out.len()).unwrap_or(u32::MAX)
 }
 
-fn patch(copy: &mut [u8], at: u32, instant: &Stamp) {
-    let at = at as usize;
+/// Leaves room for an instant and says where.
+fn blank(out: &mut Vec<u8>) -> u32 {
+    let at = place(out);
+    out.extend_from_slice(BLANK);
+    at
+}
+
+fn patch(copy: &mut [u8], at: usize, instant: &Stamp) {
     if let Some(room) = copy.get_mut(at..at + STAMP_BYTES) {
         room.copy_from_slice(instant);
     }

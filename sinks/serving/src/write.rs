@@ -3,8 +3,9 @@
 use crate::Shared;
 use crate::key::{KeyRef, KeyTexts, StudentKey};
 use crate::profile::Profile;
-use aulaflow_model::change::{ChangeBatch, StudentChange};
+use aulaflow_model::change::{ChangeBatch, CohortBatch, FeatureChange, StudentChange};
 use aulaflow_model::instant::{ClockTime, Millis};
+use aulaflow_model::window::WindowKind;
 use aulaflow_sink::{Guarantee, Outcome, Sink};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -29,6 +30,30 @@ impl WriteHalf {
     pub fn expiring(&mut self, boundary: Option<Millis>) {
         if let Some(clock) = self.shared.workers.get(self.worker) {
             clock.set_expiring(boundary);
+        }
+    }
+
+    /// Why a feature's row is none that the store was started for.
+    fn refusal(&self, feature: &FeatureChange) -> Option<String> {
+        let view = feature.view;
+        let Some(schema) = self.shared.schemas.get(usize::from(view)) else {
+            let views = self.shared.schemas.len();
+            return Some(format!("a row of view {view}; the store was started with {views} views"));
+        };
+        let row = feature.row.as_ref()?;
+        let (values, outputs) = (row.values.len(), schema.outputs.len());
+        if values != outputs {
+            return Some(format!("a row of view {view} has {values} values; the view has {outputs} outputs"));
+        }
+        match (schema.window.kind, row.session) {
+            (WindowKind::Hop | WindowKind::Tumble, None) | (WindowKind::Session, Some(_)) => None,
+            (WindowKind::Hop | WindowKind::Tumble, Some(_)) => {
+                Some(format!("a row of view {view} is a session; the view has another window"))
+            }
+            (WindowKind::Session, None) => Some(format!("a row of view {view}, a session, has no bounds")),
+            (WindowKind::Present, _) => {
+                Some(format!("a row of view {view}, whose rows are computed when they are read"))
+            }
         }
     }
 
@@ -65,21 +90,20 @@ impl Sink for WriteHalf {
     }
 
     fn apply(&mut self, batch: &ChangeBatch) -> Outcome {
-        let views = self.shared.schemas.len();
         // Looked at before anything is applied, so that a refused batch leaves nothing behind.
-        for feature in batch.changes.iter().flat_map(|change| &change.features) {
-            let outputs = self.shared.schemas.get(usize::from(feature.view)).map(|schema| schema.outputs.len());
-            let values = feature.row.as_ref().map(|row| row.values.len());
-            if outputs.is_none() || values.is_some_and(|n| Some(n) != outputs) {
-                return Outcome::Stop(format!(
-                    "a row of view {} has {values:?} values; the store was started with {views} views, this one with \
-                     {outputs:?} outputs",
-                    feature.view
-                ));
-            }
+        let mut features = batch.changes.iter().flat_map(|change| &change.features);
+        if let Some(reason) = features.find_map(|feature| self.refusal(feature)) {
+            return Outcome::Stop(reason);
         }
         for change in &batch.changes {
             self.apply_student(change, batch.time.clock());
+        }
+        Outcome::Applied
+    }
+
+    fn apply_cohorts(&mut self, batch: &CohortBatch) -> Outcome {
+        for change in &batch.changes {
+            self.shared.cohorts.apply(change);
         }
         Outcome::Applied
     }

@@ -3,11 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use aulaflow_model::change::*;
+use aulaflow_model::cohort::{Cohort, Sums, score_micros};
+use aulaflow_model::decimal::{Decimal, write_micros};
 use aulaflow_model::grade::{CategoryResult, Grade};
 use aulaflow_model::ids::{EvaluationType, PeriodId, StudentId, Subject, TenantId};
 use aulaflow_model::instant::{ClockTime, Millis};
-use aulaflow_model::window::{WindowKind, WindowSpec};
-use aulaflow_serving::{ReadHalf, WriteHalf, store};
+use aulaflow_model::tenant::Scale;
+use aulaflow_model::window::{DAY_MS, WindowKind, WindowSpec, Zone};
+use aulaflow_serving::{CohortEntry, CohortQuery, DerivedView, ReadHalf, WriteHalf, store};
 use aulaflow_sink::conformance::{self, Reference, Rows};
 use aulaflow_sink::{Guarantee, Outcome, Sink};
 use proptest::prelude::*;
@@ -27,17 +30,34 @@ fn student(name: &str) -> StudentId {
 }
 
 fn schemas() -> Arc<[ViewSchema]> {
-    let view = |name: &str, kind, slide_ms, size_ms, outputs: &[&str]| ViewSchema {
+    let of = |name: &str, window, outputs: &[&str]| ViewSchema {
         name: name.to_owned(),
-        window: WindowSpec { kind, slide_ms, size_ms, gap_ms: 0, zone: None },
+        window,
         outputs: outputs.iter().map(|s| (*s).to_owned()).collect(),
     };
+    let view = |name: &str, kind, slide_ms, size_ms, outputs: &[&str]| {
+        of(name, WindowSpec { kind, slide_ms, size_ms, gap_ms: 0, zone: None }, outputs)
+    };
+    let mexico = Zone::new("America/Mexico_City");
     [
         view("participation_7d", WindowKind::Hop, HOUR, 168 * HOUR, &["participations", "points"]),
         view("quo\"ted", WindowKind::Tumble, 24 * HOUR, 24 * HOUR, &["any"]),
         view("half", WindowKind::Hop, 1500, 3000, &["a", "b", "c"]),
+        of("visit", WindowSpec::session(1_800_000, 60_000, DAY_MS), &["clicks"]),
+        of("week", WindowSpec::hop(DAY_MS, 7 * DAY_MS).in_zone(mexico), &["days"]),
+        of("today", WindowSpec::present(), &["subjects", "in_cohorts"]),
     ]
     .into()
+}
+
+/// The view `today`: how many grades there are and how many students are in their cohorts; no row without a grade.
+fn today() -> Vec<DerivedView> {
+    let row: Arc<aulaflow_serving::DerivedRow> = Arc::new(|grades, cohort| {
+        let counts = grades.iter().filter_map(|g| Some(cohort(&g.subject, &g.period)?.sums.count));
+        let counts = FeatureValue::Int(counts.sum());
+        (!grades.is_empty()).then(|| [FeatureValue::Int(grades.len() as i64), counts].into())
+    });
+    vec![DerivedView { index: 5, row }]
 }
 
 fn rows(read: &ReadHalf, tenant: &TenantId, student: &StudentId) -> Option<Rows> {
@@ -70,20 +90,33 @@ fn one(n: i64) -> Option<Vec<FeatureValue>> {
 #[test]
 fn conforms() {
     conformance::check(|| {
-        let (mut writers, read) = store(conformance::schemas(), 100, 1);
+        let (mut writers, read) = store(conformance::schemas(), vec![], 100, 1);
         let reader: conformance::Reader = Box::new(move |t, s| rows(&read, t, s));
         (writers.remove(0), reader)
     });
-    let (writers, _) = store(schemas(), 10, 3);
+    conformance::check_cohorts(|| {
+        let (mut writers, read) = store(conformance::schemas(), vec![], 100, 1);
+        let reader: conformance::CohortReader = Box::new(move |t, s, p| read.cohort(t, s, p).map(|c| *c));
+        (writers.remove(0), reader)
+    });
+    let (writers, _) = store(schemas(), vec![], 10, 3);
     assert_eq!(writers.len(), 3);
     assert_eq!(writers[0].guarantee(), Guarantee::IdempotentByKey);
 }
 
 #[test]
 fn a_row_of_an_unknown_view_stops_and_applies_nothing() {
-    let (mut writers, read) = store(schemas(), 10, 1);
+    let (mut writers, read) = store(schemas(), vec![], 10, 1);
     let good = feature("a", 1, one(1), 1);
-    for bad in [feature("b", 3, one(1), 1), feature("b", 0, one(1), 1)] {
+    let mut session = feature("b", 1, one(1), 1);
+    for change in &mut session.features {
+        change.row.as_mut().unwrap().session = Some((Millis(0), Millis(1)));
+    }
+    let unknown = feature("b", 6, one(1), 1);
+    let narrow = feature("b", 0, one(1), 1);
+    let unbounded = feature("b", 3, one(1), 1);
+    let computed = feature("b", 5, Some(vec![FeatureValue::Int(1), FeatureValue::Int(1)]), 1);
+    for bad in [unknown, narrow, unbounded, computed, session] {
         let outcome =
             writers[0].apply(&ChangeBatch { time: ClockTime::at(Millis(1)), changes: vec![good.clone(), bad] });
         assert!(matches!(outcome, Outcome::Stop(_)), "{outcome:?}");
@@ -93,7 +126,7 @@ fn a_row_of_an_unknown_view_stops_and_applies_nothing() {
 
 #[test]
 fn as_of_follows_the_least_frontier_and_the_last_change() {
-    let (mut writers, read) = store(schemas(), 10, 2);
+    let (mut writers, read) = store(schemas(), vec![], 10, 2);
     let as_of = |who: &str| read.profile(&tenant("t"), &student(who)).unwrap().as_of().0;
     put(&mut writers[0], ClockTime::at(Millis(500)), vec![feature("a", 1, one(1), 500)]);
     assert_eq!(read.frontier(), ClockTime::ZERO);
@@ -113,7 +146,7 @@ fn as_of_follows_the_least_frontier_and_the_last_change() {
 
 #[test]
 fn an_expiry_under_way_holds_unchanged_profiles_before_the_boundary() {
-    let (mut writers, read) = store(schemas(), 10, 2);
+    let (mut writers, read) = store(schemas(), vec![], 10, 2);
     let as_of = |who: &str| read.profile(&tenant("t"), &student(who)).unwrap().as_of().0;
     put(&mut writers[0], ClockTime::at(Millis(100)), vec![feature("a", 1, one(1), 100), feature("b", 1, one(1), 100)]);
     put(&mut writers[1], ClockTime::at(Millis(100)), vec![feature("c", 1, one(1), 100)]);
@@ -138,7 +171,7 @@ fn an_expiry_under_way_holds_unchanged_profiles_before_the_boundary() {
 #[test]
 fn readers_never_see_a_number_under_another_window() {
     const SLIDE: i64 = 1500;
-    let (mut writers, read) = store(schemas(), 10, 1);
+    let (mut writers, read) = store(schemas(), vec![], 10, 1);
     let mut write = writers.remove(0);
     let values = |pane: i64| Some(vec![FeatureValue::Int(pane), FeatureValue::Null, FeatureValue::Null]);
     let at = |ms| ClockTime::at(Millis(ms));
@@ -179,6 +212,36 @@ struct Plain<'a> {
     as_of: Millis,
     rows: &'a Rows,
     schemas: &'a [ViewSchema],
+    cohorts: &'a CohortRows,
+}
+
+type CohortRows = std::collections::BTreeMap<(TenantId, Subject, PeriodId), Cohort>;
+
+#[derive(Serialize)]
+struct PlainCohort {
+    count: i64,
+    mean: Option<String>,
+    stddev: Option<String>,
+    pass_rate: Option<String>,
+    percentile: Option<String>,
+}
+
+impl PlainCohort {
+    fn new(cohort: &Cohort, score: Option<&str>) -> Self {
+        let micros = |m: i128| {
+            let mut text = String::new();
+            write_micros(&mut text, m).unwrap();
+            text
+        };
+        let percentile = score.and_then(|score| cohort.percentile_hundredths(score_micros(score).unwrap()));
+        Self {
+            count: cohort.sums.count,
+            mean: cohort.mean().map(micros),
+            stddev: cohort.stddev().map(micros),
+            pass_rate: cohort.pass_rate().map(micros),
+            percentile: percentile.map(|hundredths| format!("{}.{:02}", hundredths / 100, hundredths % 100)),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -193,10 +256,17 @@ struct PlainGrade<'a> {
     rule_version: &'a str,
     version: u32,
     updated_at: String,
+    cohort: Option<PlainCohort>,
 }
 
 struct PlainFeature<'a>(&'a ViewSchema, &'a FeatureRow, Millis);
 struct PlainFeatures<'a>(&'a Plain<'a>);
+
+impl Plain<'_> {
+    fn cohort(&self, subject: &Subject, period: &PeriodId) -> Option<&Cohort> {
+        self.cohorts.get(&(self.tenant.clone(), subject.clone(), period.clone()))
+    }
+}
 
 impl Serialize for Plain<'_> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
@@ -212,6 +282,7 @@ impl Serialize for Plain<'_> {
                 rule_version: &row.grade.rule_version,
                 version: row.version,
                 updated_at: row.updated_at.to_string(),
+                cohort: self.cohort(subject, period).map(|cohort| PlainCohort::new(cohort, row.grade.score.as_deref())),
             })
             .unwrap()
         };
@@ -227,10 +298,18 @@ impl Serialize for Plain<'_> {
 
 impl Serialize for PlainFeatures<'_> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let plain = self.0;
         let mut map = s.serialize_map(None)?;
-        for (view, row) in &self.0.rows.features {
-            let schema = &self.0.schemas[usize::from(*view)];
-            map.serialize_entry(&schema.name, &PlainFeature(schema, row, self.0.as_of))?;
+        for (view, row) in &plain.rows.features {
+            let schema = &plain.schemas[usize::from(*view)];
+            map.serialize_entry(&schema.name, &PlainFeature(schema, row, plain.as_of))?;
+        }
+        let grades = &plain.rows.grades;
+        if !grades.is_empty() {
+            let counts = grades.keys().filter_map(|(subject, period)| Some(plain.cohort(subject, period)?.sums.count));
+            let values = [FeatureValue::Int(grades.len() as i64), FeatureValue::Int(counts.sum())];
+            let row = FeatureRow { values: values.into(), session: None, updated_at: plain.as_of };
+            map.serialize_entry("today", &PlainFeature(&plain.schemas[5], &row, plain.as_of))?;
         }
         map.end()
     }
@@ -253,27 +332,39 @@ impl Serialize for PlainFeature<'_> {
                 FeatureValue::Text(t) => map.serialize_entry(name, t.as_ref())?,
             }
         }
-        let (start, end) = schema.window.bounds(*as_of);
+        let spec = &schema.window;
         let seconds = |ms: i64| match ms % 1000 {
             0 => serde_json::json!(ms / 1000),
             _ => serde_json::json!(ms as f64 / 1000.0),
         };
         #[derive(Serialize)]
-        struct Window {
+        struct Window<'a> {
             kind: WindowKind,
-            slide_s: serde_json::Value,
-            size_s: serde_json::Value,
-            start: String,
-            end: String,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            slide_s: Option<serde_json::Value>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            size_s: Option<serde_json::Value>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            gap_s: Option<serde_json::Value>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            zone: Option<&'a Zone>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            start: Option<String>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            end: Option<String>,
         }
+        let clocked = matches!(spec.kind, WindowKind::Hop | WindowKind::Tumble);
+        let bounds = if clocked { Some(spec.bounds(*as_of)) } else { row.session };
         map.serialize_entry(
             "window",
             &Window {
-                kind: schema.window.kind,
-                slide_s: seconds(schema.window.slide_ms),
-                size_s: seconds(schema.window.size_ms),
-                start: start.to_string(),
-                end: end.to_string(),
+                kind: spec.kind,
+                slide_s: clocked.then(|| seconds(spec.slide_ms)),
+                size_s: clocked.then(|| seconds(spec.size_ms)),
+                gap_s: (spec.kind == WindowKind::Session).then(|| seconds(spec.gap_ms)),
+                zone: spec.zone.as_ref(),
+                start: bounds.map(|(start, _)| start.to_string()),
+                end: bounds.map(|(_, end)| end.to_string()),
             },
         )?;
         map.serialize_entry("updated_at", &row.updated_at.to_string())?;
@@ -282,9 +373,9 @@ impl Serialize for PlainFeature<'_> {
 }
 
 /// As the keys of an object in `serde_json::Value` are sorted, grades are compared as values and the rest as bytes.
-fn assert_json(read: &ReadHalf, tenant: &TenantId, student: &StudentId, expected: &Rows) {
+fn assert_json(read: &ReadHalf, tenant: &TenantId, student: &StudentId, expected: &Rows, cohorts: &CohortRows) {
     let profile = read.profile(tenant, student).unwrap();
-    let plain = Plain { tenant, student, as_of: profile.as_of(), rows: expected, schemas: read.schemas() };
+    let plain = Plain { tenant, student, as_of: profile.as_of(), rows: expected, schemas: read.schemas(), cohorts };
     let fresh = serde_json::to_string(&plain).unwrap();
     let mut out = b"before".to_vec();
     profile.write_json(&mut out);
@@ -348,7 +439,7 @@ fn any_change() -> impl Strategy<Value = StudentChange> {
     let grades =
         proptest::collection::btree_map((any_text(), "p[12]"), proptest::option::weighted(0.6, any_grade()), 0..3);
     let features = proptest::collection::btree_map(
-        0_u16..3,
+        0_u16..5,
         proptest::option::weighted(0.6, (proptest::collection::vec(any_value(), 3), 0_i64..99_999)),
         0..3,
     );
@@ -368,8 +459,8 @@ fn any_change() -> impl Strategy<Value = StudentChange> {
             .map(|(view, row)| FeatureChange {
                 view,
                 row: row.map(|(values, at)| FeatureRow {
-                    session: None,
-                    values: values[..[2, 1, 3][usize::from(view)]].into(),
+                    session: (view == 3).then(|| (Millis(at / 2), Millis(at + 1_800_000))),
+                    values: values[..[2, 1, 3, 1, 1][usize::from(view)]].into(),
                     updated_at: Millis(at),
                 }),
             })
@@ -377,16 +468,64 @@ fn any_change() -> impl Strategy<Value = StudentChange> {
     })
 }
 
+/// Cohorts from 0 to 100 of a few students, or their end.
+fn any_cohort() -> impl Strategy<Value = CohortChange> {
+    let bins = proptest::option::weighted(0.8, proptest::collection::vec(0_i64..3, 20));
+    ("[ab]", any_text(), "p[12]", bins, 0_i128..3_000_000).prop_map(|(t, subject, period, bins, more)| {
+        let scale = Scale { min: Decimal::ZERO, max: Decimal::from_int(100) };
+        let row = bins.filter(|bins| bins.iter().sum::<i64>() > 0).map(|bins| {
+            let mut sums = Sums { bins: bins.try_into().unwrap(), ..Sums::default() };
+            for (i, n) in sums.bins.into_iter().enumerate() {
+                let score = i as i128 * 5_000_000 + more;
+                sums.count += n;
+                sums.passing += if i >= 12 { n } else { 0 };
+                sums.sum += score * i128::from(n);
+                sums.squares += score * score * i128::from(n);
+            }
+            Arc::new(Cohort { scale, sums })
+        });
+        CohortChange {
+            tenant: tenant(&t),
+            subject: Subject::new(subject).unwrap(),
+            period: PeriodId::new(period).unwrap(),
+            row,
+        }
+    })
+}
+
+/// All cohorts, read in pages of two.
+fn listed(read: &ReadHalf) -> CohortRows {
+    let mut all = CohortRows::new();
+    for t in [tenant("a"), tenant("b")] {
+        let mut last: Option<CohortEntry> = None;
+        loop {
+            let after = last.as_ref().map(|entry| (&entry.subject, &entry.period));
+            let page = read.cohorts(&t, CohortQuery { after, limit: 2, ..CohortQuery::default() });
+            assert!(page.is_sorted_by_key(|entry| (entry.subject.clone(), entry.period.clone())));
+            let Some(end) = page.last().cloned() else { break };
+            all.extend(page.into_iter().map(|e| ((t.clone(), e.subject, e.period), *e.cohort)));
+            last = Some(end);
+        }
+    }
+    all
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// After every batch, state and JSON equal the reference's; the clock moves between reads of the same profile.
     #[test]
-    fn equals_the_reference(batches in proptest::collection::vec(proptest::collection::vec(any_change(), 0..6), 1..12)) {
-        let (mut writers, read) = store(schemas(), 4, 2);
+    fn equals_the_reference(
+        batches in proptest::collection::vec(
+            (proptest::collection::vec(any_change(), 0..6), proptest::collection::vec(any_cohort(), 0..6)),
+            1..12,
+        )
+    ) {
+        let (mut writers, read) = store(schemas(), today(), 4, 2);
         let mut reference = Reference::default();
+        let mut cohorts = CohortRows::new();
         let mut seen = std::collections::BTreeSet::new();
-        for (i, changes) in batches.into_iter().enumerate() {
+        for (i, (changes, cohort_changes)) in batches.into_iter().enumerate() {
             let time = ClockTime::at(Millis(1_700_000_000_000 + i as i64 * HOUR));
             let batch = ChangeBatch { time, changes };
             reference.apply(&batch);
@@ -395,6 +534,15 @@ proptest! {
             let (even, odd): (Vec<_>, Vec<_>) = batch.changes.into_iter().partition(|c| c.student.as_str().len() % 2 == 0);
             put(&mut writers[0], time, even);
             put(&mut writers[1], time, odd);
+            for change in cohort_changes {
+                let key = (change.tenant.clone(), change.subject.clone(), change.period.clone());
+                match &change.row {
+                    Some(row) => drop(cohorts.insert(key, **row)),
+                    None => drop(cohorts.remove(&key)),
+                }
+                let half = usize::from(change.subject.as_str().len() % 2 == 1);
+                prop_assert_eq!(writers[half].apply_cohorts(&CohortBatch { time, changes: vec![change] }), Outcome::Applied);
+            }
             for step in 0..2 {
                 for writer in &mut writers {
                     writer.advance(ClockTime::at(Millis(time.clock().0 + step * 1000)));
@@ -404,9 +552,10 @@ proptest! {
                     let seen = rows(&read, t, s);
                     prop_assert_eq!(seen.as_ref(), reference.rows(t, s));
                     if let Some(expected) = reference.rows(t, s) {
-                        assert_json(&read, t, s, expected);
+                        assert_json(&read, t, s, expected, &cohorts);
                     }
                 }
+                prop_assert_eq!(listed(&read), cohorts.clone());
             }
         }
     }
@@ -414,7 +563,7 @@ proptest! {
 
 #[test]
 fn json_is_the_contract_s() {
-    let (mut writers, read) = store(schemas(), 4, 1);
+    let (mut writers, read) = store(schemas(), vec![], 4, 1);
     let grade = Grade {
         score: Some("84.30".into()),
         passing: true,
@@ -437,7 +586,7 @@ fn json_is_the_contract_s() {
             grades: vec![GradeChange {
                 subject: Subject::new("matematicas").unwrap(),
                 period: PeriodId::new("2026-Q1").unwrap(),
-                row: Some(GradeRow { grade: Arc::new(grade), version: 3, updated_at: Millis(now) }),
+                row: Some(GradeRow { grade: Arc::new(grade.clone()), version: 3, updated_at: Millis(now) }),
             }],
             features: vec![FeatureChange {
                 view: 0,
@@ -449,13 +598,27 @@ fn json_is_the_contract_s() {
             }],
         }],
     );
+    let scale = Scale { min: Decimal::ZERO, max: Decimal::from_int(100) };
+    let mut sums = Sums::default();
+    for (score, passing) in [("35.00", false), ("70.70", true), ("84.30", true), ("95.00", true)] {
+        sums.add(&Sums::of(&Grade { score: Some(score.into()), passing, ..grade.clone() }, scale).unwrap());
+    }
+    let change = CohortChange {
+        tenant: tenant("school_123"),
+        subject: Subject::new("matematicas").unwrap(),
+        period: PeriodId::new("2026-Q1").unwrap(),
+        row: Some(Arc::new(Cohort { scale, sums })),
+    };
+    let batch = CohortBatch { time: ClockTime::at(Millis(now)), changes: vec![change] };
+    assert_eq!(writers[0].apply_cohorts(&batch), Outcome::Applied);
     let mut out = Vec::new();
     read.profile(&tenant("school_123"), &student("student_456")).unwrap().write_json(&mut out);
     let expected = concat!(
         r#"{"tenant_id":"school_123","student_id":"student_456","as_of":"2026-03-02T15:04:05.120Z","#,
         r#""grades":[{"subject":"matematicas","period":"2026-Q1","score":"84.30","passing":true,"complete":true,"#,
         r#""evaluations_count":5,"by_category":{"exam":{"value":"0.85","weight":"0.7","counted":2,"dropped":0}},"#,
-        r#""rule_version":"r-1f0c","version":3,"updated_at":"2026-03-02T15:04:05.120Z"}],"#,
+        r#""rule_version":"r-1f0c","version":3,"updated_at":"2026-03-02T15:04:05.120Z","#,
+        r#""cohort":{"count":4,"mean":"71.25","stddev":"22.631449","pass_rate":"0.75","percentile":"71.50"}}],"#,
         r#""features":{"participation_7d":{"participations":5,"points":"12.5","window":{"kind":"hop","slide_s":3600,"#,
         r#""size_s":604800,"start":"2026-02-23T16:00:00.000Z","end":"2026-03-02T16:00:00.000Z"},"#,
         r#""updated_at":"2026-03-02T15:04:05.115Z"}}}"#
@@ -465,7 +628,7 @@ fn json_is_the_contract_s() {
 
 #[test]
 fn metrics_are_the_store_s() {
-    let (mut writers, read) = store(schemas(), 4, 1);
+    let (mut writers, read) = store(schemas(), vec![], 4, 1);
     put(&mut writers[0], ClockTime::at(Millis(1)), vec![feature("a", 1, one(1), 1)]);
     writers[0].advance(ClockTime::at(Millis(2500)));
     let mut registry = prometheus_client::registry::Registry::with_prefix("aulaflow");

@@ -1,15 +1,20 @@
-//! What every sink must do, as functions that its tests call: replay, retraction, atomicity per student, restart.
+//! What every sink must do, as functions that its tests call: replay, retraction, atomicity per student and cohort,
+//! restart.
 //! A failed check panics with what was seen and what was expected.
 
 #![expect(clippy::expect_used, reason = "for tests: a failed check panics, and the ids here are plain names")]
 
 use crate::{Outcome, Sink};
 use aulaflow_model::change::{
-    ChangeBatch, FeatureChange, FeatureRow, FeatureValue, GradeChange, GradeRow, StudentChange, ViewIndex, ViewSchema,
+    ChangeBatch, CohortBatch, CohortChange, FeatureChange, FeatureRow, FeatureValue, GradeChange, GradeRow,
+    StudentChange, ViewIndex, ViewSchema,
 };
+use aulaflow_model::cohort::{BINS, Cohort, Sums};
+use aulaflow_model::decimal::Decimal;
 use aulaflow_model::grade::Grade;
 use aulaflow_model::ids::{PeriodId, StudentId, Subject, TenantId};
 use aulaflow_model::instant::{ClockTime, Millis};
+use aulaflow_model::tenant::Scale;
 use aulaflow_model::window::WindowSpec;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,6 +31,9 @@ pub struct Rows {
 
 /// Reads one student from the sink's store.
 pub type Reader = Box<dyn Fn(&TenantId, &StudentId) -> Option<Rows> + Send + Sync>;
+
+/// Reads one cohort from the sink's store.
+pub type CohortReader = Box<dyn Fn(&TenantId, &Subject, &PeriodId) -> Option<Cohort> + Send + Sync>;
 
 /// The state that a sequence of batches ends in: the slow, plain reference.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -109,6 +117,63 @@ pub fn check<S: Sink>(open: impl Fn() -> (S, Reader)) {
     retraction_removes(open());
     students_are_atomic(open());
     restart_converges(&open);
+}
+
+/// The suite for cohorts. `open` makes an empty sink and a reader of the cohorts that it has made visible.
+pub fn check_cohorts<S: Sink>(open: impl Fn() -> (S, CohortReader)) {
+    cohorts_are_overwritten_and_leave(open());
+    cohorts_are_whole(open());
+}
+
+/// A cohort is what it was told last, by any repetition of the story; one that leaves is gone, and tenants are apart.
+pub fn cohorts_are_overwritten_and_leave<S: Sink>((mut sink, read): (S, CohortReader)) {
+    let story: [&[(&str, Option<i64>)]; 4] = [
+        &[("maths", Some(1)), ("history", Some(2))],
+        &[("maths", Some(3))],
+        &[("history", None), ("never", None)],
+        &[("maths", None), ("history", Some(4))],
+    ];
+    for round in 0..2 {
+        let mut expected: BTreeMap<&str, Option<Cohort>> = BTreeMap::new();
+        for (i, step) in story.iter().enumerate() {
+            let time = at(round * 10 + i as i64 + 1);
+            let changes: Vec<_> = step.iter().map(|(subject, n)| cohort_change(subject, *n)).collect();
+            for _ in 0..2 {
+                put_cohorts(&mut sink, &CohortBatch { time, changes: changes.clone() });
+            }
+            expected.extend(step.iter().map(|(subject, n)| (*subject, n.map(cohort))));
+            for (name, cohort) in &expected {
+                assert_eq!(read(&tenant(), &subject(name), &period()), *cohort, "the cohort of {name}");
+            }
+        }
+    }
+    let other = TenantId::new("other").expect("a plain name is a tenant id");
+    assert_eq!(read(&other, &subject("history"), &period()), None, "another tenant sees the cohort");
+    let later = PeriodId::new("2026-Q2").expect("a plain name is a period");
+    assert_eq!(read(&tenant(), &subject("history"), &later), None, "the cohort is in another period");
+}
+
+/// While a cohort changes, no reader sees some of its numbers changed and others not.
+pub fn cohorts_are_whole<S: Sink>((mut sink, read): (S, CohortReader)) {
+    const ROUNDS: i64 = 20_000;
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut last = 0;
+            while !done.load(Ordering::Acquire) {
+                let Some(seen) = read(&tenant(), &subject("maths"), &period()) else { continue };
+                assert_eq!(seen, cohort(seen.sums.count), "half of a change is visible");
+                assert!(seen.sums.count >= last, "a reader went back");
+                last = seen.sums.count;
+            }
+        });
+        for n in 1..=ROUNDS {
+            put_cohorts(&mut sink, &CohortBatch { time: at(n), changes: vec![cohort_change("maths", Some(n))] });
+        }
+        done.store(true, Ordering::Release);
+        reader.join().expect("a reader saw half of a change");
+    });
+    assert_eq!(read(&tenant(), &subject("maths"), &period()), Some(cohort(ROUNDS)));
 }
 
 /// Applying any batch once more, or all of them, leaves the state as it was.
@@ -220,6 +285,21 @@ fn put(sink: &mut impl Sink, batch: &ChangeBatch) {
     sink.advance(batch.time.next(batch.time.clock()));
 }
 
+fn put_cohorts(sink: &mut impl Sink, batch: &CohortBatch) {
+    assert_eq!(sink.apply_cohorts(batch), Outcome::Applied, "an available sink refused a batch");
+    sink.advance(batch.time.next(batch.time.clock()));
+}
+
+/// A cohort whose every number says `n`.
+fn cohort(n: i64) -> Cohort {
+    let sums = Sums { count: n, passing: n, sum: n.into(), squares: n.into(), bins: [n; BINS] };
+    Cohort { scale: Scale { min: Decimal::ZERO, max: Decimal::from_int(100) }, sums }
+}
+
+fn cohort_change(name: &str, n: Option<i64>) -> CohortChange {
+    CohortChange { tenant: tenant(), subject: subject(name), period: period(), row: n.map(|n| Arc::new(cohort(n))) }
+}
+
 fn expect(read: &Reader, reference: &Reference) {
     for who in ["ana", "bo", "cy", "dee", "never"] {
         let (tenant, student) = (tenant(), student(who));
@@ -255,8 +335,8 @@ fn change(who: &str, n: Option<i64>) -> StudentChange {
         tenant: tenant(),
         student: student(who),
         grades: vec![GradeChange {
-            subject: Subject::new("maths").expect("a plain name is a subject"),
-            period: PeriodId::new("2026-Q1").expect("a plain name is a period"),
+            subject: subject("maths"),
+            period: period(),
             row: n.map(|n| GradeRow { grade: grade(), version: n as u32, updated_at: Millis(n) }),
         }],
         features: vec![feature(0, n), feature(1, n)],
@@ -276,6 +356,14 @@ fn grade() -> Arc<Grade> {
 
 fn tenant() -> TenantId {
     TenantId::new("school_1").expect("a plain name is a tenant id")
+}
+
+fn subject(name: &str) -> Subject {
+    Subject::new(name).expect("a plain name is a subject")
+}
+
+fn period() -> PeriodId {
+    PeriodId::new("2026-Q1").expect("a plain name is a period")
 }
 
 fn student(name: &str) -> StudentId {

@@ -3,7 +3,7 @@
 
 pub mod conformance;
 
-use aulaflow_model::change::ChangeBatch;
+use aulaflow_model::change::{ChangeBatch, CohortBatch};
 use aulaflow_model::instant::ClockTime;
 use std::time::Duration;
 
@@ -20,6 +20,12 @@ pub trait Sink: Send {
     /// The caller passes batches in the order of their times and does what the outcome says. The implementer may
     /// buffer, but must not block for longer than a bounded time: it answers [`Outcome::Hold`] instead.
     fn apply(&mut self, batch: &ChangeBatch) -> Outcome;
+
+    /// Applies changed cohorts: each becomes visible whole. Otherwise as [`Sink::apply`].
+    ///
+    /// A cohort's changes always come through the same sink, in the order of their times, and all of a time before the
+    /// frontier passes it. Batches of students and of cohorts at one time come in any order.
+    fn apply_cohorts(&mut self, batch: &CohortBatch) -> Outcome;
 
     /// Says that everything of this worker before `frontier` has been applied. It only grows; it is called as well
     /// when nothing changed, since the passing of time alone makes the views true as of a later instant.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Callable
 
+from cohorts import Cohort, cohorts
 from dataset import DAY_MS, Evaluation, parse_rfc3339, rfc3339
 from grading import grades
 from report import Report
@@ -25,6 +26,7 @@ GRADE_MEMBERS = {
     "rule_version",
     "version",
     "updated_at",
+    "cohort",
 }
 PROFILE_MEMBERS = {"tenant_id", "student_id", "as_of", "grades", "features"}
 
@@ -62,9 +64,10 @@ def compare(report: Report, name: str, server: Server, expected: Expected) -> Se
         server.wait_clock(clock_ms)
     report.say(f"{name}: recomputing")
     expected_grades = expected.grades()
+    expected_cohorts = cohorts(expected_grades, expected.rule_of)
     got, missing = server.profiles(expected.students + UNKNOWN)
     seen = Seen()
-    shape, rows, features = [], [], []
+    shape, rows, features, among = [], [], [], []
     counts = {"null": 0, "features": 0}
     by_student: dict[str, dict[tuple[str, str], dict]] = {}
     for (student, subject, period), grade in expected_grades.items():
@@ -86,6 +89,7 @@ def compare(report: Report, name: str, server: Server, expected: Expected) -> Se
         if by_student.get(student) or want_features:
             expected_students.add(student)
         rows += grade_differences(student, by_student.get(student, {}), profile, seen)
+        among += cohort_differences(student, expected_cohorts, profile)
         features += feature_differences(student, want_features, profile)
         counts["features"] += len(want_features)
     report.check(f"{name}: profiles have the contract's shape", shape, f"{len(got)} profiles")
@@ -95,6 +99,7 @@ def compare(report: Report, name: str, server: Server, expected: Expected) -> Se
         rows,
         f"{len(expected_grades)} (student, subject, period), {nulls} null, {len(rows)} differences",
     )
+    report.check(f"{name}: cohorts", among, f"{len(expected_cohorts)} cohorts, {len(among)} differences in grades")
     report.check(
         f"{name}: features",
         features,
@@ -154,15 +159,29 @@ def grade_differences(student: str, want: dict, profile: dict | None, seen: Seen
         got = {
             name: row[name]
             for name in row
-            if name not in ("subject", "period", "rule_version", "version", "updated_at")
+            if name not in ("subject", "period", "rule_version", "version", "updated_at", "cohort")
         }
         if not same(want.get(key), got):
             differences.append(f"{student} {key}: expected {json.dumps(want.get(key))}, got {json.dumps(got)}")
         seen.versions[student, *key] = row["version"]
         seen.rule_versions[student, *key] = row["rule_version"]
-        seen.grades[student, *key] = row
+        # The cohort changes with other students' grades.
+        seen.grades[student, *key] = {name: row[name] for name in row if name != "cohort"}
     for key in sorted(want.keys() - set(keys)):
         differences.append(f"{student} {key}: expected {json.dumps(want[key])}, got no grade")
+    return differences
+
+
+def cohort_differences(student: str, want: dict[tuple[str, str], Cohort], profile: dict | None) -> list[str]:
+    """Every grade whose cohort is not as recomputed."""
+    differences = []
+    for row in profile["grades"] if profile else []:
+        cohort = want.get((row["subject"], row["period"]))
+        shown = cohort.shown(row["score"]) if cohort else None
+        if not same(shown, row["cohort"]):
+            differences.append(
+                f"{student} {row['subject']} {row['period']}: expected {json.dumps(shown)}, got {json.dumps(row['cohort'])}"
+            )
     return differences
 
 

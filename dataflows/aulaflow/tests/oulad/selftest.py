@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import dataset
+from cohorts import Cohort, cohorts, root
 from dataset import DAY_MS, Click, Evaluation, parse_rfc3339, rfc3339, start_day
 from grading import consolidate, grade, grades, rounded, trimmed
 from report import Report
@@ -13,7 +14,7 @@ from windows import Behaviour, late
 
 def run(report: Report) -> None:
     """All of them."""
-    for test in (rounding, dates, means, drops, items, statuses, absence, scales, windows, mapping):
+    for test in (rounding, dates, means, drops, items, statuses, absence, scales, classes, windows, mapping):
         differences: list[str] = []
 
         def equal(got, want, what: str = "") -> None:
@@ -155,6 +156,22 @@ def scales(equal) -> None:
     equal(grade([evaluation("a", "tma", "60")], rule)["passing"], True)
     equal(grade([evaluation("a", "tma", "59.999")], rule)["score"], "6.399")
     equal(grade([evaluation("a", "tma", "59.999")], rule)["passing"], False)
+
+
+def classes(equal) -> None:
+    rule = {"weights": "items"}
+    four = [{"score": s, "passing": p} for s, p in (("50.00", False), ("60.00", True), ("70.00", True), ("100.00", True))]
+    cohort = Cohort(four, rule)
+    # deviations -20, -10, 0, 30: variance 350
+    want = {"count": 4, "mean": "70", "stddev": "18.708287", "pass_rate": "0.75"}
+    # 72.5 is half way through its bin, with two below it
+    equal(cohort.shown("72.50"), {**want, "percentile": "62.50"})
+    equal(cohort.shown("100.00")["percentile"], "100.00")
+    equal(cohort.shown(None)["percentile"], None)
+    equal(Cohort(four[:1], rule).shown("50.00")["percentile"], None, "nobody to compare with")
+    equal((root(Fraction(2)), root(Fraction(0))), (Fraction(1414214, 10**6), 0))
+    graded = {("a", "AAA", "2013J"): four[0], ("b", "AAA", "2013J"): {"score": None, "passing": False}}
+    equal([c.numbers["count"] for c in cohorts(graded, lambda *_: rule).values()], [1], "a grade without a score")
 
 
 def windows(equal) -> None:

@@ -4,6 +4,7 @@
 //! equal set of rules is no difference. Groups stay on the worker that grouped them, and rules go to all workers, so that
 //! one subject's thousands of groups are re-graded by all of them.
 
+use super::cohorts::ScaleEnds;
 use super::evaluations::ItemUpdate;
 use super::tenants::ConfigDiff;
 use crate::configs::RuleSetNo;
@@ -25,12 +26,15 @@ type SubjectKey = (TenantNo, WordNo);
 /// A group as the join needs it: student, period, items.
 type Group = (u32, WordNo, Arc<[Item]>);
 
+/// A grade by its key, with the scale of the rule that made it.
+pub type Graded = (GradeKey, Arc<Grade>, ScaleEnds);
+
 /// Grades by key.
 pub fn grades<'scope>(
     items: StreamVec<'scope, Time, ItemUpdate>,
     configs: StreamVec<'scope, Time, ConfigDiff>,
     local: Local,
-) -> VecCollection<'scope, Time, (GradeKey, Arc<Grade>), isize> {
+) -> VecCollection<'scope, Time, Graded, isize> {
     let items = items.as_collection();
     let rules = rules(items.clone(), configs, local.clone());
     let groups = groups(items, local.clone());
@@ -43,7 +47,8 @@ pub fn grades<'scope>(
             local.shared.metrics.unweighted.inc_by(unweighted as u64);
         }
         let key = GradeKey { tenant: key.0, student: *student, subject: key.1, period: *period };
-        grade(items, rule, version).map(|grade| (key, grade))
+        let ends = (rule.scale.min.micros(), rule.scale.max.micros());
+        grade(items, rule, version).map(|grade| (key, grade, ends))
     })
 }
 

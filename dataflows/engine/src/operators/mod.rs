@@ -2,6 +2,7 @@
 //! passed an epoch, and keep a capability until they have; so a probe behind them that passes an epoch says that they did.
 
 pub mod behavior;
+pub mod cohorts;
 pub mod evaluations;
 pub mod features;
 pub mod grades;

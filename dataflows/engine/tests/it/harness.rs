@@ -2,7 +2,8 @@
 
 use aulaflow_engine::{Engine, Outlet, Status, start};
 use aulaflow_log::{EmbeddedConfig, EmbeddedLog, Fsync, Log, RecordSetBuilder, TopicPartition};
-use aulaflow_model::change::{ChangeBatch, FeatureRow, GradeRow};
+use aulaflow_model::change::{ChangeBatch, CohortBatch, FeatureRow, GradeRow};
+use aulaflow_model::cohort::Cohort;
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::topic;
 use aulaflow_plan::{Plan, Source, compile, parse_runtime};
@@ -23,6 +24,8 @@ pub struct Shown {
 #[derive(Debug, Default)]
 pub struct Seen {
     pub students: BTreeMap<(String, String), Shown>,
+    /// By tenant, subject and period.
+    pub cohorts: BTreeMap<(String, String, String), Cohort>,
     pub changed: BTreeMap<(String, String), ClockTime>,
     pub complete: BTreeMap<usize, ClockTime>,
     pub expiring: BTreeMap<usize, Option<Millis>>,
@@ -52,6 +55,21 @@ impl Outlet for Remember {
                     Some(row) => shown.features.insert(feature.view, row),
                     None => shown.features.remove(&feature.view),
                 };
+            }
+        }
+    }
+
+    fn cohorts(&mut self, batch: CohortBatch) {
+        let mut seen = self.seen.lock();
+        assert!(
+            seen.complete.get(&self.worker).is_none_or(|complete| *complete < batch.time),
+            "a change after its time"
+        );
+        for change in batch.changes {
+            let key = (change.tenant.to_string(), change.subject.to_string(), change.period.to_string());
+            match change.row {
+                Some(row) => drop(seen.cohorts.insert(key, *row)),
+                None => assert!(seen.cohorts.remove(&key).is_some(), "a cohort left that was not there"),
             }
         }
     }
