@@ -40,6 +40,8 @@ impl Outlet for Remember {
         }
     }
 
+    fn cohorts(&mut self, _batch: aulaflow_model::change::CohortBatch) {}
+
     fn expiring(&mut self, _boundary: Option<Millis>) {}
 
     fn advance(&mut self, _complete: ClockTime) {}
