@@ -8,6 +8,7 @@ mod memory;
 mod reads;
 mod rule;
 mod steady;
+mod views;
 
 use crate::report::Outcome;
 use crate::setting::Setting;
@@ -25,4 +26,4 @@ pub struct Case {
 
 /// All cases, in the order in which they run.
 pub const ALL: &[Case] =
-    &[import::CASE, freshness::CASE, reads::CASE, rule::CASE, correction::CASE, idle::CASE, memory::CASE, steady::CASE];
+    &[import::CASE, views::CASE, freshness::CASE, reads::CASE, rule::CASE, correction::CASE, idle::CASE, memory::CASE, steady::CASE];

@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 mod clocks;
+mod explain;
 mod rows;
 mod stored;
 mod views;
