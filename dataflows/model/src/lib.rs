@@ -5,6 +5,7 @@ pub mod change;
 pub mod decimal;
 pub mod event;
 pub mod exact;
+pub mod explain;
 pub mod fault;
 pub mod fields;
 pub mod grade;
