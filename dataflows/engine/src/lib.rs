@@ -2,6 +2,7 @@
 //! Knows the log's trait and no concrete sink: changes leave through [`Outlet`]s.
 
 mod aggregate;
+mod ask;
 mod checkpoint;
 mod clock;
 mod configs;
@@ -19,6 +20,7 @@ mod state;
 mod symbols;
 mod worker;
 
+pub use ask::{AskError, Asker, GradeExplanation, Preview};
 use aulaflow_log::{LogError, Offset, TopicPartition};
 use aulaflow_model::change::ChangeBatch;
 use aulaflow_model::instant::{ClockTime, Millis};

@@ -64,8 +64,8 @@ impl Step {
         let student = |tenant: &str, student: &str| shared.symbols.student(shared.symbols.tenant(tenant), student);
         let input = &mut self.inputs[turn];
         match (key, row) {
-            (Key::Tenant(tenant), Row::Tenant { json, offset }) => {
-                self.inputs[0].tenants.push(TenantInput::Loaded(tenant, json, offset));
+            (Key::Tenant(tenant), Row::Tenant { json, .. }) => {
+                self.inputs[0].tenants.push(TenantInput::Loaded(tenant, json));
             }
             (Key::History(tenant, id), Row::History(history)) => {
                 shared.histories.insert(student(&tenant, &id).number, history);

@@ -2,6 +2,7 @@
 //! loaded, and reading goes on from its offsets.
 
 use crate::aggregate::Layout;
+use crate::ask::{ASKS_MAX, Asker};
 use crate::checkpoint::{Checkpointer, Durable, SOURCES, now};
 use crate::configs::Configs;
 use crate::coordinator::{Coordinator, Source, positions};
@@ -38,6 +39,7 @@ pub struct Engine {
     stop: Arc<AtomicBool>,
     abandon: Arc<AtomicBool>,
     log: Arc<dyn Log>,
+    asker: Asker,
     coordinator: JoinHandle<Result<(), String>>,
     checkpointer: JoinHandle<()>,
     workers: JoinHandle<Result<(), String>>,
@@ -77,6 +79,8 @@ pub fn start(
         state,
         export: crate::shared::Export::default(),
         replayed: AtomicU32::new(replayed),
+        asks: crate::ask::Open::default(),
+        next_switch: AtomicI64::new(i64::MAX),
         live,
         plan,
     });
@@ -107,6 +111,8 @@ pub fn start(
     let checkpointer = spawn("checkpoint", move || checkpointer.run(&messages))?;
     let progress = Arc::new(Progress::new(workers));
     let (senders, threads, alive) = spawn_workers(&shared, outlets, &progress)?;
+    let (ask, asks) = bounded(ASKS_MAX);
+    let asker = Asker::new(ask, log.clone(), status.clone(), shared.symbols.clone(), shared.configs.clone());
     let coordinator = Coordinator {
         shared,
         log: log.clone(),
@@ -115,6 +121,7 @@ pub fn start(
         sources,
         event_high,
         time,
+        asks,
         status: status.clone(),
         durable: durable.clone(),
         stop: stop.clone(),
@@ -122,13 +129,18 @@ pub fn start(
     };
     let monitor = Monitor { status, durable };
     let coordinator = spawn_coordinator(coordinator, store, monitor.clone(), abandon.clone())?;
-    Ok(Engine { monitor, stop, abandon, log, coordinator, checkpointer, workers: threads })
+    Ok(Engine { monitor, stop, abandon, log, asker, coordinator, checkpointer, workers: threads })
 }
 
 impl Engine {
     /// A cheap handle to ask for [`Status`] from anywhere.
     pub fn monitor(&self) -> Monitor {
         self.monitor.clone()
+    }
+
+    /// A cheap handle to ask the views for previews and explanations.
+    pub fn asker(&self) -> Asker {
+        self.asker.clone()
     }
 
     /// Finishes what was read, writes a checkpoint, ends the workers.
