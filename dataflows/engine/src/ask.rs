@@ -8,17 +8,17 @@
 use crate::Status;
 use crate::configs::{Configs, RuleSet, RuleSetNo};
 use crate::evaluations::GradeKey;
+use crate::metrics::Metrics;
 use crate::operators::ask::{Found, Question};
-use crate::shared::Time;
+use crate::shared::{Shared, Time};
 use crate::symbols::{StudentNo, Symbols, WordNo};
 use aulaflow_log::Log;
 use aulaflow_model::change::ViewIndex;
-use aulaflow_model::explain::FeatureExplanation;
-use aulaflow_model::grade::{Explanation, Item, PreviewRow, PreviewSummary, explain, grade};
+use aulaflow_model::explain::{FeatureExplanation, GradeExplanation};
+use aulaflow_model::grade::{Item, Preview, PreviewRow, PreviewSummary, explain, grade};
 use aulaflow_model::ids::{PeriodId, StudentId, Subject, TenantId};
-use aulaflow_model::instant::{ClockTime, Millis};
+use aulaflow_model::instant::ClockTime;
 use aulaflow_model::tenant::{Rule, TenantConfig};
-use compact_str::CompactString;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
@@ -49,32 +49,6 @@ pub enum AskError {
     Stopped,
 }
 
-/// How a grade came about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GradeExplanation {
-    /// The instant as of which it is true.
-    pub as_of: Millis,
-    /// The rule in force.
-    pub rule: Arc<Rule>,
-    /// The evaluations, and what became of each.
-    pub explanation: Explanation,
-}
-
-/// What a rule would do if it were put in force.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Preview {
-    /// The instant as of which it is true.
-    pub as_of: Millis,
-    /// The new rule's version.
-    pub rule_version: String,
-    /// Versions of the rules that it would replace where there are groups.
-    pub base_rule_versions: BTreeSet<CompactString>,
-    /// All rows in numbers.
-    pub summary: PreviewSummary,
-    /// The rows that would change, by subject, period and student.
-    pub changes: Vec<PreviewRow>,
-}
-
 /// Asks a running engine; cheap to clone. Calls block until the answer is there.
 #[derive(Clone)]
 pub struct Asker {
@@ -83,18 +57,20 @@ pub struct Asker {
     status: Arc<Mutex<Status>>,
     symbols: Arc<Symbols>,
     configs: Arc<Configs>,
+    metrics: Metrics,
     previews: Arc<AtomicUsize>,
 }
 
 impl Asker {
-    pub(crate) fn new(
-        asks: Sender<Ask>,
-        log: Arc<dyn Log>,
-        status: Arc<Mutex<Status>>,
-        symbols: Arc<Symbols>,
-        configs: Arc<Configs>,
-    ) -> Self {
-        Self { asks, log, status, symbols, configs, previews: Arc::default() }
+    pub(crate) fn new(asks: Sender<Ask>, log: Arc<dyn Log>, status: Arc<Mutex<Status>>, shared: &Shared) -> Self {
+        // Not the whole of what the workers share: it lives as long as they do.
+        let (symbols, configs) = (shared.symbols.clone(), shared.configs.clone());
+        Self { asks, log, status, symbols, configs, metrics: shared.metrics.clone(), previews: Arc::default() }
+    }
+
+    /// Counts an explanation that was compared with what is served (`kind`: `grade` or `feature`).
+    pub fn compared(&self, kind: &'static str, agrees: bool) {
+        self.metrics.compared(kind, agrees);
     }
 
     /// How a student's grade came about; `None` where there are no evaluations or no rule.
@@ -309,7 +285,7 @@ fn preview(answer: Answer, tenant: &TenantId, rule: &Rule, symbols: &Symbols, co
         if before.map(|(_, version)| version) == after.map(|(_, version)| version) {
             continue;
         }
-        base_rule_versions.extend(before.map(|(_, version)| CompactString::new(version)));
+        base_rule_versions.extend(before.map(|(_, version)| version.to_owned()));
         let under = |rule: Option<(&Arc<Rule>, &str)>| rule.and_then(|(rule, version)| grade(&items, rule, version));
         let (before, after) = (under(before), under(after));
         if before.is_some() || after.is_some() {

@@ -8,6 +8,7 @@ use crate::operators::ask::AskRef;
 use crate::operators::behavior::BehaviorInput;
 use crate::operators::evaluations::EvaluationInput;
 use crate::operators::tenants::TenantInput;
+use crate::sampler::Sampling;
 use crate::shared::{AskedFeature, Chunk, EXPORT_PARTS, Shared, StateMessage, Time};
 use crate::worker::{EpochInput, Progress, ToWorker};
 use crate::{Position, Status};
@@ -96,6 +97,7 @@ struct Loop {
     turn: usize,
     /// Questions given to the workers so far.
     asked: u64,
+    sampling: Sampling,
 }
 
 /// What one gathering found.
@@ -120,6 +122,7 @@ impl Coordinator {
             seen: 0,
             turn: 0,
             asked: 0,
+            sampling: Sampling::default(),
         };
         // The first epoch shows what was loaded, also where the log has nothing to add.
         let mut first = true;
@@ -275,7 +278,8 @@ impl Coordinator {
     /// Adds the questions that wait to an epoch.
     fn take_asks(&self, inputs: &mut [EpochInput], state: &mut Loop) -> Vec<u64> {
         let mut taken = Vec::new();
-        for ask in self.asks.try_iter().take(ASKS_MAX).filter(Ask::is_awaited) {
+        let sample = state.sampling.ask(&self.shared);
+        for ask in self.asks.try_iter().take(ASKS_MAX).filter(Ask::is_awaited).chain(sample) {
             state.asked += 1;
             let no = state.asked;
             match ask.asked {
@@ -330,6 +334,7 @@ impl Coordinator {
             let time = epoch.time;
             self.shared.settling.complete(time.0);
             epoch.asks.iter().for_each(|no| self.shared.asks.close(*no, time.0));
+            state.sampling.check(&self.shared);
             for (partition, at) in self.shared.take_event_highs(time.0) {
                 let high = self.event_high.entry(partition).or_insert(at);
                 *high = at.max(*high);

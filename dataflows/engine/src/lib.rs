@@ -14,13 +14,14 @@ mod metrics;
 mod operators;
 mod panes;
 mod restore;
+mod sampler;
 mod shared;
 mod start;
 mod state;
 mod symbols;
 mod worker;
 
-pub use ask::{AskError, Asker, GradeExplanation, Preview};
+pub use ask::{AskError, Asker};
 use aulaflow_log::{LogError, Offset, TopicPartition};
 use aulaflow_model::change::ChangeBatch;
 use aulaflow_model::instant::{ClockTime, Millis};

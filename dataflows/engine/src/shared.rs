@@ -87,6 +87,8 @@ pub struct Shared {
     pub replayed: AtomicU32,
     /// Questions that the workers work on.
     pub asks: crate::ask::Open,
+    /// Where rows are left that the engine explains to itself.
+    pub sampler: crate::sampler::Sampler,
     /// When the next scheduled rule comes into force.
     pub next_switch: AtomicI64,
     /// Whether lateness is judged by the log's timestamps (live) or by the clock (event).

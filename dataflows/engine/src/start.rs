@@ -80,6 +80,7 @@ pub fn start(
         export: crate::shared::Export::default(),
         replayed: AtomicU32::new(replayed),
         asks: crate::ask::Open::default(),
+        sampler: crate::sampler::Sampler::default(),
         next_switch: AtomicI64::new(i64::MAX),
         live,
         plan,
@@ -112,7 +113,7 @@ pub fn start(
     let progress = Arc::new(Progress::new(workers));
     let (senders, threads, alive) = spawn_workers(&shared, outlets, &progress)?;
     let (ask, asks) = bounded(ASKS_MAX);
-    let asker = Asker::new(ask, log.clone(), status.clone(), shared.symbols.clone(), shared.configs.clone());
+    let asker = Asker::new(ask, log.clone(), status.clone(), &shared);
     let coordinator = Coordinator {
         shared,
         log: log.clone(),

@@ -6,6 +6,7 @@ use crate::operators::behavior::{self, BehaviorInput};
 use crate::operators::evaluations::{self, EvaluationInput};
 use crate::operators::tenants::{self, TenantInput};
 use crate::operators::{features, grades, profiles};
+use crate::sampler::Sampled;
 use crate::shared::{AskedFeature, Local, Shared, Time};
 use crossbeam_channel::{Receiver, TryRecvError};
 use parking_lot::Mutex;
@@ -113,6 +114,7 @@ pub fn run(
     let loading = Rc::new(Cell::new(false));
     let local = Local { shared, index, peers, epochs: known.clone(), loading, asked_features: Rc::default() };
     let probe = probe::Handle::new();
+    let outlet = Box::new(Sampled { outlet, shared: local.shared.clone() });
     let mut inputs = build(worker, &local, outlet, &probe);
     progress.threads.lock()[index] = Some(std::thread::current());
     let mut under_way: VecDeque<Time> = VecDeque::new();

@@ -1,12 +1,25 @@
-//! The explanation of a feature: the window, the panes and the last events that made its values. That of a grade is in
-//! `grade::explain`.
+//! Explanations as of an instant. Of a grade: what `grade::explain` says, and the rule. Of a feature: the window, the panes
+//! and the last events that made its values.
 
 use crate::change::FeatureValue;
+use crate::grade::Explanation;
 use crate::instant::Millis;
+use crate::tenant::Rule;
 use crate::window::WindowKind;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use std::sync::Arc;
+
+/// How a grade came about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GradeExplanation {
+    /// The instant as of which it is true.
+    pub as_of: Millis,
+    /// The rule in force.
+    pub rule: Arc<Rule>,
+    /// The evaluations, and what became of each.
+    pub explanation: Explanation,
+}
 
 /// How a student's feature came about, recomputed from the student's panes.
 #[derive(Debug, Clone, PartialEq)]

@@ -12,7 +12,7 @@ mod explain;
 mod preview;
 
 pub use explain::{ExplainedCategory, ExplainedEvaluation, Explanation, Fraction, Use, explain};
-pub use preview::{PreviewRow, PreviewSummary};
+pub use preview::{Preview, PreviewRow, PreviewSummary};
 
 use crate::decimal::Decimal;
 use crate::exact::{Exact, Rounded};

@@ -2,10 +2,10 @@
 //! behind, and scheduled rules come into force by the clock.
 
 use crate::harness::{Harness, Running, plan, settled, until};
-use aulaflow_engine::{AskError, Preview};
+use aulaflow_engine::AskError;
 use aulaflow_model::decimal::Decimal;
 use aulaflow_model::event::Evaluation;
-use aulaflow_model::grade::{Grade, Status};
+use aulaflow_model::grade::{Grade, Preview, Status};
 use aulaflow_model::ids::{EvaluationId, EvaluationType, PeriodId, StudentId, Subject, TenantId};
 use aulaflow_model::instant::Millis;
 use aulaflow_model::tenant::{Rule, RuleChange, ScheduledRule, TenantConfig};
@@ -203,7 +203,8 @@ fn every_answer_is_of_one_instant_while_rules_change() {
             let preview = asker.preview(&tenant(), &wanted, WAIT).unwrap();
             // One rule is in force at any instant: never rows of two of them.
             assert!(preview.base_rule_versions.len() <= 1, "{:?}", preview.base_rule_versions);
-            let rows = preview.changes.iter().map(|row| row.before.as_ref().map(|grade| grade.rule_version.clone()));
+            let rows =
+                preview.changes.iter().map(|row| row.before.as_ref().map(|grade| grade.rule_version.to_string()));
             let versions: BTreeSet<_> = rows.flatten().collect();
             assert_eq!(versions, preview.base_rule_versions);
             seen.extend(versions);
@@ -254,6 +255,21 @@ fn questions_leave_nothing_and_what_is_not_there_has_no_answer() {
     let nothing = asker.preview(&other, &rule(1, "*"), WAIT).unwrap();
     assert_eq!((nothing.summary.rows, nothing.changes.len()), (0, 0));
     assert!(traces(&running) == before, "a question has an effect");
+    running.engine.stop().unwrap();
+}
+
+#[test]
+fn the_engine_explains_a_changed_grade_to_itself_and_agrees() {
+    let harness = Harness::new(plan(LIVE, SQL));
+    let running = harness.start(2);
+    put(&harness, &TenantConfig::empty(tenant()).replacing(Arc::new(rule(1, "*"))));
+    for n in 0..40 {
+        evaluations(&harness, 0, &[(1, 1, 1, n % 3, n + 20)]);
+        evaluations(&harness, 1, &[(2, 1, 1, 0, n)]);
+        settled(&harness, &running, None);
+    }
+    until(&running, "a sample", |_| running.metrics().contains("aulaflow_explain_samples_total{kind=\"grade\"} "));
+    assert!(running.metrics().contains("aulaflow_explain_disagreements_total{kind=\"grade\"} 0\n"));
     running.engine.stop().unwrap();
 }
 

@@ -3,10 +3,27 @@
 use super::Grade;
 use crate::exact::Exact;
 use crate::ids::{PeriodId, StudentId, Subject};
+use crate::instant::Millis;
 use crate::tenant::RoundingMode;
 use compact_str::CompactString;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::sync::Arc;
+
+/// What a rule would do if it were put in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preview {
+    /// The instant as of which it is true.
+    pub as_of: Millis,
+    /// The new rule's version.
+    pub rule_version: String,
+    /// Versions of the rules that it would replace, of all rows looked at.
+    pub base_rule_versions: BTreeSet<String>,
+    /// All rows in numbers.
+    pub summary: PreviewSummary,
+    /// The rows that would change, by subject, period and student.
+    pub changes: Vec<PreviewRow>,
+}
 
 /// A student's grade under the present rule and under another one. Either may be missing: without a rule there is no
 /// grade.
