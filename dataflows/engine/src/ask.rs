@@ -62,10 +62,13 @@ pub struct Asker {
 }
 
 impl Asker {
-    pub(crate) fn new(asks: Sender<Ask>, log: Arc<dyn Log>, status: Arc<Mutex<Status>>, shared: &Shared) -> Self {
+    /// And where its questions come out.
+    pub(crate) fn new(log: Arc<dyn Log>, status: Arc<Mutex<Status>>, shared: &Shared) -> (Self, Receiver<Ask>) {
+        let (asks, questions) = bounded(ASKS_MAX);
         // Not the whole of what the workers share: it lives as long as they do.
         let (symbols, configs) = (shared.symbols.clone(), shared.configs.clone());
-        Self { asks, log, status, symbols, configs, metrics: shared.metrics.clone(), previews: Arc::default() }
+        let metrics = shared.metrics.clone();
+        (Self { asks, log, status, symbols, configs, metrics, previews: Arc::default() }, questions)
     }
 
     /// Counts an explanation that was compared with what is served (`kind`: `grade` or `feature`).

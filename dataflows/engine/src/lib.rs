@@ -75,6 +75,21 @@ pub struct Status {
     pub failure: Option<String>,
 }
 
+impl Status {
+    /// Before anything is loaded.
+    fn at_start(rows: u64, positions: Vec<Position>) -> Self {
+        Self {
+            clock: None,
+            caught_up: false,
+            loading: Some((0, rows)),
+            positions,
+            checkpoint_age_ms: None,
+            checkpoint_failing: None,
+            failure: None,
+        }
+    }
+}
+
 /// How far a partition's records are in the views.
 #[derive(Debug, Clone)]
 pub struct Position {

@@ -2,7 +2,7 @@
 //! loaded, and reading goes on from its offsets.
 
 use crate::aggregate::Layout;
-use crate::ask::{ASKS_MAX, Asker};
+use crate::ask::Asker;
 use crate::checkpoint::{Checkpointer, Durable, SOURCES, now};
 use crate::configs::Configs;
 use crate::coordinator::{Coordinator, Source, positions};
@@ -86,15 +86,7 @@ pub fn start(
         plan,
     });
     let time = ClockTime(covered.time).max(if live { ClockTime::at(now()) } else { ClockTime::ZERO });
-    let status = Arc::new(Mutex::new(Status {
-        clock: None,
-        caught_up: false,
-        loading: Some((0, store.approximate_rows() as u64)),
-        positions: positions(&sources),
-        checkpoint_age_ms: None,
-        checkpoint_failing: None,
-        failure: None,
-    }));
+    let status = Arc::new(Mutex::new(Status::at_start(store.approximate_rows() as u64, positions(&sources))));
     let durable = Durable { offsets: covered.offsets.clone(), at: None, failing: None };
     let durable = Arc::new(Mutex::new(durable));
     let (stop, abandon) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
@@ -112,8 +104,7 @@ pub fn start(
     let checkpointer = spawn("checkpoint", move || checkpointer.run(&messages))?;
     let progress = Arc::new(Progress::new(workers));
     let (senders, threads, alive) = spawn_workers(&shared, outlets, &progress)?;
-    let (ask, asks) = bounded(ASKS_MAX);
-    let asker = Asker::new(ask, log.clone(), status.clone(), &shared);
+    let (asker, asks) = Asker::new(log.clone(), status.clone(), &shared);
     let coordinator = Coordinator {
         shared,
         log: log.clone(),
