@@ -8,8 +8,8 @@ use crate::openapi::{Api, answer, operation};
 use crate::profiles::READERS;
 use crate::scope::Scope;
 use crate::state::ApiState;
-use aulaflow_model::change::{FeatureRow, GradeRow, ViewIndex, ViewSchema};
-use aulaflow_model::explain::{FeatureExplanation, GradeExplanation, ShownFeature, named};
+use aulaflow_model::change::{ViewIndex, ViewSchema};
+use aulaflow_model::explain::{ShownFeature, named};
 use aulaflow_model::grade::{Explanation, Grade};
 use aulaflow_model::ids::{PeriodId, StudentId, Subject};
 use aulaflow_model::tenant::Rule;
@@ -19,7 +19,7 @@ use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use axum::routing::get;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::time::{Duration, Instant};
 
 /// A row may change between the explanation and the look at it; then both are taken again, this often at most.
@@ -77,16 +77,14 @@ async fn explain_name(
         wanted(&name, query, &profile, state.access.views())?
     };
     let shown = ask(&state, move |state, timeout| {
-        let asked = Asked { state, scope: &scope, student: &student, until: Instant::now() + timeout };
+        let until = Instant::now() + timeout;
+        let asked = Asked { state, scope: &scope, student: &student, name: &name, until };
         match &wanted {
             Wanted::Feature(view) => asked.feature(*view),
             Wanted::Grade(subject, period) => asked.grade(subject, period),
         }
     });
-    let mut shown = shown.await?.ok_or_else(|| ApiError::not_found("grade or feature of this student"))?;
-    shown.insert("name".to_owned(), name.into());
-    // A value always serialises.
-    Ok(json(serde_json::to_vec(&shown).unwrap_or_default()))
+    Ok(json(shown.await?.ok_or_else(|| ApiError::not_found("grade or feature of this student"))?))
 }
 
 /// What a name means for a student.
@@ -134,6 +132,8 @@ struct Asked<'a> {
     state: &'a ApiState,
     scope: &'a Scope,
     student: &'a StudentId,
+    /// As the caller wrote it.
+    name: &'a str,
     /// All attempts together.
     until: Instant,
 }
@@ -151,25 +151,41 @@ impl Asked<'_> {
         self.until.saturating_duration_since(Instant::now())
     }
 
-    fn grade(&self, subject: &Subject, period: &PeriodId) -> Result<Option<Map<String, Value>>, AskFailure> {
+    fn grade(&self, subject: &Subject, period: &PeriodId) -> Result<Option<Vec<u8>>, AskFailure> {
         let (tenant, student) = (self.scope.tenant(), self.student);
         let row = || {
             let profile = self.state.access.profile(self.scope, student)?;
             let row = profile.grades().iter().find(|grade| grade.subject == *subject && grade.period == *period)?;
             Some(row.row.clone())
         };
-        self.repeat("grade", || {
+        let explain = || {
             let before = row();
             let asked = self.state.dataflow.grade(tenant, student, subject, period, self.left())?;
             let Some(explained) = asked else { return Ok(None) };
             let after = row();
             let same = explained.explanation.grade.as_ref() == after.as_ref().map(|row| &*row.grade);
-            let compared = compare(same, before == after);
-            Ok(Some((compared, shown_grade(student, subject, period, &explained, after.as_ref()))))
-        })
+            Ok(Some((compare(same, before == after), (explained, after))))
+        };
+        let Some((agrees, (explained, row))) = self.repeat("grade", explain)? else { return Ok(None) };
+        Ok(Some(bytes(&ShownGrade {
+            kind: "grade",
+            name: self.name,
+            student_id: student,
+            subject,
+            period,
+            as_of: explained.as_of.to_string(),
+            agrees,
+            served: row.as_ref().map(|row| Served {
+                grade: &row.grade,
+                version: row.version,
+                updated_at: row.updated_at.to_string(),
+            }),
+            rule: &explained.rule,
+            explanation: &explained.explanation,
+        })))
     }
 
-    fn feature(&self, view: ViewIndex) -> Result<Option<Map<String, Value>>, AskFailure> {
+    fn feature(&self, view: ViewIndex) -> Result<Option<Vec<u8>>, AskFailure> {
         let (tenant, student) = (self.scope.tenant(), self.student);
         let Some(schema) = self.state.access.views().get(usize::from(view)) else { return Ok(None) };
         let row = || {
@@ -177,28 +193,41 @@ impl Asked<'_> {
             let row = profile.features().find(|(other, _)| other.name == schema.name).map(|(_, row)| row.clone());
             Some((row, profile.as_of()))
         };
-        self.repeat("feature", || {
+        let explain = || {
             let before = row().and_then(|(row, _)| row);
-            let Some(explained) = self.state.dataflow.feature(tenant, student, view, self.left())? else {
-                return Ok(None);
-            };
+            let asked = self.state.dataflow.feature(tenant, student, view, self.left())?;
+            let Some(explained) = asked else { return Ok(None) };
             let (after, as_of) = row().unwrap_or((None, explained.as_of));
             let same = explained.values == after.as_ref().map(|row| row.values.clone());
             // While panes are being released, a row may be as of just before their boundary.
-            let compared = compare(same, before == after && as_of >= explained.as_of);
-            Ok(Some((compared, shown_feature(student, schema, &explained, after.as_ref()))))
-        })
+            let still = before == after && as_of >= explained.as_of;
+            Ok(Some((compare(same, still), (explained, after))))
+        };
+        let Some((agrees, (explained, row))) = self.repeat("feature", explain)? else { return Ok(None) };
+        Ok(Some(bytes(&FeatureAnswer {
+            kind: "feature",
+            name: self.name,
+            student_id: student,
+            as_of: explained.as_of.to_string(),
+            agrees,
+            served: row.map(|row| {
+                let mut served = named(&schema.outputs, &row.values);
+                served.insert("updated_at".to_owned(), row.updated_at.to_string().into());
+                served
+            }),
+            explanation: ShownFeature { explanation: &explained, outputs: &schema.outputs },
+        })))
     }
 
     /// Explains until the explanation and the row are of one instant, and counts how they compare.
-    fn repeat(
+    fn repeat<T>(
         &self,
         kind: &'static str,
-        explain: impl Fn() -> Result<Option<(Compared, Map<String, Value>)>, AskFailure>,
-    ) -> Result<Option<Map<String, Value>>, AskFailure> {
+        explain: impl Fn() -> Result<Option<(Compared, T)>, AskFailure>,
+    ) -> Result<Option<(Option<bool>, T)>, AskFailure> {
         let mut attempt = 1;
         loop {
-            let Some((compared, mut shown)) = explain()? else { return Ok(None) };
+            let Some((compared, explained)) = explain()? else { return Ok(None) };
             let agrees = match compared {
                 Compared::Agrees => Some(true),
                 Compared::Moved | Compared::Differs if attempt < ATTEMPTS => {
@@ -214,8 +243,7 @@ impl Asked<'_> {
             if agrees == Some(false) {
                 tracing::error!(kind, "an explanation differs from what is served");
             }
-            shown.insert("agrees".to_owned(), agrees.into());
-            return Ok(Some(shown));
+            return Ok(Some((agrees, explained)));
         }
     }
 }
@@ -233,14 +261,28 @@ fn compare(same: bool, still: bool) -> Compared {
 #[derive(Serialize)]
 struct ShownGrade<'a> {
     kind: &'static str,
+    name: &'a str,
     student_id: &'a StudentId,
     subject: &'a Subject,
     period: &'a PeriodId,
     as_of: String,
+    agrees: Option<bool>,
     served: Option<Served<'a>>,
-    rule: &'a Rule,
     #[serde(flatten)]
     explanation: &'a Explanation,
+    rule: &'a Rule,
+}
+
+#[derive(Serialize)]
+struct FeatureAnswer<'a> {
+    kind: &'static str,
+    name: &'a str,
+    student_id: &'a StudentId,
+    as_of: String,
+    agrees: Option<bool>,
+    served: Option<Map<String, Value>>,
+    #[serde(flatten)]
+    explanation: ShownFeature<'a>,
 }
 
 /// A grade's row as profiles write it.
@@ -252,52 +294,7 @@ struct Served<'a> {
     updated_at: String,
 }
 
-fn shown_grade(
-    student: &StudentId,
-    subject: &Subject,
-    period: &PeriodId,
-    explained: &GradeExplanation,
-    row: Option<&GradeRow>,
-) -> Map<String, Value> {
-    object(&ShownGrade {
-        kind: "grade",
-        student_id: student,
-        subject,
-        period,
-        as_of: explained.as_of.to_string(),
-        served: row.map(|row| Served {
-            grade: &row.grade,
-            version: row.version,
-            updated_at: row.updated_at.to_string(),
-        }),
-        rule: &explained.rule,
-        explanation: &explained.explanation,
-    })
-}
-
-fn shown_feature(
-    student: &StudentId,
-    schema: &ViewSchema,
-    explained: &FeatureExplanation,
-    row: Option<&FeatureRow>,
-) -> Map<String, Value> {
-    let mut shown = object(&ShownFeature { explanation: explained, outputs: &schema.outputs });
-    let served = row.map(|row| {
-        let mut served = named(&schema.outputs, &row.values);
-        served.insert("updated_at".to_owned(), row.updated_at.to_string().into());
-        served
-    });
-    shown.insert("kind".to_owned(), json!("feature"));
-    shown.insert("student_id".to_owned(), json!(student));
-    shown.insert("as_of".to_owned(), json!(explained.as_of.to_string()));
-    shown.insert("served".to_owned(), json!(served));
-    shown
-}
-
-/// Our own structs are objects.
-fn object(value: &impl Serialize) -> Map<String, Value> {
-    match serde_json::to_value(value) {
-        Ok(Value::Object(object)) => object,
-        Ok(_) | Err(_) => Map::new(),
-    }
+fn bytes(value: &impl Serialize) -> Vec<u8> {
+    // A struct of strings and numbers always serialises.
+    serde_json::to_vec(value).unwrap_or_default()
 }
