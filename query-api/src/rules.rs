@@ -1,4 +1,4 @@
-//! `GET` and `PUT /v1/rules/{subject}`. Previews are in `preview`, what was in force before in `rule_versions`.
+//! `GET` and `PUT /v1/rules/{subject}`, and what is scheduled. Previews are in `preview`, what was in force before in `rule_versions`.
 
 use crate::access::position;
 use crate::body::{self, RequestBody, json};
@@ -9,13 +9,13 @@ use crate::state::ApiState;
 use aulaflow_model::ids::{PeriodId, Subject};
 use aulaflow_model::instant::Millis;
 use aulaflow_model::tenant::{Rule, RuleChange, ScheduledRule, TenantConfig};
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequestParts, Path, Query, State};
-use axum::http::HeaderValue;
 use axum::http::header::ALLOW;
 use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, put};
+use axum::routing::{delete, get, put};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -51,8 +51,17 @@ pub(crate) fn routes(api: Api) -> Api {
         .path_parameter("subject", SUBJECT)
         .body("Rule")
         .answer("200", answer("The rule as it is in force, or scheduled").schema("Rule"));
+    let cancel = operation("Cancel a subject's scheduled rules", WRITERS)
+        .describe("All of them; the rule in force stays. 204 once that is durable, 404 where none is scheduled.")
+        .path_parameter("subject", SUBJECT)
+        .answer("204", answer("None is scheduled any more"));
     let path = "/v1/rules/{subject}";
-    api.route("get", path, get(read_rule), read).route("put", path, put(write_rule), write)
+    api.route("get", path, get(read_rule), read).route("put", path, put(write_rule), write).route(
+        "delete",
+        "/v1/rules/{subject}/scheduled",
+        delete(cancel_scheduled),
+        cancel,
+    )
 }
 
 async fn read_rule(
@@ -103,6 +112,21 @@ async fn write_rule(
     };
     let (config, appended) = state.access.change_config(&scope, change).await?;
     Ok(([position(&appended)], answer_with(&rule, effective_at, &config)?).into_response())
+}
+
+async fn cancel_scheduled(
+    State(state): State<ApiState>,
+    scope: Scope,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Response, ApiError> {
+    scope.require(WRITERS)?;
+    let subject = path.ok().and_then(|Path(name)| subject(&name)).ok_or_else(|| ApiError::not_found("subject"))?;
+    let change = |config: &TenantConfig| match scheduled(config, subject.as_ref()).next() {
+        Some(_) => Ok(config.without_scheduled(subject.as_ref())),
+        None => Err(ApiError::not_found("scheduled rule")),
+    };
+    let (_, appended) = state.access.change_config(&scope, change).await?;
+    Ok((StatusCode::NO_CONTENT, [position(&appended)]).into_response())
 }
 
 /// The body's rule. What a `GET` answered may be sent back.

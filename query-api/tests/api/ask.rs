@@ -187,6 +187,13 @@ async fn a_scheduled_rule_is_listed_until_its_time_and_in_force_from_then_on() {
     assert_eq!(edge.call("PUT", "/v1/rules/maths", &admin, now.to_string()).await.json(), now);
     assert_eq!(edge.get("/v1/rules/other", &admin).await.status, 404);
 
+    // It can be taken back, and be scheduled again.
+    let cancel = || edge.call("DELETE", "/v1/rules/maths/scheduled", &admin, "");
+    assert_eq!(cancel().await.status, 204);
+    assert_eq!(get().await.json()["scheduled"], json!([]));
+    cancel().await.problem(404, "not-found");
+    assert_eq!(put(json!({ "quiz": 1 }), Some(&at)).await.status, 200);
+
     *edge.clock.lock() = Millis(NOW.0 + 60_000);
     let then = get().await.json();
     assert_eq!((&then["weights"], &then["scheduled"]), (&json!({ "quiz": "1" }), &json!([])));

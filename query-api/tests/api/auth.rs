@@ -46,7 +46,7 @@ async fn bad_tokens_are_refused_with_their_reason() {
 #[tokio::test]
 async fn roles_are_enforced() {
     let edge = edge();
-    let table: [(&str, &str, &[Role]); 13] = [
+    let table: [(&str, &str, &[Role]); 14] = [
         ("POST", "/v1/evaluations", &[Role::Teacher, Role::Admin]),
         ("POST", "/v1/evaluations:batch", &[Role::Teacher, Role::Admin]),
         ("DELETE", "/v1/evaluations/x", &[Role::Teacher, Role::Admin]),
@@ -60,6 +60,7 @@ async fn roles_are_enforced() {
         ("GET", "/v1/rules/x", &[Role::Teacher, Role::Counsellor, Role::Admin, Role::Service]),
         ("PUT", "/v1/rules/x", &[Role::Admin]),
         ("POST", "/v1/rules/x:preview", &[Role::Admin]),
+        ("DELETE", "/v1/rules/x/scheduled", &[Role::Admin]),
         ("GET", "/v1/rules/x/versions", &[Role::Teacher, Role::Counsellor, Role::Admin, Role::Service]),
         (
             "GET",

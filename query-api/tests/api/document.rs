@@ -47,6 +47,7 @@ async fn the_document_and_the_router_agree() {
         ("put", "/v1/rules/{subject}"),
         ("post", "/v1/rules/{subject}:preview"),
         ("get", "/v1/rules/{subject}/versions"),
+        ("delete", "/v1/rules/{subject}/scheduled"),
         ("get", "/v1/students/{id}/explain/{name}"),
         ("get", "/v1/periods"),
         ("put", "/v1/periods"),

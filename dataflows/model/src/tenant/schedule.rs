@@ -72,6 +72,12 @@ impl TenantConfig {
         Ok(Self { scheduled: in_order(all), ..self.clone() })
     }
 
+    /// The configuration without the rules that are scheduled for a subject (`None`: `"*"`).
+    pub fn without_scheduled(&self, subject: Option<&Subject>) -> Self {
+        let others = self.scheduled.iter().filter(|scheduled| scheduled.rule.subject.as_ref() != subject);
+        Self { scheduled: others.cloned().collect(), ..self.clone() }
+    }
+
     fn with_rules(&self, rules: Vec<Arc<Rule>>) -> Self {
         let lookup = Lookup::new(self.lookup.bounds.clone(), &rules);
         Self { rules, lookup, ..self.clone() }

@@ -519,6 +519,8 @@ fn a_schedule_is_replaced_by_one_of_the_same_instant_and_kept_by_a_change_at_onc
     assert_eq!(second.scheduled[0].rule.weights, Weights::Items);
     let now = second.with_rule(read(json!({ "weights": { "quiz": 1 } })).rule).unwrap();
     assert_eq!((now.rules.len(), now.scheduled.len()), (2, 1));
+    assert_eq!(now.without_scheduled(None), now);
+    assert!(now.without_scheduled(Some(&maths)).scheduled.is_empty());
     let faults = config()
         .with_scheduled(scheduled(json!({ "weights": "items", "periods": ["2026-Q9"], "effective_at": at })))
         .unwrap_err();
