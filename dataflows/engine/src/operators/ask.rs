@@ -180,3 +180,47 @@ fn deliver<'scope>(
     );
     done.probe_with(probe);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use differential_dataflow::trace::TraceReader;
+    use differential_dataflow::trace::implementations::spine_fueled::SpineBatch;
+    use timely::dataflow::operators::vec::Input;
+    use timely::progress::frontier::AntichainRef;
+
+    #[test]
+    fn questions_that_were_asked_leave_the_arrangement() {
+        let kept = timely::execute_directly(|worker| {
+            let (mut input, mut trace, probe) = worker.dataflow::<Time, _, _>(|scope| {
+                let (input, asks) = scope.new_input();
+                let asks = inserted_and_removed(asks).flat_map(|(ask, question)| match question {
+                    Question::Grade(key) => Some(((key.tenant, key.subject), ask)),
+                    Question::Groups(tenant, subject) => Some(((tenant, subject?), ask)),
+                });
+                let arranged = by_subject_here(asks, "Asked");
+                let probe = arranged.stream.clone().probe().0;
+                (input, arranged.trace, probe)
+            });
+            let mut largest = 0;
+            for epoch in 1..=3_000_u64 {
+                // Times between epochs are none of theirs.
+                let at = epoch * 7;
+                input.advance_to(at);
+                for no in epoch * 4..epoch * 4 + 4 {
+                    input.send((AskRef { no, at }, Question::Groups(no as u32 % 3, Some(no as u32 % 5))));
+                }
+                input.advance_to(at + 1);
+                while probe.less_than(&(at + 1)) {
+                    worker.step();
+                }
+                trace.set_logical_compaction(AntichainRef::new(&[at + 1]));
+                trace.set_physical_compaction(AntichainRef::new(&[at + 1]));
+                let batches = trace.batches_through(AntichainRef::new(&[])).unwrap();
+                largest = largest.max(batches.iter().map(|batch| batch.len()).sum::<usize>());
+            }
+            largest
+        });
+        assert!(kept < 200, "{kept} updates were kept of 12,000 questions");
+    }
+}

@@ -168,8 +168,13 @@ fn preview_is_the_effect(workers: usize, values: &[Value], steps: &[(usize, u8)]
     assert_eq!(asker.preview(&tenant(), &rule(0, "*"), WAIT).err(), Some(AskError::Stopped));
 }
 
+/// How many random schools: more where `AULAFLOW_CASES` says so.
+fn cases() -> u32 {
+    std::env::var("AULAFLOW_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(12)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 100, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 100, ..ProptestConfig::default() })]
     #[test]
     fn a_preview_is_what_the_rule_then_does(
         values in proptest::collection::vec((0u8..5, 0u8..3, 0u8..3, 0u8..3, 0u8..=100), 1..60),
