@@ -187,7 +187,13 @@ impl Place {
         Server::start(command, self.folder.path())
     }
 
-    pub(super) fn import(&self, setting: &Setting, dataset: &Path, to: Option<SocketAddr>, wait: bool) -> Result<Import> {
+    pub(super) fn import(
+        &self,
+        setting: &Setting,
+        dataset: &Path,
+        to: Option<SocketAddr>,
+        wait: bool,
+    ) -> Result<Import> {
         let mut command = Command::new(&setting.binary);
         command.args(["import", "oulad", "--tenant", TENANT, "--dir"]).arg(dataset).arg("--config").arg(self.config());
         if let Some(address) = to {

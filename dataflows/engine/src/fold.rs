@@ -184,10 +184,7 @@ fn slope(&[n, y, x, xy, xx]: &[i128; 5]) -> Scalar {
 }
 
 /// Evaluates an aggregate's arguments for a row.
-pub fn arguments(
-    expressions: &[Expr],
-    row: &dyn Row,
-) -> Result<smallvec::SmallVec<[Scalar; 2]>, EvalError> {
+pub fn arguments(expressions: &[Expr], row: &dyn Row) -> Result<smallvec::SmallVec<[Scalar; 2]>, EvalError> {
     expressions.iter().map(|e| Scalar::new(&e.eval(row)?)).collect()
 }
 
@@ -310,7 +307,6 @@ pub fn outputs(view: &View, results: &[Scalar], bounds: (Millis, Millis), failed
 pub fn shown(outputs: &[Scalar]) -> Arc<[FeatureValue]> {
     outputs.iter().map(Scalar::shown).collect()
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 mod clocks;
+mod explain;
 mod rows;
 mod stored;
 mod views;
@@ -520,7 +521,6 @@ fn trim_tail(ring: &mut Ring, slot: Slot, most: usize, now: i64) {
         }
     }
 }
-
 
 #[cfg(test)]
 mod tests;

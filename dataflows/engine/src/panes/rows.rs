@@ -106,8 +106,11 @@ impl Place {
         let single = within().next_back().map(|pane| &pane.cells.sums).filter(|_| panes == 1);
         let sums = single.unwrap_or(&ring.windows[placed.window]);
         let parts = self.combine(&placed.parts, within());
-        let bounds =
-            if view.reads_bounds { view.schema.window.bounds(self.clock) } else { (Millis::default(), Millis::default()) };
+        let bounds = if view.reads_bounds {
+            view.schema.window.bounds(self.clock)
+        } else {
+            (Millis::default(), Millis::default())
+        };
         self.values(placed, view, sums, &parts, bounds)
     }
 
@@ -147,7 +150,9 @@ impl Place {
                     open.cells.to_mut().merge(&pane.cells, &|slot| self.layout.kind(slot));
                     open.end = end;
                 }
-                Some(_) | None => sessions.push(Stretch { start: Millis(first), end, cells: Cow::Borrowed(&pane.cells) }),
+                Some(_) | None => {
+                    sessions.push(Stretch { start: Millis(first), end, cells: Cow::Borrowed(&pane.cells) })
+                }
             }
         }
         sessions

@@ -17,7 +17,8 @@ type Windows = [(i64, i64); 2];
 type Rows = [Option<(i64, i64)>; 2];
 
 fn plan(windows: Windows) -> Arc<Plan> {
-    let hop = |(slide, panes): (i64, i64)| format!("hop(interval '{slide} seconds', interval '{} seconds')", slide * panes);
+    let hop =
+        |(slide, panes): (i64, i64)| format!("hop(interval '{slide} seconds', interval '{} seconds')", slide * panes);
     let sql = format!(
         "CREATE TABLE behavior (student_id TEXT, value DOUBLE, occurred_at TIMESTAMP)
          WITH (connector = 'log', topic = 'aula.behavior.v1', event_time = 'occurred_at');
@@ -95,10 +96,7 @@ fn expected(events: &[Accepted], student: StudentNo, windows: Windows, as_of: i6
         events.iter().filter(within).map(|e| e.value).collect()
     };
     let (a, b) = (covered(windows[0]), covered(windows[1]));
-    [
-        a.iter().max().map(|most| (a.len() as i64, *most)),
-        (!b.is_empty()).then(|| (b.len() as i64, b.iter().sum())),
-    ]
+    [a.iter().max().map(|most| (a.len() as i64, *most)), (!b.is_empty()).then(|| (b.len() as i64, b.iter().sum()))]
 }
 
 /// Takes what changed into what is shown.
