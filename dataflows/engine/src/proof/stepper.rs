@@ -1,17 +1,19 @@
 //! The workers of an engine, fed by hand: epochs at given instants, checkpoints kept in memory, restarts from them.
 
 use crate::Outlet;
+use crate::ask::{Ask, Asked};
 use crate::configs::Configs;
 use crate::layout::Layout;
 use crate::metrics::Metrics;
 use crate::operators::behavior::BehaviorInput;
 use crate::restore::Step;
-use crate::shared::{Chunk, EXPORT_PARTS, Export, Settling, Shared, StateMessage};
+use crate::shared::{AskedFeature, Chunk, EXPORT_PARTS, Export, Settling, Shared, StateMessage};
 use crate::state::{Key, KnownSlots, Row};
 use crate::symbols::Symbols;
 use crate::worker::{self, EpochInput, Progress, ToWorker};
 use aulaflow_log::{RecordSet, RecordSetBuilder};
 use aulaflow_model::change::{ChangeBatch, FeatureValue};
+use aulaflow_model::explain::FeatureExplanation;
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_plan::Plan;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -225,6 +227,19 @@ impl Running {
             checkpoint.covered = self.read;
             checkpoint.time = self.time;
         }
+    }
+
+    /// Explains a student's row, as of the last epoch's clock.
+    pub fn explain(&mut self, student: &str, view: u16) -> Option<FeatureExplanation> {
+        let (_, student) = self.shared.symbols.find_student("t", student)?;
+        let waits = Arc::new(());
+        let (ask, answer) = Ask::new(Asked::Feature { student, view }, Arc::downgrade(&waits));
+        self.shared.asks.open(1, ask);
+        let asked = AskedFeature { no: 1, student, view };
+        let input = || EpochInput { asked_features: vec![asked], ..EpochInput::default() };
+        self.epoch(self.workers.iter().map(|_| input()).collect(), self.time.clock(), false, false);
+        self.shared.asks.close(1, self.time.0);
+        answer.try_recv().unwrap().feature
     }
 
     fn epoch(&mut self, inputs: Vec<EpochInput>, clock: Millis, barrier: bool, loading: bool) {
