@@ -58,8 +58,7 @@ pub fn start(
 ) -> Result<Engine, StartError> {
     let store = StateStore::open(state_dir).map_err(|e| StartError::State(e.to_string()))?;
     let covered = store.covered().map_err(|e| StartError::State(e.to_string()))?;
-    let layout = Arc::new(Layout::new(&plan, &covered.as_ref().map_or_else(KnownSlots::default, |c| c.slots.clone())));
-    let rebuild = covered.is_some() && !layout.missing_views().is_empty();
+    let (layout, rebuild) = layout(&plan, covered.as_ref());
     let covered = covered.unwrap_or_default();
     let live = plan.runtime.engine.clock == ClockMode::Live;
     let sources = sources(log.as_ref(), &covered)?;
@@ -71,9 +70,7 @@ pub fn start(
     let (state, messages) = bounded(STATE_QUEUE);
     let event_high = covered.event_high.iter().map(|((_, p), at)| (*p, Millis(*at))).collect();
     let shared = Arc::new(Shared {
-        new_tables: (0..plan.tables.len())
-            .filter(|t| usize::from(layout.tables[*t]) >= covered.slots.tables.len())
-            .collect(),
+        new_tables: new_tables(&layout, &covered),
         layout,
         identities: identities(&plan),
         symbols: Arc::new(Symbols::default()),
@@ -237,6 +234,20 @@ impl Drop for Leaves {
 fn replayed(sources: &[Source]) -> u32 {
     let tail = sources.iter().filter(|s| s.topic != topic::BEHAVIOR).map(|s| s.end_at_start - s.next).sum::<u64>();
     u32::try_from(tail).unwrap_or(u32::MAX)
+}
+
+/// What views share, by the numbers that the state knows; and whether something must be made from the log that was read
+/// already.
+fn layout(plan: &Plan, covered: Option<&Covered>) -> (Arc<Layout>, bool) {
+    let layout = Layout::new(plan, covered.map_or(&KnownSlots::default(), |covered| &covered.slots));
+    let rebuild = covered.is_some() && !layout.missing_views().is_empty();
+    (Arc::new(layout), rebuild)
+}
+
+/// Tables that the state has nothing of.
+fn new_tables(layout: &Layout, covered: &Covered) -> Vec<usize> {
+    let known = covered.slots.tables.len();
+    (0..layout.tables.len()).filter(|table| usize::from(layout.tables[*table]) >= known).collect()
 }
 
 /// Makes what no view needed before from the log.
