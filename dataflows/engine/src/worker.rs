@@ -140,7 +140,8 @@ pub fn run(
 
 type Handle<D> = timely::dataflow::operators::vec::input::Handle<Time, D>;
 
-fn build(
+/// Builds the dataflow; its inputs.
+pub fn build(
     worker: &mut Worker,
     local: &Local,
     outlet: Box<dyn Outlet>,

@@ -25,6 +25,11 @@ type SubjectKey = (TenantNo, WordNo);
 /// A group as the join needs it: student, period, items.
 type Group = (u32, WordNo, Arc<[Item]>);
 
+/// What keys and values of the arrangements by subject take in memory, without the items behind them: for estimates.
+pub const SUBJECT_KEY_BYTES: usize = size_of::<SubjectKey>();
+/// A group.
+pub const GROUP_BYTES: usize = size_of::<Group>();
+
 /// Grades by key.
 pub fn grades<'scope>(
     items: StreamVec<'scope, Time, ItemUpdate>,
