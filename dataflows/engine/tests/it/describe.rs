@@ -2,11 +2,12 @@
 //! that counts what is read from it again.
 
 use crate::harness::{Harness, Running, Shown, plan, settled};
-use aulaflow_engine::describe::{Changes, Fate};
+use aulaflow_engine::describe::{Changes, Fate, SummaryError};
 use aulaflow_engine::{Assumptions, StateSummary, describe};
 use aulaflow_log::{Ack, Appended, Fetched, Log, LogError, Offset, RecordSet, TopicPartition};
 use aulaflow_model::instant::Millis;
 use aulaflow_model::topic;
+use aulaflow_plan::Plan;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -83,13 +84,17 @@ fn now() -> i64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64
 }
 
-fn sql(views: &[&str]) -> aulaflow_plan::Plan {
-    plan(LIVE, &format!("{TABLE}\n{}", views.join("\n")))
+fn sql(table: &str, views: &[String]) -> Plan {
+    plan(LIVE, &format!("{table}\n{}", views.join("\n")))
+}
+
+fn base() -> Plan {
+    sql(TABLE, &[WEEK, DAY, BEST].map(str::to_owned))
 }
 
 /// An engine that has run over some events of two tenants, and has ended.
-fn ran(base: aulaflow_plan::Plan, at: i64) -> (Harness, Shown) {
-    let harness = Harness::new(base);
+fn ran(plan: Plan, at: i64) -> (Harness, Shown) {
+    let harness = Harness::new(plan);
     for (tenant, events) in [("t", 7), ("u", 4)] {
         for n in 0..events {
             // Today and yesterday; every second is an `x`.
@@ -129,11 +134,11 @@ fn rows(harness: &Harness, shown: &Shown) -> BTreeMap<String, (String, Millis)> 
 }
 
 /// `expected`: per view in the plan's order `k`ept, from the `s`tate, from the `l`og.
-fn case(what: &str, changed: &[&str], expected: &str, removed: &[&str]) {
+fn case(what: &str, changed: &Plan, expected: &str, removed: &[&str]) {
     let at = now();
-    let (mut harness, before) = ran(sql(&[WEEK, DAY, BEST]), at);
+    let (mut harness, before) = ran(base(), at);
     let before = rows(&harness, &before);
-    harness.plan = Arc::new(sql(changed));
+    harness.plan = Arc::new(changed.clone());
     let changes = said(&harness);
     let letter = |fate: &Fate| match fate {
         Fate::Kept => 'k',
@@ -142,7 +147,7 @@ fn case(what: &str, changed: &[&str], expected: &str, removed: &[&str]) {
         Fate::WhenRead => 'w',
     };
     let fates: String = changes.views.iter().map(|view| letter(&view.fate)).collect();
-    assert_eq!((fates.as_str(), changes.removed.as_slice()), (expected, removed.map_owned().as_slice()), "{what}");
+    assert_eq!((fates.as_str(), changes.removed.iter().map(String::as_str).collect()), (expected, removed.to_vec()), "{what}");
     assert_eq!(changes.records, if expected.contains('l') { 11 } else { 0 }, "{what}");
 
     let behavior = (0..2).map(|partition| TopicPartition { topic: topic::BEHAVIOR.to_owned(), partition });
@@ -153,7 +158,7 @@ fn case(what: &str, changed: &[&str], expected: &str, removed: &[&str]) {
     let after = rows(&harness, &of_student(&running));
     running.engine.stop().unwrap();
     assert_eq!(counting.again.load(Ordering::Relaxed), changes.records, "{what}: records read again");
-    let (whole, shown) = ran(sql(changed), at);
+    let (whole, shown) = ran(changed.clone(), at);
     for (name, (values, _)) in rows(&whole, &shown) {
         assert_eq!(after.get(&name).map(|(values, _)| values), Some(&values), "{what}: {name}");
     }
@@ -171,12 +176,12 @@ fn case(what: &str, changed: &[&str], expected: &str, removed: &[&str]) {
 }
 
 /// The same restart over a log that retention has emptied: exactly what was said to come from it shows nothing or less.
-fn only_the_log_lacks(what: &str, changed: &[&str], at: i64) {
-    let (whole, shown) = ran(sql(changed), at);
+fn only_the_log_lacks(what: &str, changed: &Plan, at: i64) {
+    let (whole, shown) = ran(changed.clone(), at);
     let whole = rows(&whole, &shown);
-    let (mut harness, _) = ran(sql(&[WEEK, DAY, BEST]), at);
+    let (mut harness, _) = ran(base(), at);
     harness.log.retain(topic::BEHAVIOR, Millis(at + 1)).unwrap();
-    harness.plan = Arc::new(sql(changed));
+    harness.plan = Arc::new(changed.clone());
     let changes = said(&harness);
     assert_eq!(changes.records, 0, "{what}: the log is empty");
     let running = harness.start(1);
@@ -197,30 +202,58 @@ fn only_the_log_lacks(what: &str, changed: &[&str], at: i64) {
     }
 }
 
-trait MapOwned {
-    fn map_owned(&self) -> Vec<String>;
-}
-
-impl MapOwned for [&str] {
-    fn map_owned(&self) -> Vec<String> {
-        self.iter().map(|name| (*name).to_owned()).collect()
-    }
+#[test]
+fn a_restart_does_what_was_said() {
+    let hours = "CREATE MATERIALIZED VIEW busy AS SELECT student_id, count(*) AS n FROM behavior
+        GROUP BY student_id, hop(interval '1 hour', interval '2 days');";
+    let mean = "CREATE MATERIALIZED VIEW mean AS SELECT student_id, avg(value) AS a FROM behavior
+        WHERE event_type = 'x' GROUP BY student_id, hop(interval '1 day', interval '6 days');";
+    let grades = "CREATE MATERIALIZED VIEW best_grade AS SELECT student_id, max(score) AS top FROM grades
+        GROUP BY student_id;";
+    let week = |from: &str, to: &str| WEEK.replace(from, to);
+    let columns = TABLE.replace("event_type TEXT, value DOUBLE", "value DOUBLE, event_type TEXT");
+    let views = |week: &str| vec![week.to_owned(), DAY.to_owned(), BEST.to_owned()];
+    let and = |more: &str| [views(WEEK), vec![more.to_owned()]].concat();
+    let gone: &[&str] = &["week"];
+    let cases = [
+        ("nothing", TABLE, views(WEEK), "kkk", &[][..]),
+        ("a new view on other panes", TABLE, and(hours), "kkkl", &[]),
+        ("a new view over parts that are there", TABLE, and(mean), "kkks", &[]),
+        ("a new view over grades", TABLE, and(grades), "kkkw", &[]),
+        ("another output", TABLE, views(&week("count(*) AS n, sum(value)", "sum(value) / count(*)")), "skk", &[]),
+        ("another aggregate", TABLE, views(&week("sum(value)", "min(value)")), "lkk", &[]),
+        ("a smaller window", TABLE, views(&week("'7 days'", "'2 days'")), "skk", &[]),
+        ("a larger window", TABLE, views(&week("'7 days'", "'8 days'")), "lkk", &[]),
+        ("another filter", TABLE, views(&week("'x'", "'y'")), "lkk", &[]),
+        ("another name", TABLE, views(&week("VIEW week", "VIEW weekly")), "skk", gone),
+        ("the order of columns", columns.as_str(), views(WEEK), "ssk", &[]),
+        // What the outer view needs longer, the inner one is made of as well.
+        ("a longer view over a view", TABLE, vec![WEEK.to_owned(), DAY.to_owned(), BEST.replace('3', "5")], "kll", &[]),
+        ("a view removed", TABLE, vec![DAY.to_owned(), BEST.to_owned()], "kk", gone),
+    ];
+    std::thread::scope(|scope| {
+        for (what, table, views, expected, removed) in &cases {
+            scope.spawn(move || case(what, &sql(table, views), expected, removed));
+        }
+    });
 }
 
 #[test]
-fn a_restart_does_what_was_said() {
-    case("nothing", &[WEEK, DAY, BEST], "kkk", &[]);
-    let minutes = "CREATE MATERIALIZED VIEW busy AS SELECT student_id, count(*) AS n FROM behavior
-        GROUP BY student_id, hop(interval '1 hour', interval '2 days');";
-    case("a new view on other panes", &[WEEK, DAY, BEST, minutes], "kkkl", &[]);
-    let shares = "CREATE MATERIALIZED VIEW mean AS SELECT student_id, avg(value) AS a FROM behavior
-        WHERE event_type = 'x' GROUP BY student_id, hop(interval '1 day', interval '6 days');";
-    case("a new view over parts that are there", &[WEEK, DAY, BEST, shares], "kkks", &[]);
-    case("another output", &[&WEEK.replace("count(*) AS n, sum(value)", "sum(value) / count(*)"), DAY, BEST], "skk", &[]);
-    case("another aggregate", &[&WEEK.replace("sum(value)", "min(value)"), DAY, BEST], "lkk", &[]);
-    case("a smaller window", &[&WEEK.replace("'7 days'", "'2 days'"), DAY, BEST], "skk", &[]);
-    case("a larger window", &[&WEEK.replace("'7 days'", "'8 days'"), DAY, BEST], "lkk", &[]);
-    case("another filter", &[&WEEK.replace("'x'", "'y'"), DAY, BEST], "lkk", &[]);
-    case("another name", &[&WEEK.replace("VIEW week", "VIEW weekly"), DAY, BEST], "skk", &["week"]);
-    case("a view removed", &[DAY, BEST], "kk", &["week"]);
+fn a_state_in_use_and_no_state_are_told_apart() {
+    let harness = Harness::new(sql(TABLE, &[WEEK.to_owned()]));
+    let state = harness.dir.path().join("state");
+    let changes = said(&harness);
+    assert!(changes.as_of.is_none() && changes.records == 0 && !state.exists(), "{changes:?}");
+    assert!(matches!(changes.views[0].fate, Fate::FromLog { incomplete: None, .. }), "{changes:?}");
+    harness.append(topic::BEHAVIOR, "t", &[(b"t/s".to_vec(), Some(b"{}".to_vec()))], Millis(now()));
+    assert_eq!(said(&harness).records, 1);
+    let running = harness.start(1);
+    settled(&harness, &running, None);
+    let refused = StateSummary::read(&state, harness.log.as_ref());
+    assert!(matches!(refused, Err(SummaryError::InUse { .. })), "{refused:?}");
+    running.engine.stop().unwrap();
+    assert!(said(&harness).as_of.is_some());
+    let other = Harness::new(sql(TABLE, &[]));
+    let refused = StateSummary::read(&state, other.log.as_ref()).unwrap_err().to_string();
+    assert!(refused.contains("not the log that the state was made from"), "{refused}");
 }
