@@ -14,8 +14,8 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// What a state covers, and what the log has for what it lacks.
-#[derive(Debug)]
+/// What a state covers, and what the log has for what it lacks. The default is neither state nor log: a first start.
+#[derive(Debug, Default)]
 pub struct StateSummary {
     /// `None`: there is no state, or no checkpoint in it yet.
     covered: Option<Covered>,
@@ -110,6 +110,11 @@ pub struct Incomplete {
 }
 
 impl StateSummary {
+    /// Whether a folder holds a state.
+    pub fn is_there(state_dir: &Path) -> bool {
+        StateStore::exists(state_dir)
+    }
+
     /// Looks at the state in a folder and at the log, as a start does. No folder, or one without a checkpoint, is a
     /// first start. Nothing is changed, but no instance may run on either meanwhile.
     pub fn read(state_dir: &Path, log: &dyn Log) -> Result<Self, SummaryError> {

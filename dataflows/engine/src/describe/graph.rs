@@ -5,6 +5,7 @@ use super::{Assumptions, Kept, Node, NodeKind, Size, sizes};
 use crate::layout::Layout;
 use aulaflow_model::topic;
 use aulaflow_plan::Plan;
+use aulaflow_plan::quantity::format_duration;
 
 /// The store of profiles.
 const PROFILES: &str = "serving store";
@@ -16,9 +17,8 @@ const DEAD_LETTERS: &str = "dead letters";
 /// Everything, each after what it reads.
 pub fn nodes(plan: &Plan, layout: &Layout, a: &Assumptions) -> Vec<Node> {
     let partitions = plan.runtime.log.partitions;
-    let retention = plan.runtime.log.retention.as_secs();
     let on_log = |keeps: &str| format!("{partitions} partitions by tenant, {keeps}");
-    let days = format!("records kept {}", duration(retention));
+    let days = format!("records kept {}", format_duration(plan.runtime.log.retention));
     let mut nodes = vec![
         node(topic::BEHAVIOR, NodeKind::Topic, &[], &on_log(&days)),
         node(topic::EVALUATIONS, NodeKind::Topic, &[], &on_log("records kept for good")),
@@ -109,7 +109,7 @@ fn grades(a: &Assumptions) -> Vec<Node> {
 }
 
 fn stores(plan: &Plan, a: &Assumptions) -> [Node; 4] {
-    let every = duration(plan.runtime.engine.checkpoint_interval.as_secs());
+    let every = format_duration(plan.runtime.engine.checkpoint_interval);
     let exported = ["Tenants", "UpsertEvaluations", "Panes", "Profiles"];
     let decoded = ["DecodeBehavior", "Panes", "DecodeEvaluations", "Tenants"];
     [
@@ -143,13 +143,4 @@ fn node(name: &str, kind: NodeKind, reads: &[&str], does: &str) -> Node {
 
 fn kept(what: &str, per: &str, size: Option<Size>, checkpoint: Option<&str>) -> Kept {
     Kept { what: what.to_owned(), per: per.to_owned(), size, checkpoint: checkpoint.map(str::to_owned) }
-}
-
-/// A whole number of the largest unit that fits.
-fn duration(seconds: u64) -> String {
-    let units = [(86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")];
-    let fits = |(unit, _): &&(u64, &str)| seconds > 0 && seconds % unit == 0;
-    let (unit, name) = units.iter().find(fits).copied().unwrap_or((1, "second"));
-    let count = seconds / unit;
-    format!("{count} {name}{}", if count == 1 { "" } else { "s" })
 }
