@@ -59,6 +59,7 @@ pub fn start(
     let store = StateStore::open(state_dir).map_err(|e| StartError::State(e.to_string()))?;
     let covered = store.covered().map_err(|e| StartError::State(e.to_string()))?;
     let (layout, rebuild) = layout(&plan, covered.as_ref());
+    let layout = Arc::new(layout);
     let covered = covered.unwrap_or_default();
     let live = plan.runtime.engine.clock == ClockMode::Live;
     let sources = sources(log.as_ref(), &covered)?;
@@ -89,7 +90,7 @@ pub fn start(
         live,
         plan,
     });
-    let time = ClockTime(covered.time).max(if live { ClockTime::at(now()) } else { ClockTime::ZERO });
+    let time = first_time(&covered, live);
     let status = Arc::new(Mutex::new(Status::at_start(store.approximate_rows() as u64, positions(&sources))));
     let durable = Durable { offsets: covered.offsets.clone(), at: None, failing: None };
     let durable = Arc::new(Mutex::new(durable));
@@ -236,14 +237,6 @@ fn replayed(sources: &[Source]) -> u32 {
     u32::try_from(tail).unwrap_or(u32::MAX)
 }
 
-/// What views share, by the numbers that the state knows; and whether something must be made from the log that was read
-/// already.
-fn layout(plan: &Plan, covered: Option<&Covered>) -> (Arc<Layout>, bool) {
-    let layout = Layout::new(plan, covered.map_or(&KnownSlots::default(), |covered| &covered.slots));
-    let rebuild = covered.is_some() && !layout.missing_views().is_empty();
-    (Arc::new(layout), rebuild)
-}
-
 /// Tables that the state has nothing of.
 fn new_tables(layout: &Layout, covered: &Covered) -> Vec<usize> {
     let known = covered.slots.tables.len();
@@ -259,8 +252,20 @@ fn make_missing(coordinator: &mut Coordinator, monitor: &Monitor) -> Result<(), 
     backfill::run(coordinator, &|done, total| monitor.status.lock().loading = Some((done, total.max(done))))
 }
 
+/// The layout of a plan over what a state covers, and whether a part of it must be made from the log.
+pub fn layout(plan: &Plan, covered: Option<&Covered>) -> (Layout, bool) {
+    let layout = Layout::new(plan, &covered.map_or_else(KnownSlots::default, |covered| covered.slots.clone()));
+    let rebuild = covered.is_some() && !layout.missing_views().is_empty();
+    (layout, rebuild)
+}
+
+/// The time that a start goes on from.
+pub fn first_time(covered: &Covered, live: bool) -> ClockTime {
+    ClockTime(covered.time).max(if live { ClockTime::at(now()) } else { ClockTime::ZERO })
+}
+
 /// A hash of what each view shows: its statement, and what it reads.
-fn identities(plan: &Plan) -> Vec<u64> {
+pub fn identities(plan: &Plan) -> Vec<u64> {
     let reads = |view: &aulaflow_plan::sql::View| match view.source {
         Relation::Table(table) => {
             let table = &plan.tables[table];
@@ -277,7 +282,7 @@ fn identities(plan: &Plan) -> Vec<u64> {
 }
 
 /// The partitions to read and where to read on. The log must still be the one that the state was made from.
-fn sources(log: &dyn Log, covered: &Covered) -> Result<Vec<Source>, StartError> {
+pub fn sources(log: &dyn Log, covered: &Covered) -> Result<Vec<Source>, StartError> {
     let mut sources = Vec::new();
     for topic in [topic::TENANTS, topic::EVALUATIONS, topic::BEHAVIOR] {
         for partition in 0..log.partitions(topic)? {
