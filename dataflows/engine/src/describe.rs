@@ -37,7 +37,14 @@ pub struct Assumptions {
 
 impl Default for Assumptions {
     fn default() -> Self {
-        Self { students: 1_000_000, active_panes: 20, events_per_day: 40, evaluations: 60, grades: 6, distinct_values: 5 }
+        Self {
+            students: 1_000_000,
+            active_panes: 20,
+            events_per_day: 40,
+            evaluations: 60,
+            grades: 6,
+            distinct_values: 5,
+        }
     }
 }
 

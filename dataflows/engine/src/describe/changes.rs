@@ -1,10 +1,10 @@
 //! What a restart over a state would do with each view: the decisions of `start`, made without starting.
 
+use crate::StartError;
 use crate::backfill;
 use crate::layout::{Layout, SlotInfo, ViewLayout};
 use crate::start;
 use crate::state::{Covered, StateError, StateStore};
-use crate::StartError;
 use aulaflow_log::{Log, Offset, TopicPartition};
 use aulaflow_model::instant::Millis;
 use aulaflow_model::window::WindowSpec;
@@ -147,9 +147,10 @@ fn covered(dir: &Path) -> Result<Option<Covered>, SummaryError> {
     }
     let failed = |error: StateError| match error {
         StateError::Store(fjall::Error::Locked) => SummaryError::InUse { dir: dir.to_owned() },
-        error @ (StateError::Store(_) | StateError::Row(_) | StateError::NearlyFull { .. } | StateError::Format { .. }) => {
-            StartError::State(error.to_string()).into()
-        }
+        error @ (StateError::Store(_)
+        | StateError::Row(_)
+        | StateError::NearlyFull { .. }
+        | StateError::Format { .. }) => StartError::State(error.to_string()).into(),
     };
     StateStore::open(dir).and_then(|store| store.covered()).map_err(failed)
 }

@@ -29,7 +29,11 @@ pub fn nodes(plan: &Plan, layout: &Layout, a: &Assumptions) -> Vec<Node> {
     nodes.push(Node {
         exchanged_by: Some("student".to_owned()),
         keeps: vec![kept("version, time and digest", "row shown", Some(sizes::history(plan, a)), Some("history"))],
-        ..operator("Profiles", &["Panes", "GroupsBySubject", "Rules"], "a student's changed rows, whole, once per epoch")
+        ..operator(
+            "Profiles",
+            &["Panes", "GroupsBySubject", "Rules"],
+            "a student's changed rows, whole, once per epoch",
+        )
     });
     nodes.extend(stores(plan, a));
     nodes
@@ -70,7 +74,11 @@ fn grades(a: &Assumptions) -> Vec<Node> {
         Node {
             exchanged_by: Some("evaluation".to_owned()),
             keeps: vec![kept("present value", "evaluation", Some(sizes::evaluations(a)), Some("evaluations"))],
-            ..operator("UpsertEvaluations", &["DecodeEvaluations", "Tenants"], "the newest wins; in which grade it counts")
+            ..operator(
+                "UpsertEvaluations",
+                &["DecodeEvaluations", "Tenants"],
+                "the newest wins; in which grade it counts",
+            )
         },
         Node {
             exchanged_by: Some("grade".to_owned()),
@@ -101,9 +109,8 @@ fn grades(a: &Assumptions) -> Vec<Node> {
             ..operator("Subjects", &["Distinct"], "subjects by tenant, joined with configurations")
         },
         Node {
-            exchanged_by: Some("everybody".to_owned()),
             keeps: few("rules in force", "tenant and subject"),
-            ..operator("Rules", &["Subjects", "Configs"], "the rules of each subject, on every worker")
+            ..operator("Rules", &["Subjects", "Configs"], "the rules of each subject, sent to every worker")
         },
     ]
 }

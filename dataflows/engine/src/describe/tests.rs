@@ -62,8 +62,10 @@ fn operators_of(plan: &Arc<Plan>) -> BTreeSet<String> {
 
 #[test]
 fn operators_are_those_that_timely_sees() {
-    let plan = plan("CREATE MATERIALIZED VIEW n AS SELECT student_id, count(*) AS n FROM behavior
-        GROUP BY student_id, tumble(interval '1 day');");
+    let plan = plan(
+        "CREATE MATERIALIZED VIEW n AS SELECT student_id, count(*) AS n FROM behavior
+        GROUP BY student_id, tumble(interval '1 day');",
+    );
     let description = describe(&plan, None, Assumptions::default());
     let nodes = description.nodes.iter().filter(|node| node.kind == NodeKind::Operator);
     let described: BTreeSet<String> = nodes.map(|node| node.name.clone()).collect();
@@ -88,12 +90,14 @@ fn nodes_read_nodes_before_them() {
 
 #[test]
 fn shared_panes_are_said_once() {
-    let plan = plan("CREATE MATERIALIZED VIEW week AS SELECT student_id, count(*) AS n, max(value) AS top FROM behavior
+    let plan = plan(
+        "CREATE MATERIALIZED VIEW week AS SELECT student_id, count(*) AS n, max(value) AS top FROM behavior
             WHERE event_type = 'x' GROUP BY student_id, hop(interval '1 day', interval '7 days');
         CREATE MATERIALIZED VIEW today AS SELECT student_id, count(*) AS n FROM behavior
             WHERE event_type = 'x' GROUP BY student_id, tumble(interval '1 day');
         CREATE MATERIALIZED VIEW month AS SELECT student_id, max(n) AS best FROM today
-            GROUP BY student_id, hop(interval '1 day', interval '28 days');");
+            GROUP BY student_id, hop(interval '1 day', interval '28 days');",
+    );
     let description = describe(&plan, None, Assumptions { active_panes: 10, ..Assumptions::default() });
     let [grid] = description.grids.as_slice() else { panic!("{:?}", description.grids) };
     assert_eq!((grid.panes, grid.gap_ms), (28, None));

@@ -147,7 +147,11 @@ fn case(what: &str, changed: &Plan, expected: &str, removed: &[&str]) {
         Fate::WhenRead => 'w',
     };
     let fates: String = changes.views.iter().map(|view| letter(&view.fate)).collect();
-    assert_eq!((fates.as_str(), changes.removed.iter().map(String::as_str).collect()), (expected, removed.to_vec()), "{what}");
+    assert_eq!(
+        (fates.as_str(), changes.removed.iter().map(String::as_str).collect()),
+        (expected, removed.to_vec()),
+        "{what}"
+    );
     assert_eq!(changes.records, if expected.contains('l') { 11 } else { 0 }, "{what}");
 
     let behavior = (0..2).map(|partition| TopicPartition { topic: topic::BEHAVIOR.to_owned(), partition });
