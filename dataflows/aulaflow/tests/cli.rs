@@ -119,10 +119,11 @@ fn get(url: &str, path: &str, token: &str) -> (u16, String) {
 #[test]
 fn help_is_everywhere_and_bad_command_lines_are_2() {
     let folder = folder();
-    let help: [&[&str]; 9] = [
+    let help: [&[&str]; 10] = [
         &["--help"],
         &["run", "--help"],
         &["check", "--help"],
+        &["plan", "--help"],
         &["token", "--help"],
         &["import", "--help"],
         &["import", "oulad", "--help"],

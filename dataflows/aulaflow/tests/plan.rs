@@ -140,7 +140,7 @@ fn against_says_what_a_restart_makes() {
     BufReader::new(instance.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     let (code, out, error) = said(&plan(folder.path(), &["--against"]));
     assert_eq!((code, out.as_str()), (1, ""));
-    assert!(error.contains("an instance runs on it: stop that one"), "{error}");
+    assert!(error.contains("data is in use by a running instance: stop that one"), "{error}");
     assert!(Command::new("kill").args(["-TERM", &instance.id().to_string()]).status().unwrap().success());
     assert!(instance.wait().unwrap().success());
 
@@ -157,7 +157,7 @@ fn against_says_what_a_restart_makes() {
         "  stay: made anew from the state\n",
         "  top_grade: nothing to make: computed when a profile is read\n",
         "  visit: removed\n",
-        "  Read from the log once more, while what is there is shown: 1 records\n",
+        "  Read from the log once more, while what is there is shown: 1 record\n",
     ] {
         assert!(restart.contains(expected), "{expected} is not in {restart}");
     }

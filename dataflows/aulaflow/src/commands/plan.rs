@@ -9,16 +9,13 @@ mod text;
 use crate::config::{self, ConfigArg};
 use crate::failure::Misuse;
 use crate::log_store;
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use aulaflow_engine::describe::SummaryError;
 use aulaflow_engine::{Assumptions, StateSummary, describe};
 use aulaflow_log::OpenError;
 use aulaflow_plan::{Plan, render};
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
-
-/// What to do about a data directory that is in use.
-const IN_USE: &str = "an instance runs on it: stop that one, look, and start it again";
 
 /// Draws the dataflow that the configuration makes, operator by operator, with what each keeps and how much memory
 /// that takes; with --against also what a restart would make anew, and from where
@@ -134,12 +131,15 @@ fn summary(plan: &Plan, asked: Option<&Path>) -> Result<StateSummary> {
         }
         return Ok(StateSummary::default());
     }
-    let log = log_store::open(&plan.runtime).map_err(|error| {
-        let in_use = matches!(error.downcast_ref(), Some(OpenError::InUse { .. }));
-        if in_use { error.context(IN_USE) } else { error }
+    let in_use = |dir: &Path| {
+        anyhow!("{} is in use by a running instance: stop that one, look, and start it again", dir.display())
+    };
+    let log = log_store::open(&plan.runtime).map_err(|error| match error.downcast_ref() {
+        Some(OpenError::InUse { .. }) => in_use(data),
+        Some(_) | None => error,
     })?;
     StateSummary::read(&dir, &log).map_err(|error| match error {
-        error @ SummaryError::InUse { .. } => anyhow::Error::new(error).context(IN_USE),
+        SummaryError::InUse { dir } => in_use(&dir),
         error @ SummaryError::Start(_) => {
             anyhow::Error::new(error).context(format!("a start from {} would be refused", dir.display()))
         }

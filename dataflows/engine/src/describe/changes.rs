@@ -224,3 +224,43 @@ fn incomplete((spec, panes): (&WindowSpec, i64), clock: Millis, lost: Millis, li
     let complete_at = live.then(|| spec.start_of(first + panes - 1));
     Some(Incomplete { needed_from, lost_before: lost, complete_at })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aulaflow_model::window::DAY_MS;
+
+    #[test]
+    fn a_window_is_complete_when_its_oldest_pane_is() {
+        let spec = WindowSpec::hop(DAY_MS, 7 * DAY_MS);
+        let clock = Millis(100 * DAY_MS + 5);
+        let lost = |at: i64, live| incomplete((&spec, 7), clock, Millis(at), live);
+        let expected = |lost_before, complete_at: Option<i64>| {
+            let complete_at = complete_at.map(|day| Millis(day * DAY_MS));
+            Some(Incomplete { needed_from: Millis(94 * DAY_MS), lost_before: Millis(lost_before), complete_at })
+        };
+        // Day 97 is not whole: the window of days 98 to 104 is the first without a gap.
+        assert_eq!(lost(97 * DAY_MS + 1, true), expected(97 * DAY_MS + 1, Some(104)));
+        assert_eq!(lost(97 * DAY_MS, true), expected(97 * DAY_MS, Some(103)));
+        assert_eq!(lost(94 * DAY_MS, true), None);
+        assert_eq!(lost(94 * DAY_MS, false), expected(94 * DAY_MS, None));
+    }
+
+    #[test]
+    fn the_partition_that_lost_most_decides() {
+        let read = |from, first: Option<i64>| Read {
+            topic: "t".to_owned(),
+            partition: 0,
+            from,
+            to: 9,
+            first_accepted_at: first.map(Millis),
+        };
+        let clock = Millis(1_000);
+        assert_eq!(lost_before(&[read(0, Some(500)), read(0, None)], clock), None);
+        assert_eq!(
+            lost_before(&[read(3, Some(500)), read(5, Some(700)), read(0, Some(900))], clock),
+            Some(Millis(700))
+        );
+        assert_eq!(lost_before(&[read(3, Some(500)), read(9, None)], clock), Some(clock));
+    }
+}

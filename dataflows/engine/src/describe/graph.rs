@@ -109,9 +109,8 @@ fn grades(a: &Assumptions) -> Vec<Node> {
             ..operator("Subjects", &["Distinct"], "subjects by tenant, joined with configurations")
         },
         Node {
-            exchanged_by: Some("everybody".to_owned()),
             keeps: few("rules in force", "tenant and subject"),
-            ..operator("Rules", &["Subjects", "Configs"], "the rules of each subject, on every worker")
+            ..operator("Rules", &["Subjects", "Configs"], "the rules of each subject, sent to every worker")
         },
     ]
 }

@@ -40,9 +40,9 @@ pub struct Drawn {
 /// A drawing.
 #[derive(Debug, Default)]
 pub struct Drawing {
-    /// Topics, operators and stores.
+    /// Topics, operators and stores, and views over grades.
     pub nodes: Vec<Drawn>,
-    /// Grids and views, inside of the pane operator.
+    /// Grids and the other views, inside of the pane operator.
     pub panes: Vec<Drawn>,
     /// From, to, and whether only when somebody reads.
     pub edges: Vec<(String, String, bool)>,
@@ -76,7 +76,8 @@ pub fn draw(description: &Description) -> Drawing {
         let mut lines = vec![view.name.clone(), window(&view.window)];
         lines.push(view.outputs.join(", "));
         lines.extend(description.changes.as_ref().map(|changes| fate(&changes.views[at].fate).to_owned()));
-        drawing.panes.push(Drawn { id: format!("view{at}"), shape: Shape::Round, lines });
+        let drawn = Drawn { id: format!("view{at}"), shape: Shape::Round, lines };
+        if view.grid.is_some() { &mut drawing.panes } else { &mut drawing.nodes }.push(drawn);
         let from = match &view.reads {
             Reads::Table(_) => view.grid.map(|grid| format!("grid{grid}")),
             Reads::View(inner) => view_id(inner),

@@ -53,7 +53,7 @@ fn of_grid(page: &mut Page, at: usize, grid: &GridUse) {
     page.row(&[(2, "")], &format!("grid {}  {}", at + 1, cut(grid)));
     for (panes, views) in &grid.windows {
         let panes = if *panes == 1 { "1 pane".to_owned() } else { format!("{} panes", number(panes.unsigned_abs())) };
-        page.row(&[(4, ""), (16, &format!("window {panes}"))], &views.join(", "));
+        page.row(&[(4, ""), (20, &format!("window {panes}"))], &views.join(", "));
     }
     let by_filter = |a: &PartUse, b: &PartUse| a.filter == b.filter;
     for parts in grid.parts.chunk_by(by_filter) {
@@ -62,7 +62,7 @@ fn of_grid(page: &mut Page, at: usize, grid: &GridUse) {
         for part in parts {
             let kept = format!("{} kept", number(part.panes.unsigned_abs()));
             let combined = if part.combined == "sum" { "added" } else { "combined" };
-            page.row(&[(6, ""), (40, &part.label), (10, combined), (12, &kept)], &part.views.join(", "));
+            page.row(&[(6, ""), (41, &part.label), (10, combined), (12, &kept)], &part.views.join(", "));
         }
     }
 }
@@ -151,12 +151,14 @@ fn restart(page: &mut Page, changes: &Changes) {
         page.row(&[(2, "")], "Nothing is read from the log again.");
         return;
     }
+    let records =
+        if changes.records == 1 { "1 record".to_owned() } else { format!("{} records", number(changes.records)) };
     let again = if changes.as_of.is_some() { " once more, while what is there is shown" } else { "" };
-    page.row(&[(2, "")], &format!("Read from the log{again}: {} records", number(changes.records)));
+    page.row(&[(2, "")], &format!("Read from the log{again}: {records}"));
     for read in changes.reads.iter().filter(|read| read.to > read.from) {
         let place = format!("{}/{}", read.topic, read.partition);
         let first = read.first_accepted_at.map_or_else(String::new, |at| format!(", the first accepted at {at}"));
-        page.row(&[(4, ""), (24, &place)], &format!("offsets {} to {}{first}", number(read.from), number(read.to)));
+        page.row(&[(4, ""), (24, &place)], &format!("offsets {} to {}{first}", number(read.from), number(read.to - 1)));
     }
 }
 
