@@ -1,12 +1,13 @@
 //! The thread that turns the log into epochs: it reads bounded batches, decides each epoch's time, hands its parts to
 //! the workers, and keeps at most a few epochs under way: that is the backpressure.
 
-use crate::checkpoint::{Durable, now};
+use crate::checkpoint::Durable;
 use crate::clock::{PartitionTime, event_clock};
 use crate::operators::behavior::BehaviorInput;
 use crate::operators::evaluations::EvaluationInput;
 use crate::operators::tenants::TenantInput;
 use crate::shared::{Chunk, EXPORT_PARTS, Shared, StateMessage, Time};
+use crate::wall::Wall;
 use crate::worker::{EpochInput, Progress, ToWorker};
 use crate::{Position, Status};
 use aulaflow_log::{Log, LogError, Offset, TopicPartition};
@@ -55,6 +56,8 @@ struct UnderWay {
 pub struct Coordinator {
     /// With everybody.
     pub shared: Arc<Shared>,
+    /// What the live clock reads.
+    pub wall: Wall,
     /// The log.
     pub log: Arc<dyn Log>,
     /// Channels to the workers.
@@ -197,7 +200,7 @@ impl Coordinator {
     /// The clock as it should read now.
     fn clock(&self) -> Millis {
         if self.shared.live {
-            return now();
+            return self.wall.now();
         }
         let engine = &self.shared.plan.runtime.engine;
         let lateness = self.shared.plan.tables.iter().map(|t| t.lateness_ms).max().unwrap_or(0);
@@ -224,15 +227,17 @@ impl Coordinator {
         }
         let clock = self.clock();
         let heartbeat = self.shared.live && state.last_epoch.elapsed() >= HEARTBEAT;
-        let moved = clock > self.time.clock() && (!self.shared.live || clock >= self.next_due());
+        // A clock set by hand moves because somebody waits for it.
+        let asked = !self.shared.live || !self.wall.moves();
+        let moved = clock > self.time.clock() && (asked || clock >= self.next_due());
         heartbeat || moved || self.shared.settling.any() || self.shared.export.parts.load(Ordering::Acquire) > 0
     }
 
     /// Sleeps until something is appended, or the clock must move.
     fn rest(&self, state: &mut Loop) {
         let heartbeat = HEARTBEAT.saturating_sub(state.last_epoch.elapsed());
-        let until = if self.shared.live {
-            let due = self.next_due().0.saturating_sub(now().0).max(1);
+        let until = if self.shared.live && self.wall.moves() {
+            let due = self.next_due().0.saturating_sub(self.wall.now().0).max(1);
             heartbeat.min(Duration::from_millis(due as u64))
         } else {
             // Idle partitions are left out after a timeout, which nothing else announces.
@@ -306,7 +311,7 @@ impl Coordinator {
                 let event_high = self.event_high.clone();
                 self.shared.send(StateMessage::Barrier { time: time.0, offsets, event_high });
             }
-            let wall = now();
+            let wall = self.wall.now();
             for accepted in &epoch.accepted {
                 self.shared.metrics.freshness.observe((wall.0 - accepted.0).max(0) as f64 / 1e3);
             }

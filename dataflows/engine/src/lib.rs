@@ -25,15 +25,17 @@ mod start;
 mod state;
 mod sum;
 mod symbols;
+mod wall;
 mod worker;
 
 use aulaflow_log::{LogError, Offset, TopicPartition};
 use aulaflow_model::change::{ChangeBatch, CohortBatch};
 use aulaflow_model::instant::{ClockTime, Millis};
-use parking_lot::Mutex;
 pub use grade_views::{GradeView, ShownGrade};
-pub use start::{Engine, start};
+use parking_lot::Mutex;
+pub use start::{Engine, start, start_at};
 use std::sync::Arc;
+pub use wall::{HandClock, Wall};
 
 /// Where one worker's changes go. Calls come from the worker's thread, in the order of time; they must be quick.
 pub trait Outlet: Send {

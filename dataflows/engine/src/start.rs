@@ -1,7 +1,7 @@
 //! Putting the engine together: the state is opened and compared with plan and log, threads are started, the state is
 //! loaded, and reading goes on from its offsets.
 
-use crate::checkpoint::{Checkpointer, Durable, SOURCES, now};
+use crate::checkpoint::{Checkpointer, Durable, SOURCES};
 use crate::configs::Configs;
 use crate::coordinator::{Coordinator, Source, positions};
 use crate::dead_letters::Writer;
@@ -10,6 +10,7 @@ use crate::metrics::Metrics;
 use crate::shared::{Settling, Shared};
 use crate::state::{Covered, KnownSlots, StateStore};
 use crate::symbols::Symbols;
+use crate::wall::Wall;
 use crate::worker::{self, Progress, ToWorker};
 use crate::{Monitor, Outlet, StartError, Status, backfill, restore};
 use aulaflow_log::{Log, LogError, TopicPartition};
@@ -54,6 +55,18 @@ pub fn start(
     outlets: Vec<Box<dyn Outlet>>,
     registry: &mut Registry,
 ) -> Result<Engine, StartError> {
+    start_at(plan, log, state_dir, outlets, registry, Wall::System)
+}
+
+/// The same with another clock on the wall.
+pub fn start_at(
+    plan: Arc<Plan>,
+    log: Arc<dyn Log>,
+    state_dir: &Path,
+    outlets: Vec<Box<dyn Outlet>>,
+    registry: &mut Registry,
+    wall: Wall,
+) -> Result<Engine, StartError> {
     let store = StateStore::open(state_dir).map_err(|e| StartError::State(e.to_string()))?;
     let covered = store.covered().map_err(|e| StartError::State(e.to_string()))?;
     let layout = Arc::new(Layout::new(&plan, &covered.as_ref().map_or_else(KnownSlots::default, |c| c.slots.clone())));
@@ -87,7 +100,7 @@ pub fn start(
         live,
         plan,
     });
-    let time = ClockTime(covered.time).max(if live { ClockTime::at(now()) } else { ClockTime::ZERO });
+    let time = ClockTime(covered.time).max(if live { ClockTime::at(wall.now()) } else { ClockTime::ZERO });
     let status = Arc::new(Mutex::new(Status {
         clock: None,
         caught_up: false,
@@ -116,6 +129,7 @@ pub fn start(
     let (senders, threads, alive) = spawn_workers(&shared, outlets, &progress)?;
     let coordinator = Coordinator {
         shared,
+        wall,
         log: log.clone(),
         workers: senders,
         progress,
