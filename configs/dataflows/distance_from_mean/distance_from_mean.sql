@@ -5,7 +5,8 @@
 --             other students' grades.
 -- Not         a class in the sense of one teacher's group: a cohort is everybody of the school with a grade in the subject
 --             and period. No judgement either: in a strong cohort a good grade lies below the mean.
--- Units       points on the school's scale, so subjects must share one; `lowest_percentile` from 0 to 100.
+-- Units       points on the school's scale, so subjects must share one; `lowest_percentile` from 0 to 100, read off a
+--             histogram of 20 bins (docs/guides/cohorts.md).
 -- Expects     grades: evaluations and a rule (docs/guides/grading-rules.md). Events play no part, and there is no window:
 --             periods that are over count as long as their grades are kept.
 -- To change   one period: AND period = '2026-Q1'; one subject: AND subject = 'matematicas'; smaller cohorts: the 5 below.

@@ -28,7 +28,9 @@ impl Command {
     pub fn log_level(&self) -> &'static str {
         match self {
             Self::Run(_) => "info",
-            Self::Check(_) | Self::Test(_) | Self::Import(_) | Self::Token(_) | Self::Lag(_) | Self::Demo(_) => "warn",
+            // An engine that is killed complains of it; what went wrong is in the command's output.
+            Self::Test(_) => "warn,aulaflow_engine=off",
+            Self::Check(_) | Self::Import(_) | Self::Token(_) | Self::Lag(_) | Self::Demo(_) => "warn",
         }
     }
 

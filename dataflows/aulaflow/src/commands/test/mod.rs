@@ -9,7 +9,7 @@ use crate::failure::Misuse;
 use anyhow::{Context, Result, bail};
 use aulaflow_model::fault::suggestion;
 use aulaflow_plan::diagnostic::any_error;
-use aulaflow_plan::{Diagnostic, Plan, RuntimeFile, Source, compile, render};
+use aulaflow_plan::{Diagnostic, Plan, RuntimeFile, Severity, Source, compile, render};
 use case::Case;
 use parking_lot::Mutex;
 use play::{Way, play};
@@ -135,10 +135,11 @@ impl Dataflow {
     }
 }
 
-/// Prints what is wrong with a configuration.
+/// Prints what is wrong with a configuration. What is only doubtful is no matter of cases: nothing of it runs for long.
 fn refuse(diagnostics: &[Diagnostic]) -> anyhow::Error {
-    eprint!("{}", render(diagnostics));
-    config::faulty(diagnostics)
+    let errors: Vec<_> = diagnostics.iter().filter(|d| d.severity == Severity::Error).cloned().collect();
+    eprint!("{}", render(&errors));
+    config::faulty(&errors)
 }
 
 /// The folders of SQL files that have cases. A case sees the SQL of its folder and of the folders around it.
