@@ -2,7 +2,7 @@
 """The product against an independent recomputation of the Open University dataset.
 
 Starts the release binary, sends the dataset over HTTP in several ways (imported, corrected, shuffled and twice, piece
-by piece, with changing rules, killed in the middle, with 1, 2 and 3 workers), and compares every grade and every
+by piece, with changing and previewed rules, killed in the middle, with 1, 2 and 3 workers), and compares every grade and every
 feature that the API answers with what `grading.py` and `windows.py` make of the CSV files and the contract. Python's
 standard library only; nothing of the product's code.
 
@@ -41,6 +41,7 @@ QUICK = [
     ("shuffled", [3], False),
     ("rules", [2], True),
     ("stages", [1, 2, 3], True),
+    ("previews", [2], False),
 ]
 
 
@@ -52,6 +53,7 @@ def full() -> list[tuple[str, list[int], bool]]:
             runs.append((scenario, [workers], False))
             cycle = [workers, workers % 3 + 1, (workers + 1) % 3 + 1]
             runs.append((scenario, cycle if scenario == "stages" else [workers], True))
+        runs.append(("previews", [workers], False))
     return runs
 
 

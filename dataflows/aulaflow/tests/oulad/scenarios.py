@@ -15,6 +15,7 @@ from typing import Iterable, NamedTuple
 from compare import Expected, Seen, compare, dead_letters, under_way
 from dataset import DAY_MS, Click, Dataset, Evaluation
 from grading import ITEMS_RULE
+from previews import previews
 from report import Report
 from server import Program, Request, Server
 from windows import late
@@ -52,9 +53,14 @@ class Run:
         """Runs the scenario."""
         scenario = self.name.split(",")[0]
         self.server.start()
-        {"base": base, "corrections": corrections, "shuffled": shuffled, "rules": rules, "stages": stages}[scenario](
-            self
-        )
+        {
+            "base": base,
+            "corrections": corrections,
+            "shuffled": shuffled,
+            "rules": rules,
+            "stages": stages,
+            "previews": previews,
+        }[scenario](self)
         self.server.stop()
 
     def restart(self) -> None:

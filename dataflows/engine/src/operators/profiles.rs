@@ -89,6 +89,8 @@ struct Mark {
     digest: u64,
     /// Whether the versions that may have been shown before a crash are skipped.
     replayed: bool,
+    /// Whether this process has told the outlet: what the state remembers may have left while no process ran.
+    told: bool,
 }
 
 #[derive(Default)]
@@ -277,15 +279,19 @@ fn features(
 /// A row's mark after its content became `digest`, and whether the content is new; no mark: nothing changed.
 /// While loading, content that is as it was keeps its mark and is shown again, since outlets start empty.
 fn step(mark: Option<&Mark>, digest: u64, clock: Millis, local: &Local) -> (Option<Mark>, bool) {
+    let loading = local.loading.get();
     match mark {
-        Some(mark) if mark.digest == digest => (local.loading.get().then_some(*mark), false),
+        Some(mark) if mark.digest == digest && (loading || mark.told || digest == 0) => {
+            (loading.then_some(Mark { told: true, ..*mark }), false)
+        }
         None if digest == 0 => (None, false),
         mark => {
             let skipped = local.shared.replayed.load(Ordering::Acquire);
             let done = mark.is_some_and(|m| m.replayed);
             let version = mark.map_or(0, |m| m.version).saturating_add(1);
             let version = if done { version } else { version.saturating_add(skipped) };
-            (Some(Mark { version, updated_at: clock.0, digest, replayed: done || skipped > 0 }), true)
+            let replayed = done || skipped > 0;
+            (Some(Mark { version, updated_at: clock.0, digest, replayed, told: true }), true)
         }
     }
 }
@@ -303,11 +309,13 @@ fn load(local: &Local, student: StudentNo) -> History {
     let mut history = History::default();
     for (subject, period, version, updated_at, digest) in stored.grades {
         let key = (shared.symbols.word(&subject), shared.symbols.word(&period));
-        history.grades.insert(key, Mark { version, updated_at, digest, replayed: false });
+        history.grades.insert(key, Mark { version, updated_at, digest, replayed: false, told: false });
     }
     for (identity, updated_at, digest) in stored.features {
         if let Some(view) = shared.identities.iter().position(|id| *id == identity) {
-            history.features.insert(view as ViewIndex, Mark { version: 0, updated_at, digest, replayed: false });
+            history
+                .features
+                .insert(view as ViewIndex, Mark { version: 0, updated_at, digest, replayed: false, told: false });
         }
     }
     history

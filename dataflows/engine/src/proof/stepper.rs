@@ -1,17 +1,19 @@
 //! The workers of an engine, fed by hand: epochs at given instants, checkpoints kept in memory, restarts from them.
 
 use crate::Outlet;
+use crate::ask::{Ask, Asked};
 use crate::configs::Configs;
 use crate::layout::Layout;
 use crate::metrics::Metrics;
 use crate::operators::behavior::BehaviorInput;
 use crate::restore::Step;
-use crate::shared::{Chunk, EXPORT_PARTS, Export, Settling, Shared, StateMessage};
+use crate::shared::{AskedFeature, Chunk, EXPORT_PARTS, Export, Settling, Shared, StateMessage};
 use crate::state::{Key, KnownSlots, Row};
 use crate::symbols::Symbols;
 use crate::worker::{self, EpochInput, Progress, ToWorker};
 use aulaflow_log::{RecordSet, RecordSetBuilder};
 use aulaflow_model::change::{ChangeBatch, FeatureValue};
+use aulaflow_model::explain::FeatureExplanation;
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_plan::Plan;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -39,6 +41,8 @@ impl Outlet for Remember {
             }
         }
     }
+
+    fn cohorts(&mut self, _batch: aulaflow_model::change::CohortBatch) {}
 
     fn expiring(&mut self, _boundary: Option<Millis>) {}
 
@@ -116,6 +120,9 @@ impl Running {
             state,
             export: Export::default(),
             replayed: AtomicU32::new(0),
+            asks: crate::ask::Open::default(),
+            sampler: crate::sampler::Sampler::default(),
+            next_switch: AtomicI64::new(i64::MAX),
             live: true,
             plan: plan.clone(),
         });
@@ -123,8 +130,11 @@ impl Running {
         let shown = Arc::new(Mutex::new(Shown::new()));
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| bounded::<ToWorker>(8)).unzip();
         let seats: Mutex<Vec<_>> = Mutex::new(receivers.into_iter().map(Some).collect());
-        let communication =
-            if workers == 1 { timely::CommunicationConfig::Thread } else { timely::CommunicationConfig::Process(workers) };
+        let communication = if workers == 1 {
+            timely::CommunicationConfig::Thread
+        } else {
+            timely::CommunicationConfig::Process(workers)
+        };
         let config = timely::Config { communication, worker: timely::WorkerConfig::default() };
         let (of_workers, watched, remembered) = (shared.clone(), progress.clone(), shown.clone());
         let threads = timely::execute(config, move |worker| {
@@ -185,7 +195,8 @@ impl Running {
     pub fn step(&mut self, records: &Records, to: usize, clock: Millis, checkpoint: Option<&mut Checkpoint>) {
         let base = self.read as u64;
         let set = records.set(self.read, to);
-        let inputs = self.split(&set, &|records| BehaviorInput::Chunk(Chunk { partition: 0, base_offset: base, records }));
+        let inputs =
+            self.split(&set, &|records| BehaviorInput::Chunk(Chunk { partition: 0, base_offset: base, records }));
         self.read = to;
         if checkpoint.is_some() {
             self.shared.export.parts.store(self.workers.len() * EXPORT_PARTS, Ordering::Release);
@@ -218,6 +229,19 @@ impl Running {
         }
     }
 
+    /// Explains a student's row, as of the last epoch's clock.
+    pub fn explain(&mut self, student: &str, view: u16) -> Option<FeatureExplanation> {
+        let (_, student) = self.shared.symbols.find_student("t", student)?;
+        let waits = Arc::new(());
+        let (ask, answer) = Ask::new(Asked::Feature { student, view }, Arc::downgrade(&waits));
+        self.shared.asks.open(1, ask);
+        let asked = AskedFeature { no: 1, student, view };
+        let input = || EpochInput { asked_features: vec![asked], ..EpochInput::default() };
+        self.epoch(self.workers.iter().map(|_| input()).collect(), self.time.clock(), false, false);
+        self.shared.asks.close(1, self.time.0);
+        answer.try_recv().unwrap().feature
+    }
+
     fn epoch(&mut self, inputs: Vec<EpochInput>, clock: Millis, barrier: bool, loading: bool) {
         self.progress.wait_here();
         self.time = self.time.next(clock);
@@ -227,7 +251,10 @@ impl Running {
             self.progress.wake(index);
         }
         while self.progress.complete() < self.time.0 {
-            assert!(self.threads.as_ref().is_some_and(|t| t.guards().iter().all(|g| !g.is_finished())), "a worker ended");
+            assert!(
+                self.threads.as_ref().is_some_and(|t| t.guards().iter().all(|g| !g.is_finished())),
+                "a worker ended"
+            );
             std::thread::park_timeout(std::time::Duration::from_millis(5));
         }
     }
