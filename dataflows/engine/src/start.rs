@@ -84,9 +84,7 @@ pub fn start_at(
     let (state, messages) = bounded(STATE_QUEUE);
     let event_high = covered.event_high.iter().map(|((_, p), at)| (*p, Millis(*at))).collect();
     let shared = Arc::new(Shared {
-        new_tables: (0..plan.tables.len())
-            .filter(|t| usize::from(layout.tables[*t]) >= covered.slots.tables.len())
-            .collect(),
+        new_tables: new_tables(&plan, &layout, &covered),
         layout,
         identities: identities(&plan),
         symbols: Arc::new(Symbols::default()),
@@ -107,8 +105,7 @@ pub fn start_at(
     });
     let time = ClockTime(covered.time).max(if live { ClockTime::at(wall.now()) } else { ClockTime::ZERO });
     let status = Arc::new(Mutex::new(Status::at_start(store.approximate_rows() as u64, positions(&sources))));
-    let durable = Durable { offsets: covered.offsets.clone(), at: None, failing: None };
-    let durable = Arc::new(Mutex::new(durable));
+    let durable = Arc::new(Mutex::new(Durable { offsets: covered.offsets.clone(), at: None, failing: None }));
     let (stop, abandon) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
 
     let checkpointer = Checkpointer {
@@ -260,6 +257,11 @@ fn make_missing(coordinator: &mut Coordinator, monitor: &Monitor) -> Result<(), 
     let names: Vec<_> = views.iter().map(|view| shared.plan.views[usize::from(*view)].schema.name.as_str()).collect();
     tracing::warn!(views = names.join(", "), "views were added or changed: what they need is made from the log");
     backfill::run(coordinator, &|done, total| monitor.status.lock().loading = Some((done, total.max(done))))
+}
+
+/// Tables that the state has nothing of, by their place in the plan.
+fn new_tables(plan: &Plan, layout: &Layout, covered: &Covered) -> Vec<usize> {
+    (0..plan.tables.len()).filter(|t| usize::from(layout.tables[*t]) >= covered.slots.tables.len()).collect()
 }
 
 /// A hash of what each view shows: its statement, and what it reads.

@@ -60,7 +60,8 @@ enum Outcome {
 impl Test {
     /// Runs the command.
     pub fn run(self) -> Result<()> {
-        let update = self.update || std::env::var_os("UPDATE_EXPECT").is_some_and(|value| value != "" && value != "0");
+        let update =
+            self.update || std::env::var_os("UPDATE_EXPECT").is_some_and(|value| !value.is_empty() && value != "0");
         let found = dataflows(&self.files()?)?;
         let chosen = self.chosen(&found)?;
         let outcomes = play_all(&chosen, update);

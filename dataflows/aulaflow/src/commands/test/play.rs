@@ -28,6 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Longer than any case: where no checkpoint is wanted but the last.
 const NEVER: Duration = Duration::from_secs(86_400);
 
+/// Metrics that count bugs.
+const NEVER_COUNTED: [&str; 2] = ["negative_multiplicity_total", "explain_disagreements_total"];
+
 /// Time between two looks at how far the engine is.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
@@ -88,11 +91,11 @@ pub fn play(plan: &Plan, case: &Case, way: Way) -> Result<Vec<Row>> {
     let (stop_at, kill_at) = (case.steps.len() / 3, case.steps.len() * 2 / 3);
     for (index, step) in case.steps.iter().enumerate().skip(1) {
         if way.killed && index == stop_at {
-            player.engine.stop().map_err(|reason| anyhow!(reason))?;
+            player.end(false)?;
             player = stage.start(way.workers)?;
         }
         if way.killed && index == kill_at {
-            player.engine.abandon().map_err(|reason| anyhow!(reason))?;
+            player.end(true)?;
             player = stage.start(way.workers)?;
         }
         match step {
@@ -115,7 +118,7 @@ pub fn play(plan: &Plan, case: &Case, way: Way) -> Result<Vec<Row>> {
     }
     stage.settle(&player, case)?;
     rows.extend(stage.rows(&player, case)?);
-    player.engine.stop().map_err(|reason| anyhow!(reason))?;
+    player.end(false)?;
     Ok(rows)
 }
 
@@ -132,6 +135,21 @@ struct Player {
     engine: Engine,
     store: ReadHalf,
     wall: Arc<HandClock>,
+    registry: Registry,
+}
+
+impl Player {
+    /// Stops it with a checkpoint, or ends it without one. It must not have met what is never to happen.
+    fn end(self, killed: bool) -> Result<()> {
+        let mut metrics = String::new();
+        prometheus_client::encoding::text::encode(&mut metrics, &self.registry)?;
+        let mut bugs = metrics.lines().filter(|line| NEVER_COUNTED.iter().any(|name| line.starts_with(name)));
+        if let Some(bug) = bugs.find(|line| !line.ends_with(" 0")) {
+            bail!("the dataflows count what must not happen: {bug}");
+        }
+        let ended = if killed { self.engine.abandon() } else { self.engine.stop() };
+        ended.map_err(|reason| anyhow!(reason))
+    }
 }
 
 impl Stage<'_> {
@@ -149,7 +167,7 @@ impl Stage<'_> {
             &mut registry,
             Wall::Hand(Arc::clone(&wall)),
         )?;
-        Ok(Player { engine, store, wall })
+        Ok(Player { engine, store, wall, registry })
     }
 
     /// Waits until everything on the log is visible as of the clock, in every profile.
