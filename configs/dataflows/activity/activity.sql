@@ -1,4 +1,12 @@
 -- Activity of every kind: how many events a student made, and the sum of their values.
+--
+-- Means       everything that clients send counts, by when it happened, whenever it arrived.
+-- Not         learning, or attention: an app that sends more events makes a more active student. Compare a student with
+--             himself, or events of one type (see the WHERE of participation).
+-- Units       counts; sums and means of `value` as decimal texts, in whatever unit the events have. Days and nights are
+--             UTC's, not the school's.
+-- Expects     any event; nothing in its context.
+-- To change   local days: tumble(interval '1 day', 'America/Mexico_City'), see attendance; the hours that are night.
 
 -- Today's, in UTC: starts from nothing at midnight.
 CREATE MATERIALIZED VIEW activity_today WITH (serve = true, explain = 10) AS

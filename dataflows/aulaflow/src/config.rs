@@ -68,18 +68,11 @@ pub fn load(config: &Path, overrides: &Overrides) -> Result<Plan> {
 
 /// Reads and checks every file. An `Err` is a runtime file that cannot be read at all.
 pub fn check(config: &Path) -> Result<Checked> {
-    let bytes = std::fs::read(config).map_err(|error| {
-        Misuse::error(format!("cannot read the configuration {}: {error}; name one with --config", config.display()))
-    })?;
     let mut diagnostics = Vec::new();
-    let source = source(config, bytes, &mut diagnostics);
-    let Some(runtime) = source.and_then(|source| runtime(&source, &mut diagnostics)) else {
+    let Some(files) = read(config, &mut diagnostics)? else {
         return Ok(Checked { plan: None, diagnostics });
     };
-    let folder = config.parent().unwrap_or(Path::new(""));
-    let tenants = expand(folder, &runtime.tenants, &mut diagnostics);
-    let dataflows = expand(folder, &runtime.dataflows, &mut diagnostics);
-    let plan = match compile(runtime, &tenants, &dataflows) {
+    let plan = match compile(files.runtime, &files.tenants, &files.dataflows) {
         Ok(plan) => {
             diagnostics.extend(plan.warnings.iter().cloned());
             Some(plan)
@@ -93,6 +86,33 @@ pub fn check(config: &Path) -> Result<Checked> {
     diagnostics.dedup();
     let plan = plan.filter(|_| !any_error(&diagnostics));
     Ok(Checked { plan, diagnostics })
+}
+
+/// The files of a configuration, read and not yet checked.
+pub struct Files {
+    /// The runtime's.
+    pub runtime: RuntimeFile,
+    /// The tenants', in the order of their names.
+    pub tenants: Vec<Source>,
+    /// SQL, likewise.
+    pub dataflows: Vec<Source>,
+}
+
+/// Reads the files of a configuration. `None`: the runtime file is none. An `Err`: it cannot be read at all.
+pub fn read(config: &Path, diagnostics: &mut Vec<Diagnostic>) -> Result<Option<Files>> {
+    let bytes = std::fs::read(config).map_err(|error| {
+        Misuse::error(format!("cannot read the configuration {}: {error}; name one with --config", config.display()))
+    })?;
+    let folder = config.parent().unwrap_or(Path::new(""));
+    Ok(source(config, bytes, diagnostics).and_then(|source| files(&source, folder, diagnostics)))
+}
+
+/// The files that a runtime file's text names, relative to a folder.
+pub fn files(source: &Source, folder: &Path, diagnostics: &mut Vec<Diagnostic>) -> Option<Files> {
+    let runtime = runtime(source, diagnostics)?;
+    let tenants = expand(folder, &runtime.tenants, diagnostics);
+    let dataflows = expand(folder, &runtime.dataflows, diagnostics);
+    Some(Files { runtime, tenants, dataflows })
 }
 
 /// The summary of a faulty configuration.

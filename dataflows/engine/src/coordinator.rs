@@ -2,7 +2,7 @@
 //! the workers, and keeps at most a few epochs under way: that is the backpressure.
 
 use crate::ask::{ASKS_MAX, Ask, Asked};
-use crate::checkpoint::{Durable, now};
+use crate::checkpoint::Durable;
 use crate::clock::{PartitionTime, event_clock};
 use crate::operators::ask::AskRef;
 use crate::operators::behavior::BehaviorInput;
@@ -10,6 +10,7 @@ use crate::operators::evaluations::EvaluationInput;
 use crate::operators::tenants::TenantInput;
 use crate::sampler::Sampling;
 use crate::shared::{AskedFeature, Chunk, EXPORT_PARTS, Shared, StateMessage, Time};
+use crate::wall::Wall;
 use crate::worker::{EpochInput, Progress, ToWorker};
 use crate::{Position, Status};
 use aulaflow_log::{Log, LogError, Offset, TopicPartition};
@@ -60,6 +61,8 @@ struct UnderWay {
 pub struct Coordinator {
     /// With everybody.
     pub shared: Arc<Shared>,
+    /// What the live clock reads.
+    pub wall: Wall,
     /// The log.
     pub log: Arc<dyn Log>,
     /// Channels to the workers.
@@ -209,7 +212,7 @@ impl Coordinator {
     /// The clock as it should read now.
     fn clock(&self) -> Millis {
         if self.shared.live {
-            return now();
+            return self.wall.now();
         }
         let engine = &self.shared.plan.runtime.engine;
         let lateness = self.shared.plan.tables.iter().map(|t| t.lateness_ms).max().unwrap_or(0);
@@ -237,15 +240,17 @@ impl Coordinator {
         }
         let clock = self.clock();
         let heartbeat = self.shared.live && state.last_epoch.elapsed() >= HEARTBEAT;
-        let moved = clock > self.time.clock() && (!self.shared.live || clock >= self.next_due());
+        // A clock set by hand moves because somebody waits for it.
+        let asked = !self.shared.live || !self.wall.moves();
+        let moved = clock > self.time.clock() && (asked || clock >= self.next_due());
         heartbeat || moved || self.shared.settling.any() || self.shared.export.parts.load(Ordering::Acquire) > 0
     }
 
     /// Sleeps until something is appended, or the clock must move.
     fn rest(&self, state: &mut Loop) {
         let heartbeat = HEARTBEAT.saturating_sub(state.last_epoch.elapsed());
-        let until = if self.shared.live {
-            let due = self.next_due().0.saturating_sub(now().0).max(1);
+        let until = if self.shared.live && self.wall.moves() {
+            let due = self.next_due().0.saturating_sub(self.wall.now().0).max(1);
             heartbeat.min(Duration::from_millis(due as u64))
         } else {
             // Idle partitions are left out after a timeout, which nothing else announces.
@@ -346,7 +351,7 @@ impl Coordinator {
                 let event_high = self.event_high.clone();
                 self.shared.send(StateMessage::Barrier { time: time.0, offsets, event_high });
             }
-            let wall = now();
+            let wall = self.wall.now();
             for accepted in &epoch.accepted {
                 self.shared.metrics.freshness.observe((wall.0 - accepted.0).max(0) as f64 / 1e3);
             }

@@ -28,6 +28,7 @@ mod start;
 mod state;
 mod sum;
 mod symbols;
+mod wall;
 mod worker;
 
 pub use ask::{AskError, Asker};
@@ -37,8 +38,9 @@ use aulaflow_model::instant::{ClockTime, Millis};
 pub use describe::{Assumptions, Description, StateSummary, describe};
 pub use grade_views::{GradeView, ShownGrade};
 use parking_lot::Mutex;
-pub use start::{Engine, start};
+pub use start::{Engine, start, start_at};
 use std::sync::Arc;
+pub use wall::{HandClock, Wall};
 
 /// Where one worker's changes go. Calls come from the worker's thread, in the order of time; they must be quick.
 pub trait Outlet: Send {

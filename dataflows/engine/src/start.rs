@@ -2,7 +2,7 @@
 //! loaded, and reading goes on from its offsets.
 
 use crate::ask::Asker;
-use crate::checkpoint::{Checkpointer, Durable, SOURCES, now};
+use crate::checkpoint::{Checkpointer, Durable, SOURCES};
 use crate::configs::Configs;
 use crate::coordinator::{Coordinator, Source, positions};
 use crate::dead_letters::Writer;
@@ -11,6 +11,7 @@ use crate::metrics::Metrics;
 use crate::shared::{Settling, Shared};
 use crate::state::{Covered, KnownSlots, StateStore};
 use crate::symbols::Symbols;
+use crate::wall::Wall;
 use crate::worker::{self, Progress, ToWorker};
 use crate::{Monitor, Outlet, StartError, Status, backfill, restore};
 use aulaflow_log::{Log, LogError, TopicPartition};
@@ -56,6 +57,18 @@ pub fn start(
     outlets: Vec<Box<dyn Outlet>>,
     registry: &mut Registry,
 ) -> Result<Engine, StartError> {
+    start_at(plan, log, state_dir, outlets, registry, Wall::System)
+}
+
+/// The same with another clock on the wall.
+pub fn start_at(
+    plan: Arc<Plan>,
+    log: Arc<dyn Log>,
+    state_dir: &Path,
+    outlets: Vec<Box<dyn Outlet>>,
+    registry: &mut Registry,
+    wall: Wall,
+) -> Result<Engine, StartError> {
     let store = StateStore::open(state_dir).map_err(|e| StartError::State(e.to_string()))?;
     let covered = store.covered().map_err(|e| StartError::State(e.to_string()))?;
     let (layout, rebuild) = layout(&plan, covered.as_ref());
@@ -90,10 +103,9 @@ pub fn start(
         live,
         plan,
     });
-    let time = first_time(&covered, live);
+    let time = first_time(&covered, live.then(|| wall.now()));
     let status = Arc::new(Mutex::new(Status::at_start(store.approximate_rows() as u64, positions(&sources))));
-    let durable = Durable { offsets: covered.offsets.clone(), at: None, failing: None };
-    let durable = Arc::new(Mutex::new(durable));
+    let durable = Arc::new(Mutex::new(Durable { offsets: covered.offsets.clone(), at: None, failing: None }));
     let (stop, abandon) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
 
     let checkpointer = Checkpointer {
@@ -112,6 +124,7 @@ pub fn start(
     let (asker, asks) = Asker::new(log.clone(), status.clone(), &shared);
     let coordinator = Coordinator {
         shared,
+        wall,
         log: log.clone(),
         workers: senders,
         progress,
@@ -259,9 +272,9 @@ pub fn layout(plan: &Plan, covered: Option<&Covered>) -> (Layout, bool) {
     (layout, rebuild)
 }
 
-/// The time that a start goes on from.
-pub fn first_time(covered: &Covered, live: bool) -> ClockTime {
-    ClockTime(covered.time).max(if live { ClockTime::at(now()) } else { ClockTime::ZERO })
+/// The time that a start goes on from; `now` on the live clock.
+pub fn first_time(covered: &Covered, now: Option<Millis>) -> ClockTime {
+    ClockTime(covered.time).max(now.map_or(ClockTime::ZERO, ClockTime::at))
 }
 
 /// A hash of what each view shows: its statement, and what it reads.

@@ -6,6 +6,7 @@ mod import;
 mod lag;
 mod plan;
 mod run;
+mod test;
 mod token;
 
 use anyhow::Result;
@@ -17,6 +18,7 @@ pub enum Command {
     Run(run::Run),
     Check(check::Check),
     Plan(plan::PlanCommand),
+    Test(test::Test),
     Import(import::Import),
     Token(token::Token),
     Lag(lag::LagCommand),
@@ -28,6 +30,8 @@ impl Command {
     pub fn log_level(&self) -> &'static str {
         match self {
             Self::Run(_) => "info",
+            // An engine that is killed complains of it; what went wrong is in the command's output.
+            Self::Test(_) => "warn,aulaflow_engine=off",
             Self::Check(_) | Self::Plan(_) | Self::Import(_) | Self::Token(_) | Self::Lag(_) | Self::Demo(_) => "warn",
         }
     }
@@ -38,6 +42,7 @@ impl Command {
             Self::Run(command) => command.run(),
             Self::Check(command) => command.run(),
             Self::Plan(command) => command.run(),
+            Self::Test(command) => command.run(),
             Self::Import(command) => command.run(),
             Self::Token(command) => command.run(),
             Self::Lag(command) => command.run(),

@@ -160,7 +160,8 @@ pub fn changes(plan: &Plan, layout: &Layout, state: &StateSummary) -> Changes {
     let known = state.covered.as_ref().map(|covered| covered.views.as_slice()).unwrap_or_default();
     let identities = start::identities(plan);
     let live = plan.runtime.engine.clock == ClockMode::Live;
-    let clock = start::first_time(&state.covered.clone().unwrap_or_default(), live).clock();
+    let clock =
+        start::first_time(&state.covered.clone().unwrap_or_default(), live.then(crate::checkpoint::now)).clock();
     let lost = lost_before(&state.reads, clock);
     let missing = layout.missing_views();
     let mut views = Vec::new();

@@ -35,8 +35,37 @@ pub fn nodes(plan: &Plan, layout: &Layout, a: &Assumptions) -> Vec<Node> {
             "a student's changed rows, whole, once per epoch",
         )
     });
+    nodes.extend(cohorts());
+    nodes.extend(questions());
     nodes.extend(stores(plan, a));
     nodes
+}
+
+/// All grades of a subject and period: sums in the difference.
+fn cohorts() -> [Node; 4] {
+    let few = |what: &str| vec![kept(what, "subject and period", None, None)];
+    [
+        operator("CohortParts", &["GroupsBySubject", "Rules"], "what each grade adds: one, score, square, bin"),
+        Node {
+            exchanged_by: Some("tenant, subject and period".to_owned()),
+            keeps: few("sums of the parts"),
+            ..operator("Cohorts", &["CohortParts"], "the parts by cohort, in the difference")
+        },
+        Node { keeps: few("sums shown last"), ..operator("CountTotal", &["Cohorts"], "the sums as rows, old and new") },
+        operator("CohortChanges", &["CountTotal"], "cohorts that changed, once per epoch"),
+    ]
+}
+
+/// Questions to the running dataflow: records that are there for one epoch. They leave nothing behind.
+fn questions() -> [Node; 6] {
+    [
+        operator("Ask", &[], "questions of the API and of the engine itself, each in one epoch"),
+        operator("AskedGrades", &["Ask", "Groups"], "the evaluations of one grade"),
+        operator("AskedTenants", &["Ask", "Subjects"], "the subjects of a tenant"),
+        operator("AskedSubjects", &["Ask", "AskedTenants", "GroupsBySubject"], "all groups of a subject"),
+        operator("AskedRules", &["Ask", "AskedTenants", "Rules"], "the rules in force"),
+        operator("Answers", &["AskedGrades", "AskedSubjects", "AskedRules"], "what was found, to whoever asked"),
+    ]
 }
 
 fn features(plan: &Plan, layout: &Layout, a: &Assumptions) -> [Node; 2] {
@@ -122,7 +151,7 @@ fn stores(plan: &Plan, a: &Assumptions) -> [Node; 4] {
     [
         Node {
             keeps: vec![kept("rows, without rendered JSON", "grade and view", Some(sizes::rows(plan, a)), None)],
-            ..node(PROFILES, NodeKind::Store, &["Profiles"], "profiles in memory, read over HTTP")
+            ..node(PROFILES, NodeKind::Store, &["Profiles", "CohortChanges"], "profiles in memory, read over HTTP")
         },
         node(CHECKPOINT, NodeKind::Store, &exported, &format!("on disk, with the log's offsets, every {every}")),
         node(DEAD_LETTERS, NodeKind::Store, &decoded, "topics of the log: what cannot be used, with the reason"),

@@ -20,8 +20,18 @@ const TABLE: &str = "CREATE TABLE behavior (event_id TEXT, student_id TEXT, even
     dedupe = 'event_id', dedupe_horizon = '24 hours');";
 
 /// What timely and differential put between the operators that have names of their own.
-const PLUMBING: &[&str] =
-    &["Arrange: Distinct", "AsCollection", "Consolidate", "Exchange", "FlatMap", "Input", "Join", "Probe", "aulaflow"];
+const PLUMBING: &[&str] = &[
+    "Arrange: Distinct",
+    "AsCollection",
+    "Concatenate",
+    "Consolidate",
+    "Exchange",
+    "FlatMap",
+    "Input",
+    "Join",
+    "Probe",
+    "aulaflow",
+];
 
 fn plan(views: &str) -> Arc<Plan> {
     let (file, _) = parse_runtime(&Source::new("test.toml", ""));

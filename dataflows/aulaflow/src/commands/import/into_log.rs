@@ -89,7 +89,7 @@ impl Destination for IntoLog {
 }
 
 /// Checks an event and writes its record: the key, and the value with the tenant in it.
-fn record(
+pub fn record(
     (kind, item): (Kind, &[u8]),
     tenant: &TenantConfig,
     key: &mut Vec<u8>,
@@ -124,7 +124,8 @@ fn allows_extra_credit(tenant: &TenantConfig, subject: &Subject) -> bool {
     tenant.rules.iter().any(|rule| rule.extra_credit && may_apply(rule))
 }
 
-fn describe(faults: &[Fault]) -> String {
+/// Faults as one sentence.
+pub fn describe(faults: &[Fault]) -> String {
     faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 

@@ -9,6 +9,7 @@ mod pump;
 mod target;
 
 use anyhow::Result;
+pub use into_log::{describe, record};
 
 /// Puts data on the log
 #[derive(Debug, clap::Args)]
