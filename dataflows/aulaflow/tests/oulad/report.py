@@ -20,9 +20,18 @@ class Report:
         self.skipped = 0
         self.started = time.monotonic()
 
+    def seconds(self) -> float:
+        """How long it has been at work."""
+        return time.monotonic() - self.started
+
     def say(self, text: str) -> None:
         """A line of progress."""
-        print(f"  .. [{time.monotonic() - self.started:6.1f} s] {text}", flush=True)
+        print(f"  .. [{self.seconds():6.1f} s] {text}", flush=True)
+
+    def skip(self, name: str, why: str) -> None:
+        """Says that something was left out."""
+        self.skipped += 1
+        print(f"SKIPPED {name}: {why}", flush=True)
 
     def check(self, name: str, differences: list[str] | bool, detail: str = "") -> bool:
         """One check: passes where there is no difference. A bool says only whether it passes."""
@@ -40,7 +49,7 @@ class Report:
 
     def finish(self) -> int:
         """The closing line; the exit code."""
-        print(f"took {time.monotonic() - self.started:.0f} s")
+        print(f"took {self.seconds():.0f} s")
         closing = f"{self.passed} passed, {self.failed} failed"
         print(f"{closing}, {self.skipped} skipped" if self.skipped else closing, flush=True)
         return 1 if self.failed else 0
