@@ -2,13 +2,18 @@
 //! same server, taking turns. `cargo run --release -p aulaflow-query-api --example read_rate [connections] [seconds]`.
 
 use aulaflow_log::embedded::{EmbeddedConfig, EmbeddedLog};
-use aulaflow_model::change::{ChangeBatch, FeatureChange, FeatureRow, FeatureValue, StudentChange, ViewSchema};
-use aulaflow_model::ids::{StudentId, TenantId};
+use aulaflow_model::change::{
+    ChangeBatch, FeatureChange, FeatureRow, FeatureValue, StudentChange, ViewIndex, ViewSchema,
+};
+use aulaflow_model::explain::{FeatureExplanation, GradeExplanation};
+use aulaflow_model::grade::Preview;
+use aulaflow_model::ids::{PeriodId, StudentId, Subject, TenantId};
 use aulaflow_model::instant::{ClockTime, Millis};
+use aulaflow_model::tenant::Rule;
 use aulaflow_model::topic;
 use aulaflow_model::window::WindowSpec;
 use aulaflow_query_api::auth::{AuthKey, KeyMaterial, TokenClaims, make_token};
-use aulaflow_query_api::{ApiConfig, ApiState, LagReport, Parts, Role, router};
+use aulaflow_query_api::{ApiConfig, ApiState, Ask, AskFailure, LagReport, Parts, Role, router};
 use aulaflow_serving::store;
 use aulaflow_sink::{Outcome, Sink};
 use axum::body::Body;
@@ -225,7 +230,41 @@ fn edge(dir: &std::path::Path) -> Result<(ApiState, String, usize), Fault> {
             checkpoint_age_seconds: None,
             partitions: Vec::new(),
         }),
+        clock: Box::new(|| Millis(0)),
+        dataflow: Box::new(NoDataflow),
     };
     let state = ApiState::new(ApiConfig::new(([127, 0, 0, 1], 0).into(), vec![key]), parts)?;
     Ok((state, token, json.len()))
+}
+
+/// Only reads are measured here: nothing can be asked.
+struct NoDataflow;
+
+impl Ask for NoDataflow {
+    fn grade(
+        &self,
+        _: &TenantId,
+        _: &StudentId,
+        _: &Subject,
+        _: &PeriodId,
+        _: Duration,
+    ) -> Result<Option<GradeExplanation>, AskFailure> {
+        Err(AskFailure::Stopped)
+    }
+
+    fn feature(
+        &self,
+        _: &TenantId,
+        _: &StudentId,
+        _: ViewIndex,
+        _: Duration,
+    ) -> Result<Option<FeatureExplanation>, AskFailure> {
+        Err(AskFailure::Stopped)
+    }
+
+    fn preview(&self, _: &TenantId, _: &Rule, _: Duration) -> Result<Preview, AskFailure> {
+        Err(AskFailure::Stopped)
+    }
+
+    fn compared(&self, _: &'static str, _: bool) {}
 }

@@ -3,7 +3,8 @@
 use crate::error::ApiError;
 use crate::scope::Scope;
 use crate::tenants::Tenants;
-use aulaflow_log::{Appended, Log, LogError, RecordSet, TopicPartition};
+use aulaflow_log::{Appended, Log, LogError, Offset, RecordSet, TopicPartition};
+use aulaflow_model::change::ViewSchema;
 use aulaflow_model::ids::StudentId;
 use aulaflow_model::instant::Millis;
 use aulaflow_model::tenant::TenantConfig;
@@ -20,15 +21,21 @@ pub(crate) struct Access {
     log: Arc<dyn Log>,
     store: ReadHalf,
     tenants: Tenants,
+    clock: Box<dyn Fn() -> Millis + Send + Sync>,
     append_timeout: Duration,
 }
 
 impl Access {
     /// Reads the tenants' topic to its end. Blocks.
-    pub(crate) fn open(log: Arc<dyn Log>, store: ReadHalf, append_timeout: Duration) -> Result<Self, LogError> {
+    pub(crate) fn open(
+        log: Arc<dyn Log>,
+        store: ReadHalf,
+        clock: Box<dyn Fn() -> Millis + Send + Sync>,
+        append_timeout: Duration,
+    ) -> Result<Self, LogError> {
         let tenants = Tenants::default();
         tenants.catch_up(log.as_ref())?;
-        Ok(Self { log, store, tenants, append_timeout })
+        Ok(Self { log, store, tenants, clock, append_timeout })
     }
 
     /// A student of the scope's tenant whom the caller may see. Another tenant's student is looked up like any other
@@ -47,9 +54,20 @@ impl Access {
         self.store.frontier() > aulaflow_model::instant::ClockTime::ZERO
     }
 
-    /// The configuration of the scope's tenant; an empty one where there is none yet.
+    /// The views that there are; a view's place is its `ViewIndex`. They are the same for all tenants.
+    pub(crate) fn views(&self) -> &[ViewSchema] {
+        self.store.schemas()
+    }
+
+    /// The clock that rules come into force by.
+    pub(crate) fn clock(&self) -> Millis {
+        (self.clock)()
+    }
+
+    /// The configuration of the scope's tenant as of the clock; an empty one where there is none yet.
     pub(crate) fn tenant_config(&self, scope: &Scope) -> Arc<TenantConfig> {
-        self.tenants.config(scope.tenant())
+        let config = self.tenants.config(scope.tenant());
+        if config.scheduled.is_empty() { config } else { Arc::new(config.in_force(self.clock()).0) }
     }
 
     /// Changes the configuration of the scope's tenant: `change` gets the present one, and its answer is durable and
@@ -110,9 +128,14 @@ impl Access {
 /// The header of an append.
 pub(crate) fn position(appended: &Appended) -> (HeaderName, HeaderValue) {
     let last = appended.base_offset + u64::from(appended.count.saturating_sub(1));
-    let text = format!("{}/{}/{last}", appended.place.topic, appended.place.partition);
+    let text = position_of(&appended.place, last);
     // A topic's name is letters, digits, dots and hyphens.
     (X_LOG_POSITION, HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown")))
+}
+
+/// A place on the log as text.
+pub(crate) fn position_of(place: &TopicPartition, offset: Offset) -> String {
+    format!("{}/{}/{offset}", place.topic, place.partition)
 }
 
 /// The wall clock, as records carry it.

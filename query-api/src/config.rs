@@ -15,6 +15,8 @@ pub struct ApiConfig {
     pub request_timeout: Duration,
     /// How long a write waits until the log says that it is durable; then 503.
     pub append_timeout: Duration,
+    /// How long a preview or an explanation waits for the dataflows; then 503.
+    pub ask_timeout: Duration,
     /// Requests in flight; beyond it they are answered 503 at once.
     pub requests_max: usize,
     /// Who signs tokens.
@@ -27,13 +29,14 @@ pub struct ApiConfig {
 
 impl ApiConfig {
     /// Defaults for everything but the address and the keys: 8 MiB bodies, 30 s per request, 10 s per append,
-    /// 1,024 requests in flight.
+    /// 10 s per question to the dataflows, 1,024 requests in flight.
     pub fn new(listen: SocketAddr, keys: Vec<AuthKey>) -> Self {
         Self {
             listen,
             body_bytes_max: 8 << 20,
             request_timeout: Duration::from_secs(30),
             append_timeout: Duration::from_secs(10),
+            ask_timeout: Duration::from_secs(10),
             requests_max: 1024,
             keys,
             issuer: None,

@@ -6,6 +6,7 @@
 //! `scope::Scope`, which only a verified token makes.
 
 mod access;
+mod ask;
 pub mod auth;
 mod batch;
 mod behavior;
@@ -16,18 +17,22 @@ mod docs;
 mod edge;
 mod error;
 mod evaluations;
+mod explain;
 mod health;
 mod lag;
 mod metrics;
 mod openapi;
 mod periods;
+mod preview;
 mod profiles;
 mod request_id;
+mod rule_versions;
 mod rules;
 mod scope;
 mod state;
 mod tenants;
 
+pub use ask::{Ask, AskFailure};
 pub use config::{ApiConfig, ConfigError};
 pub use lag::{LagReport, PartitionLag};
 pub use scope::Role;
@@ -46,7 +51,10 @@ fn api() -> Api {
     let api = behavior::routes(api);
     let api = profiles::routes(api);
     let api = cohorts::routes(api);
+    let api = explain::routes(api);
     let api = rules::routes(api);
+    let api = preview::routes(api);
+    let api = rule_versions::routes(api);
     let api = periods::routes(api);
     let api = lag::routes(api);
     let api = health::routes(api);

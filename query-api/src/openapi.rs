@@ -148,14 +148,27 @@ impl Operation {
 impl Api {
     /// Adds a route with its description. `handler` answers `method`, and that only.
     pub(crate) fn route(
-        mut self,
+        self,
         method: &'static str,
         path: &'static str,
         handler: MethodRouter<ApiState>,
         operation: Operation,
     ) -> Self {
-        self.router = self.router.route(path, handler);
-        self.routes.push((method, path));
+        self.action(method, path, path, handler, operation)
+    }
+
+    /// Adds a route whose path ends in `{parameter}:action`, which the router cannot match: it is matched as `routed`,
+    /// and the handler looks at the parameter's end.
+    pub(crate) fn action(
+        mut self,
+        method: &'static str,
+        path: &'static str,
+        routed: &'static str,
+        handler: MethodRouter<ApiState>,
+        operation: Operation,
+    ) -> Self {
+        self.router = self.router.route(routed, handler);
+        self.routes.push((method, routed));
         let item = self.paths.entry(path).or_insert_with(|| json!({}));
         item[method] = operation.build(method, path);
         self

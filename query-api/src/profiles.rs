@@ -13,7 +13,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::{get, post};
 
-const READERS: &[Role] = &[Role::Student, Role::Teacher, Role::Counsellor, Role::Admin, Role::Service];
+pub(crate) const READERS: &[Role] = &[Role::Student, Role::Teacher, Role::Counsellor, Role::Admin, Role::Service];
 const BATCH_READERS: &[Role] = &[Role::Service];
 
 /// Profiles asked for at once.

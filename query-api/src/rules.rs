@@ -1,4 +1,4 @@
-//! `GET` and `PUT /v1/rules/{subject}`.
+//! `GET` and `PUT /v1/rules/{subject}`, and what is scheduled. Previews are in `preview`, what was in force before in `rule_versions`.
 
 use crate::access::position;
 use crate::body::{self, RequestBody, json};
@@ -7,16 +7,24 @@ use crate::openapi::{Api, answer, operation};
 use crate::scope::{Role, Scope};
 use crate::state::ApiState;
 use aulaflow_model::ids::{PeriodId, Subject};
-use aulaflow_model::tenant::{Rule, TenantConfig};
+use aulaflow_model::instant::Millis;
+use aulaflow_model::tenant::{Rule, RuleChange, ScheduledRule, TenantConfig};
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::http::header::ALLOW;
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, put};
-use serde::Deserialize;
+use axum::routing::{delete, get, put};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 pub(crate) const READERS: &[Role] = &[Role::Admin, Role::Teacher, Role::Counsellor, Role::Service];
 pub(crate) const WRITERS: &[Role] = &[Role::Admin];
+
+/// The path's parameter.
+pub(crate) const SUBJECT: &str = "The subject; `*` is the rule of subjects without one of their own";
 
 /// What the query of a `GET` may say.
 #[derive(Debug, Default, Deserialize)]
@@ -26,32 +34,44 @@ struct RuleQuery {
 }
 
 pub(crate) fn routes(api: Api) -> Api {
-    let subject = "The subject; `*` is the rule of subjects without one of their own";
     let read = operation("A subject's grading rule", READERS)
-        .describe("Where a subject has several rules, the one for `period`, or the one for all periods.")
-        .path_parameter("subject", subject)
+        .describe(
+            "Where a subject has several rules, the one for `period`, or the one for all periods. `scheduled` lists the \
+             subject's rules that come into force later.",
+        )
+        .path_parameter("subject", SUBJECT)
         .query("period", "string", "The period that the rule is asked for")
         .answer("200", answer("The rule").schema("Rule"));
     let write = operation("Set a subject's grading rule", WRITERS)
         .describe(
             "From then on the subject has this rule and no other. Exactly the grades that it changes change; 200 once \
-             the rule is durable.",
+             the rule is durable. With an `effective_at` in the future the present rule stays until then, and a rule \
+             scheduled for the same subject and instant is replaced; without one, scheduled rules stay.",
         )
-        .path_parameter("subject", subject)
+        .path_parameter("subject", SUBJECT)
         .body("Rule")
-        .answer("200", answer("The rule as it is in force").schema("Rule"));
+        .answer("200", answer("The rule as it is in force, or scheduled").schema("Rule"));
+    let cancel = operation("Cancel a subject's scheduled rules", WRITERS)
+        .describe("All of them; the rule in force stays. 204 once that is durable, 404 where none is scheduled.")
+        .path_parameter("subject", SUBJECT)
+        .answer("204", answer("None is scheduled any more"));
     let path = "/v1/rules/{subject}";
-    api.route("get", path, get(read_rule), read).route("put", path, put(write_rule), write)
+    api.route("get", path, get(read_rule), read).route("put", path, put(write_rule), write).route(
+        "delete",
+        "/v1/rules/{subject}/scheduled",
+        delete(cancel_scheduled),
+        cancel,
+    )
 }
 
 async fn read_rule(
     State(state): State<ApiState>,
+    Place(subject): Place<PLAIN>,
     scope: Scope,
-    path: Result<Path<String>, PathRejection>,
     query: Result<Query<RuleQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     scope.require(READERS)?;
-    let subject = subject(path)?;
+    let subject = subject.ok_or_else(|| ApiError::not_found("subject"))?;
     let Query(query) = query.map_err(|error| ApiError::new(Kind::BadRequest, error.body_text()))?;
     let config = state.access.tenant_config(&scope);
     let own = || config.rules.iter().filter(|rule| rule.subject == subject);
@@ -62,44 +82,119 @@ async fn read_rule(
         Some(Err(_)) => None,
         None => own().find(|rule| rule.periods.is_none()).or_else(|| own().next()),
     };
-    Ok(json(shown(rule.ok_or_else(|| ApiError::not_found("rule"))?)?))
+    let rule = rule.ok_or_else(|| match scheduled(&config, subject.as_ref()).next() {
+        Some(first) => {
+            ApiError::new(Kind::NotFound, format!("there is no such rule; one is scheduled for {}", first.effective_at))
+        }
+        None => ApiError::not_found("rule"),
+    })?;
+    answer_with(rule, None, &config)
 }
 
 async fn write_rule(
     State(state): State<ApiState>,
+    Place(subject): Place<PLAIN>,
     scope: Scope,
-    path: Result<Path<String>, PathRejection>,
     body: RequestBody,
 ) -> Result<Response, ApiError> {
     scope.require(WRITERS)?;
-    let subject = subject(path)?;
+    let subject = subject.ok_or_else(|| ApiError::not_found("subject"))?;
+    let RuleChange { rule, effective_at } = read(subject.as_ref(), body)?;
+    // A past instant acts at once: it is a change like any other.
+    let effective_at = effective_at.filter(|at| *at > state.access.clock());
+    let rule = Arc::new(rule);
+    let change = |config: &TenantConfig| {
+        let next = match effective_at {
+            None => config.with_rule(Rule::clone(&rule)),
+            Some(effective_at) => config.with_scheduled(ScheduledRule { effective_at, rule: rule.clone() }),
+        };
+        next.map_err(ApiError::invalid)
+    };
+    let (config, appended) = state.access.change_config(&scope, change).await?;
+    Ok(([position(&appended)], answer_with(&rule, effective_at, &config)?).into_response())
+}
+
+async fn cancel_scheduled(
+    State(state): State<ApiState>,
+    scope: Scope,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Response, ApiError> {
+    scope.require(WRITERS)?;
+    let subject = path.ok().and_then(|Path(name)| subject(&name)).ok_or_else(|| ApiError::not_found("subject"))?;
+    let change = |config: &TenantConfig| match scheduled(config, subject.as_ref()).next() {
+        Some(_) => Ok(config.without_scheduled(subject.as_ref())),
+        None => Err(ApiError::not_found("scheduled rule")),
+    };
+    let (_, appended) = state.access.change_config(&scope, change).await?;
+    Ok((StatusCode::NO_CONTENT, [position(&appended)]).into_response())
+}
+
+/// The body's rule. What a `GET` answered may be sent back.
+pub(crate) fn read(subject: Option<&Subject>, body: RequestBody) -> Result<RuleChange, ApiError> {
     let mut value = body::value(&body.json()?)?;
-    // What a GET answered may be sent back.
     if let Some(object) = value.as_object_mut() {
         object.remove("rule_version");
+        object.remove("scheduled");
     }
-    let rule = Rule::from_json_for(subject.as_ref(), &value, "").map_err(ApiError::invalid)?;
-    let answer = shown(&rule)?;
-    let change = |config: &TenantConfig| config.with_rule(rule).map_err(ApiError::invalid);
-    let (_, appended) = state.access.change_config(&scope, change).await?;
-    Ok(([position(&appended)], json(answer)).into_response())
+    RuleChange::from_json_for(subject, &value, "").map_err(ApiError::invalid)
 }
 
-/// `None` is `*`.
-fn subject(path: Result<Path<String>, PathRejection>) -> Result<Option<Subject>, ApiError> {
-    match path {
-        Ok(Path(text)) if text == "*" => Ok(None),
-        Ok(Path(text)) => Subject::new(text).map(Some).map_err(|_| ApiError::not_found("subject")),
-        Err(_) => Err(ApiError::not_found("subject")),
+/// A path names a rule itself.
+pub(crate) const PLAIN: bool = false;
+/// A path ends in `:preview`, which is no part of the subject.
+pub(crate) const PREVIEW: bool = true;
+
+/// The subject in the path; `Some(None)` is `*`, `None` is no subject. A path of the other form does not know the method:
+/// the router cannot tell the two apart.
+pub(crate) struct Place<const FORM: bool>(pub(crate) Option<Option<Subject>>);
+
+impl<const FORM: bool> FromRequestParts<ApiState> for Place<FORM> {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Response> {
+        let Ok(Path(text)) = Path::<String>::from_request_parts(parts, state).await else { return Ok(Self(None)) };
+        let (name, form) = match text.strip_suffix(":preview") {
+            Some(name) => (name, PREVIEW),
+            None => (text.as_str(), PLAIN),
+        };
+        if form != FORM {
+            let detail = "this route does not know the method; the Allow header names those it knows";
+            let mut response = ApiError::new(Kind::MethodNotAllowed, detail).into_response();
+            let allowed = if form == PREVIEW { "POST" } else { "GET, HEAD, PUT" };
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+            return Err(response);
+        }
+        Ok(Self(subject(name)))
     }
 }
 
-/// The rule as JSON with its version.
-fn shown(rule: &Rule) -> Result<Vec<u8>, ApiError> {
+/// `Some(None)` is `*`.
+pub(crate) fn subject(name: &str) -> Option<Option<Subject>> {
+    if name == "*" { Some(None) } else { Subject::new(name).ok().map(Some) }
+}
+
+/// The rules that are scheduled for a subject.
+fn scheduled<'a>(config: &'a TenantConfig, subject: Option<&'a Subject>) -> impl Iterator<Item = &'a ScheduledRule> {
+    config.scheduled.iter().filter(move |scheduled| scheduled.rule.subject.as_ref() == subject)
+}
+
+fn answer_with(rule: &Rule, effective_at: Option<Millis>, config: &TenantConfig) -> Result<Response, ApiError> {
     let cannot = |error| ApiError::new(Kind::Internal, format!("cannot show the rule: {error}"));
-    let mut value = serde_json::to_value(rule).map_err(cannot)?;
+    let mut value = shown(rule, rule).map_err(cannot)?;
+    let later: Result<Vec<_>, _> =
+        scheduled(config, rule.subject.as_ref()).map(|later| shown(later, &later.rule)).collect();
+    if let Value::Object(object) = &mut value {
+        object.extend(effective_at.map(|at| ("effective_at".to_owned(), json!(at.to_string()))));
+        object.insert("scheduled".to_owned(), later.map_err(cannot)?.into());
+    }
+    Ok(json(serde_json::to_vec(&value).map_err(cannot)?))
+}
+
+/// A rule, or one with more members, as JSON with its version.
+pub(crate) fn shown(value: &impl Serialize, rule: &Rule) -> Result<Value, serde_json::Error> {
+    let mut value = serde_json::to_value(value)?;
     if let Value::Object(object) = &mut value {
         object.insert("rule_version".to_owned(), json!(rule.version()));
     }
-    serde_json::to_vec(&value).map_err(cannot)
+    Ok(value)
 }

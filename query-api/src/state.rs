@@ -1,16 +1,19 @@
 //! What handlers share.
 
 use crate::access::Access;
+use crate::ask::{ASKS_MAX, Ask};
 use crate::auth::Verifier;
 use crate::config::{ApiConfig, ConfigError};
 use crate::lag::LagReport;
 use crate::metrics::ApiMetrics;
 use crate::request_id::RequestIds;
 use aulaflow_log::Log;
+use aulaflow_model::instant::Millis;
 use aulaflow_serving::ReadHalf;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// The things that the edge talks to.
 pub struct Parts {
@@ -24,6 +27,11 @@ pub struct Parts {
     pub not_ready: Box<dyn Fn() -> Option<String> + Send + Sync>,
     /// What `GET /v1/lag` answers. It must not block.
     pub lag: Box<dyn Fn() -> LagReport + Send + Sync>,
+    /// The clock that rules come into force by: the wall clock, or that of the views on the event clock. It must not
+    /// block.
+    pub clock: Box<dyn Fn() -> Millis + Send + Sync>,
+    /// The running dataflows, to be asked.
+    pub dataflow: Box<dyn Ask>,
 }
 
 /// What handlers share; cheap to clone.
@@ -40,6 +48,9 @@ pub struct Inner {
     pub(crate) registry: Arc<Mutex<Registry>>,
     pub(crate) not_ready: Box<dyn Fn() -> Option<String> + Send + Sync>,
     pub(crate) lag: Box<dyn Fn() -> LagReport + Send + Sync>,
+    pub(crate) dataflow: Box<dyn Ask>,
+    /// Questions that may be under way.
+    pub(crate) asks: Arc<Semaphore>,
     pub(crate) document: bytes::Bytes,
     pub(crate) docs_page: bytes::Bytes,
 }
@@ -51,8 +62,8 @@ impl ApiState {
     pub fn new(config: ApiConfig, parts: Parts) -> Result<Self, ConfigError> {
         config.check()?;
         let verifier = Verifier::new(&config)?;
-        let Parts { log, store, registry, not_ready, lag } = parts;
-        let access = Access::open(log, store, config.append_timeout)?;
+        let Parts { log, store, registry, not_ready, lag, clock, dataflow } = parts;
+        let access = Access::open(log, store, clock, config.append_timeout)?;
         let metrics = ApiMetrics::register(&mut registry.lock());
         let document = crate::openapi_document();
         Ok(Self(Arc::new(Inner {
@@ -64,6 +75,8 @@ impl ApiState {
             registry,
             not_ready,
             lag,
+            dataflow,
+            asks: Arc::new(Semaphore::new(ASKS_MAX)),
             docs_page: crate::docs::page(&document).into(),
             document: serde_json::to_vec(&document).unwrap_or_default().into(),
         })))

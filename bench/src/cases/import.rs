@@ -30,16 +30,17 @@ pub const CASE: Case =
 const TENANT: &str = "oulad";
 /// Clicks of a quick run.
 const QUICK_CLICKS: usize = 50_000;
-const READY_WITHIN: Duration = Duration::from_secs(600);
-const DECODE: &str = "limit: decode only";
+pub(super) const READY_WITHIN: Duration = Duration::from_secs(600);
+pub(super) const DECODE: &str = "limit: decode only";
 const WORKERS: [usize; 2] = [1, 2];
 
 /// What the importer said of itself.
-struct Import {
-    events: u64,
+pub(super) struct Import {
+    /// How many.
+    pub(super) events: u64,
     accepted_rate: f64,
     /// With `--wait`.
-    overall_rate: Option<f64>,
+    pub(super) overall_rate: Option<f64>,
 }
 
 fn run(setting: &Setting) -> Result<Outcome> {
@@ -47,13 +48,7 @@ fn run(setting: &Setting) -> Result<Outcome> {
     let lines = setting.folder()?;
     let dataset = dataset(setting, lines.path())?;
     setting.progress(CASE.name, "keeping what the importer sends");
-    let kept = {
-        let place = Place::make(setting)?;
-        let taker = acknowledge::start(Some(lines.path()), place.folder.path())?;
-        let import = place.import(setting, &dataset, Some(taker.address), false)?;
-        taker.kill()?;
-        import
-    };
+    let kept = keep(setting, &dataset, lines.path())?;
     outcome.say(format!("{} events, {} of JSON; 5 features, event clock", kept.events, megabytes(lines.path())?));
     for run in 1..=setting.runs {
         let progress = |what: &str| setting.progress(CASE.name, &format!("run {run} of {}: {what}", setting.runs));
@@ -71,8 +66,17 @@ fn run(setting: &Setting) -> Result<Outcome> {
     Ok(outcome)
 }
 
+/// Keeps what the importer sends in a folder.
+pub(super) fn keep(setting: &Setting, dataset: &Path, lines: &Path) -> Result<Import> {
+    let place = Place::make(setting)?;
+    let taker = acknowledge::start(Some(lines), place.folder.path())?;
+    let import = place.import(setting, dataset, Some(taker.address), false)?;
+    taker.kill()?;
+    Ok(import)
+}
+
 /// Reads and decodes the kept lines; events in each second.
-fn decode(folder: &Path, expected: u64) -> Result<f64> {
+pub(super) fn decode(folder: &Path, expected: u64) -> Result<f64> {
     let started = Instant::now();
     let mut decoded = 0_u64;
     for (name, behavior) in [(BEHAVIOR, true), (EVALUATIONS, false)] {
@@ -142,12 +146,12 @@ fn into_log(setting: &Setting, dataset: &Path, outcome: &mut Outcome) -> Result<
 }
 
 /// A temporary folder with the configuration of the repository and a data folder.
-struct Place {
+pub(super) struct Place {
     folder: TempDir,
 }
 
 impl Place {
-    fn make(setting: &Setting) -> Result<Self> {
+    pub(super) fn make(setting: &Setting) -> Result<Self> {
         let folder = setting.folder()?;
         let place = Self { folder };
         // Only where data is kept and where the importer looks for an instance differ: nothing listens at port 1.
@@ -167,18 +171,29 @@ impl Place {
         self.folder.path().join("oulad.toml")
     }
 
-    fn data(&self) -> PathBuf {
+    /// Other views than those of the repository.
+    pub(super) fn write_views(&self, sql: &str) -> Result<()> {
+        Ok(fs::write(self.folder.path().join("dataflows/oulad/oulad.sql"), sql)?)
+    }
+
+    pub(super) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
-    fn start(&self, setting: &Setting, workers: usize) -> Result<Server> {
+    pub(super) fn start(&self, setting: &Setting, workers: usize) -> Result<Server> {
         let mut command = Command::new(&setting.binary);
         command.args(["run", "--listen", "127.0.0.1:0", "--workers", &workers.to_string(), "--config"]);
         command.arg(self.config());
         Server::start(command, self.folder.path())
     }
 
-    fn import(&self, setting: &Setting, dataset: &Path, to: Option<SocketAddr>, wait: bool) -> Result<Import> {
+    pub(super) fn import(
+        &self,
+        setting: &Setting,
+        dataset: &Path,
+        to: Option<SocketAddr>,
+        wait: bool,
+    ) -> Result<Import> {
         let mut command = Command::new(&setting.binary);
         command.args(["import", "oulad", "--tenant", TENANT, "--dir"]).arg(dataset).arg("--config").arg(self.config());
         if let Some(address) = to {
@@ -211,7 +226,7 @@ fn read_import(said: &str) -> Option<Import> {
 }
 
 /// The dataset; a small part of it in a folder of ours for a quick run.
-fn dataset(setting: &Setting, folder: &Path) -> Result<PathBuf> {
+pub(super) fn dataset(setting: &Setting, folder: &Path) -> Result<PathBuf> {
     if !setting.oulad.join("studentVle.csv").exists() {
         bail!("the Open University dataset is not in {}: name its folder with --oulad", setting.oulad.display());
     }

@@ -2,6 +2,7 @@
 //! together, in which order they start and stop, and nothing of the command line.
 
 mod api;
+mod ask;
 mod retention;
 
 use crate::derived::derived_views;
@@ -93,6 +94,7 @@ impl Node {
             log: Arc::clone(&log) as Arc<dyn Log>,
             store: store.clone(),
             monitor: monitor.clone(),
+            asker: engine.asker(),
             registry,
         };
         let state = api::state(&plan, keys, running)?;

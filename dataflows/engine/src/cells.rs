@@ -227,14 +227,14 @@ impl Part {
 pub struct Cells {
     /// What adds up.
     pub sums: Sums,
-    /// The rest, by slot, ascending. A pointer's size where there is none.
-    parts: Option<Box<Vec<(Slot, Part)>>>,
+    /// The rest, by slot, ascending.
+    parts: Vec<(Slot, Part)>,
 }
 
 impl Cells {
     /// Combines a slot's part with another.
     pub fn merge_part(&mut self, slot: Slot, kind: Kind, part: Part) {
-        let parts = self.parts.get_or_insert_default();
+        let parts = &mut self.parts;
         match parts.binary_search_by_key(&slot, |(s, _)| *s) {
             Ok(at) => parts[at].1.merge(kind, part),
             Err(at) => parts.insert(at, (slot, part)),
@@ -251,7 +251,7 @@ impl Cells {
 
     /// The parts, by slot.
     pub fn parts(&self) -> &[(Slot, Part)] {
-        self.parts.as_ref().map_or(&[], |parts| parts.as_slice())
+        &self.parts
     }
 
     /// A slot's part.
@@ -262,19 +262,14 @@ impl Cells {
 
     /// A slot's part, to change it.
     pub fn part_mut(&mut self, slot: Slot) -> Option<&mut Part> {
-        let parts = self.parts.as_mut()?;
-        parts.binary_search_by_key(&slot, |(s, _)| *s).ok().map(|at| &mut parts[at].1)
+        let found = self.parts.binary_search_by_key(&slot, |(s, _)| *s);
+        found.ok().map(|at| &mut self.parts[at].1)
     }
 
     /// Forgets the slots that `keep` does not want.
     pub fn retain(&mut self, keep: impl Fn(Slot) -> bool) {
         self.sums.retain(&keep);
-        if let Some(parts) = &mut self.parts {
-            parts.retain(|(slot, _)| keep(*slot));
-            if parts.is_empty() {
-                self.parts = None;
-            }
-        }
+        self.parts.retain(|(slot, _)| keep(*slot));
     }
 
     /// Whether it holds nothing.

@@ -23,8 +23,22 @@ pub struct RuleSet {
 }
 
 impl RuleSet {
+    /// The rules that a configuration has for a subject.
+    pub fn new(config: Arc<TenantConfig>, subject: &Subject) -> Self {
+        let rules: Vec<_> =
+            config.rules.iter().filter(|r| r.subject.as_ref().is_none_or(|s| s == subject)).cloned().collect();
+        let versions = rules.iter().map(|r| CompactString::new(r.version())).collect();
+        Self { config, subject: subject.clone(), rules, versions }
+    }
+
+    /// The rules as they would be with this one instead of all of its subject.
+    pub fn replacing(&self, rule: Arc<Rule>) -> Self {
+        // The other subjects' rules in the configuration may be old: they don't matter here.
+        Self::new(Arc::new(self.config.replacing(rule)), &self.subject)
+    }
+
     /// The rule for a period and its version.
-    pub fn rule(&self, period: &PeriodId) -> Option<(&Rule, &str)> {
+    pub fn rule(&self, period: &PeriodId) -> Option<(&Arc<Rule>, &str)> {
         let rule = self.config.rule_for(&self.subject, period)?;
         let at = self.rules.iter().position(|r| Arc::ptr_eq(r, rule))?;
         Some((rule, &self.versions[at]))

@@ -1,18 +1,21 @@
 //! The thread that turns the log into epochs: it reads bounded batches, decides each epoch's time, hands its parts to
 //! the workers, and keeps at most a few epochs under way: that is the backpressure.
 
+use crate::ask::{ASKS_MAX, Ask, Asked};
 use crate::checkpoint::{Durable, now};
 use crate::clock::{PartitionTime, event_clock};
+use crate::operators::ask::AskRef;
 use crate::operators::behavior::BehaviorInput;
 use crate::operators::evaluations::EvaluationInput;
 use crate::operators::tenants::TenantInput;
-use crate::shared::{Chunk, EXPORT_PARTS, Shared, StateMessage, Time};
+use crate::sampler::Sampling;
+use crate::shared::{AskedFeature, Chunk, EXPORT_PARTS, Shared, StateMessage, Time};
 use crate::worker::{EpochInput, Progress, ToWorker};
 use crate::{Position, Status};
 use aulaflow_log::{Log, LogError, Offset, TopicPartition};
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::topic;
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -49,6 +52,8 @@ struct UnderWay {
     /// Log timestamps of the first record of each set in it.
     accepted: Vec<Millis>,
     barrier: bool,
+    /// Numbers of the questions that it answers.
+    asks: Vec<u64>,
 }
 
 /// The coordinator's state.
@@ -67,7 +72,9 @@ pub struct Coordinator {
     pub event_high: BTreeMap<u32, Millis>,
     /// The last epoch's time.
     pub time: ClockTime,
-    /// For whoever asks.
+    /// Questions that wait for an epoch.
+    pub asks: Receiver<Ask>,
+    /// For whoever wants to know.
     pub status: Arc<Mutex<Status>>,
     /// What is durable.
     pub durable: Arc<Mutex<Durable>>,
@@ -88,6 +95,9 @@ struct Loop {
     backlog: bool,
     seen: u64,
     turn: usize,
+    /// Questions given to the workers so far.
+    asked: u64,
+    sampling: Sampling,
 }
 
 /// What one gathering found.
@@ -111,6 +121,8 @@ impl Coordinator {
             backlog: true,
             seen: 0,
             turn: 0,
+            asked: 0,
+            sampling: Sampling::default(),
         };
         // The first epoch shows what was loaded, also where the log has nothing to add.
         let mut first = true;
@@ -129,7 +141,7 @@ impl Coordinator {
                 continue;
             }
             let gathered = self.gather(&mut state).map_err(|e| e.to_string())?;
-            if gathered.records > 0 || first || self.due(&state) {
+            if gathered.records > 0 || first || !self.asks.is_empty() || self.due(&state) {
                 self.epoch(gathered, &mut state, false);
                 first = false;
             } else if state.under_way.is_empty() {
@@ -214,7 +226,8 @@ impl Coordinator {
     }
 
     fn next_due(&self) -> Millis {
-        Millis(self.shared.next_due.iter().map(|due| due.load(Ordering::Relaxed)).min().unwrap_or(i64::MAX))
+        let panes = self.shared.next_due.iter().map(|due| due.load(Ordering::Relaxed)).min().unwrap_or(i64::MAX);
+        Millis(panes.min(self.shared.next_switch.load(Ordering::Relaxed)))
     }
 
     /// Whether an epoch without records is due.
@@ -241,8 +254,9 @@ impl Coordinator {
         state.seen = self.log.wait(state.seen, until.max(Duration::from_millis(1)));
     }
 
-    fn epoch(&mut self, gathered: Gathered, state: &mut Loop, last: bool) {
+    fn epoch(&mut self, mut gathered: Gathered, state: &mut Loop, last: bool) {
         self.time = self.time.next(self.clock());
+        let asks = self.take_asks(&mut gathered.inputs, state);
         state.last_epoch = Instant::now();
         let offsets: Vec<_> = self.sources.iter().map(|s| s.next).collect();
         let interval = self.shared.plan.runtime.engine.checkpoint_interval;
@@ -258,7 +272,31 @@ impl Coordinator {
             state.last_barrier = Instant::now();
             state.covered.clone_from(&offsets);
         }
-        state.under_way.push_back(UnderWay { time: self.time, offsets, accepted: gathered.accepted, barrier });
+        state.under_way.push_back(UnderWay { time: self.time, offsets, accepted: gathered.accepted, barrier, asks });
+    }
+
+    /// Adds the questions that wait to an epoch.
+    fn take_asks(&self, inputs: &mut [EpochInput], state: &mut Loop) -> Vec<u64> {
+        let mut taken = Vec::new();
+        let sample = state.sampling.ask(&self.shared);
+        for ask in self.asks.try_iter().take(ASKS_MAX).filter(Ask::is_awaited).chain(sample) {
+            state.asked += 1;
+            let no = state.asked;
+            match ask.asked {
+                Asked::Dataflow(question) => {
+                    let at = self.time.0;
+                    inputs.iter_mut().take(1).for_each(|input| input.asks.push((AskRef { no, at }, question)));
+                }
+                Asked::Feature { student, view } => {
+                    let asked = AskedFeature { no, student, view };
+                    inputs.iter_mut().for_each(|input| input.asked_features.push(asked));
+                }
+                Asked::Nothing => {}
+            }
+            self.shared.asks.open(no, ask);
+            taken.push(no);
+        }
+        taken
     }
 
     /// Hands an epoch to the workers.
@@ -295,6 +333,8 @@ impl Coordinator {
             let Some(epoch) = state.under_way.pop_front() else { break };
             let time = epoch.time;
             self.shared.settling.complete(time.0);
+            epoch.asks.iter().for_each(|no| self.shared.asks.close(*no, time.0));
+            state.sampling.check(&self.shared);
             for (partition, at) in self.shared.take_event_highs(time.0) {
                 let high = self.event_high.entry(partition).or_insert(at);
                 *high = at.max(*high);

@@ -289,8 +289,7 @@ impl Build<'_> {
         let panes = view.schema.window.panes();
         let rows = self.slot(&key, place, panes, Kind::Sum, "count(*)");
         let group = self.group(&key, view, table, (grid, rows));
-        let mut placed =
-            PaneView { grid, window, rows, places: Vec::new(), parts: Vec::new(), tail: None };
+        let mut placed = PaneView { grid, window, rows, places: Vec::new(), parts: Vec::new(), tail: None };
         for aggregate in &view.aggregates {
             let text = self.texts(&aggregate.arguments, table);
             let mut slots = SmallVec::new();
@@ -355,9 +354,7 @@ impl Build<'_> {
         let table_name = &self.layout.table_names[usize::from(self.layout.tables[table])];
         let key = format!("{table_name}\0{}\0{zone}\0{}\0{sessions_of}", window.slide_ms, window.gap_ms);
         let panes = window.panes();
-        let fits = |grid: &Grid| {
-            grid.key == key && (grid.windows.contains(&panes) || grid.windows.len() < WINDOWS_MAX)
-        };
+        let fits = |grid: &Grid| grid.key == key && (grid.windows.contains(&panes) || grid.windows.len() < WINDOWS_MAX);
         let at = self.layout.grids.iter().position(fits).unwrap_or_else(|| {
             let identity = xxh3_64(key.as_bytes());
             let spec = window.clone();
@@ -386,7 +383,8 @@ impl Build<'_> {
         let of_grid = &self.layout.grids[grid];
         let identity = xxh3_64(format!("{}\0{}\0{label}", of_grid.key, key.text).as_bytes());
         let bit = if of_grid.is_session() { 0 } else { 1 << window };
-        let known = self.layout.slots.iter_mut().flatten().find(|s| s.identity == identity && usize::from(s.grid) == grid);
+        let known =
+            self.layout.slots.iter_mut().flatten().find(|s| s.identity == identity && usize::from(s.grid) == grid);
         if let Some(info) = known {
             info.panes = info.panes.max(panes);
             info.windows |= bit;

@@ -1,6 +1,7 @@
 //! A checked plan to timely and differential dataflows: sources, clock, operators, checkpoint.
 //! Knows the log's trait and no concrete sink: changes leave through [`Outlet`]s.
 
+mod ask;
 mod backfill;
 mod cells;
 mod checkpoint;
@@ -20,6 +21,7 @@ mod panes;
 #[cfg(test)]
 mod proof;
 mod restore;
+mod sampler;
 mod shared;
 mod start;
 mod state;
@@ -27,11 +29,12 @@ mod sum;
 mod symbols;
 mod worker;
 
+pub use ask::{AskError, Asker};
 use aulaflow_log::{LogError, Offset, TopicPartition};
 use aulaflow_model::change::{ChangeBatch, CohortBatch};
 use aulaflow_model::instant::{ClockTime, Millis};
-use parking_lot::Mutex;
 pub use grade_views::{GradeView, ShownGrade};
+use parking_lot::Mutex;
 pub use start::{Engine, start};
 use std::sync::Arc;
 
@@ -82,6 +85,21 @@ pub struct Status {
     pub checkpoint_failing: Option<String>,
     /// Why the engine stopped, if it failed.
     pub failure: Option<String>,
+}
+
+impl Status {
+    /// Before anything is loaded.
+    fn at_start(rows: u64, positions: Vec<Position>) -> Self {
+        Self {
+            clock: None,
+            caught_up: false,
+            loading: Some((0, rows)),
+            positions,
+            checkpoint_age_ms: None,
+            checkpoint_failing: None,
+            failure: None,
+        }
+    }
 }
 
 /// How far a partition's records are in the views.

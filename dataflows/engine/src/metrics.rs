@@ -46,6 +46,13 @@ pub struct OperatorLabels {
     pub worker: u32,
 }
 
+/// `kind`
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ExplainLabels {
+    /// `grade`, `feature`.
+    pub kind: &'static str,
+}
+
 /// A gauge of seconds.
 pub type SecondsGauge = Gauge<f64, AtomicU64>;
 
@@ -78,6 +85,10 @@ pub struct Metrics {
     pub checkpoint_rows: Counter,
     /// Retractions of what was never there: a bug.
     pub negative: Counter,
+    /// Explanations compared with what is shown.
+    pub explain_samples: Family<ExplainLabels, Counter>,
+    /// Those that differed: a bug.
+    pub explain_disagreements: Family<ExplainLabels, Counter>,
     /// Evaluations whose type the rule does not weigh, counted when a grade is computed with them.
     pub unweighted: Counter,
 }
@@ -107,6 +118,8 @@ impl Metrics {
             checkpoint: Histogram::new(seconds),
             checkpoint_rows: Counter::default(),
             negative: Counter::default(),
+            explain_samples: Family::default(),
+            explain_disagreements: Family::default(),
             unweighted: Counter::default(),
         };
         let r = registry;
@@ -139,11 +152,35 @@ impl Metrics {
         r.register_with_unit("checkpoint", "Time to write a checkpoint", Unit::Seconds, metrics.checkpoint.clone());
         r.register("checkpoint_rows", "Rows written by checkpoints", metrics.checkpoint_rows.clone());
         r.register("negative_multiplicity", "Retractions of what was never there: a bug", metrics.negative.clone());
+        metrics.register_explain(r);
         r.register(
             "unweighted_evaluations",
             "Evaluations of a type that the rule does not weigh, each time a grade is computed with one",
             metrics.unweighted.clone(),
         );
         metrics
+    }
+
+    /// Counts an explanation that was compared with what is shown.
+    pub fn compared(&self, kind: &'static str, agrees: bool) {
+        let labels = ExplainLabels { kind };
+        self.explain_samples.get_or_create(&labels).inc();
+        let disagreements = self.explain_disagreements.get_or_create(&labels);
+        if !agrees {
+            disagreements.inc();
+        }
+    }
+
+    fn register_explain(&self, r: &mut Registry) {
+        // There from the start, so that an alert sees a 0 turn into a 1.
+        for kind in ["grade", "feature"] {
+            drop(self.explain_disagreements.get_or_create(&ExplainLabels { kind }));
+        }
+        r.register("explain_samples", "Explanations compared with the rows shown", self.explain_samples.clone());
+        r.register(
+            "explain_disagreements",
+            "Explanations that differ from the rows shown: a bug",
+            self.explain_disagreements.clone(),
+        );
     }
 }

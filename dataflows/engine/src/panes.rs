@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 mod clocks;
+mod explain;
 mod rows;
 mod stored;
 mod views;
@@ -194,7 +195,6 @@ impl PaneStore {
         if student.pending {
             self.exported.extend(self.place.export_before_change(number, student));
         }
-        student.due = i64::MAX;
         self.place.settle(student);
         // A stored row whose last pane has left must go; other expired panes are left out when the state is loaded.
         let dirty = student.rings.is_empty();
@@ -360,6 +360,10 @@ impl Place {
     /// Brings all of a student's rings to the present clock, since what is shown of a student is of one instant.
     /// Empty ones are removed.
     fn settle(&mut self, student: &mut Student) {
+        if student.due <= self.clock.0 {
+            // Whoever waits to be settled for this does not need to any more.
+            student.due = i64::MAX;
+        }
         let mut removed = false;
         for ring in &mut student.rings {
             if ring.wake <= self.clock.0 {
@@ -517,7 +521,6 @@ fn trim_tail(ring: &mut Ring, slot: Slot, most: usize, now: i64) {
         }
     }
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -68,8 +68,8 @@ impl Step {
         let student = |tenant: &str, student: &str| shared.symbols.student(shared.symbols.tenant(tenant), student);
         let input = &mut self.inputs[turn];
         match (key, row) {
-            (Key::Tenant(tenant), Row::Tenant { json, offset }) => {
-                self.inputs[0].tenants.push(TenantInput::Loaded(tenant, json, offset));
+            (Key::Tenant(tenant), Row::Tenant { json, .. }) => {
+                self.inputs[0].tenants.push(TenantInput::Loaded(tenant, json));
             }
             (Key::History(tenant, id), Row::History(history)) => {
                 shared.histories.insert(student(&tenant, &id).number, history);
@@ -105,6 +105,8 @@ fn push(inputs: &mut Vec<EvaluationInput>, change: EvaluationChange) {
 fn push_loaded(inputs: &mut Vec<BehaviorInput>, rows: impl IntoIterator<Item = Loaded>) {
     match inputs.last_mut() {
         Some(BehaviorInput::Loaded(all)) => all.extend(rows),
-        Some(BehaviorInput::Chunk(_) | BehaviorInput::Backfill(_)) | None => inputs.push(BehaviorInput::Loaded(rows.into_iter().collect())),
+        Some(BehaviorInput::Chunk(_) | BehaviorInput::Backfill(_)) | None => {
+            inputs.push(BehaviorInput::Loaded(rows.into_iter().collect()))
+        }
     }
 }

@@ -1,12 +1,13 @@
 //! What the workers of a process share, and what one worker's operators share.
 
 use crate::configs::Configs;
-use crate::layout::Layout;
 use crate::dead_letters::{Class, DeadLetter};
+use crate::layout::Layout;
 use crate::metrics::{DeadLabels, Metrics};
 use crate::state::{Change, StoredHistory};
 use crate::symbols::{StudentNo, Symbols};
 use aulaflow_log::{Offset, RecordSet};
+use aulaflow_model::change::ViewIndex;
 use aulaflow_model::instant::Millis;
 use aulaflow_plan::Plan;
 use crossbeam_channel::Sender;
@@ -99,6 +100,12 @@ pub struct Shared {
     /// While the records are read that a crashed engine may have shown already: how many there were, else 0. A row that
     /// changes meanwhile skips as many versions, since it may have been shown with any of them.
     pub replayed: AtomicU32,
+    /// Questions that the workers work on.
+    pub asks: crate::ask::Open,
+    /// Where rows are left that the engine explains to itself.
+    pub sampler: crate::sampler::Sampler,
+    /// When the next scheduled rule comes into force.
+    pub next_switch: AtomicI64,
     /// Whether lateness is judged by the log's timestamps (live) or by the clock (event).
     pub live: bool,
 }
@@ -233,9 +240,27 @@ pub struct Local {
     pub epochs: Rc<RefCell<BTreeMap<Time, bool>>>,
     /// Whether the state is being loaded: what comes in is stored already.
     pub loading: Rc<Cell<bool>>,
+    /// Features to be explained as of an epoch. Every worker is told; the one that has the student's panes answers.
+    pub asked_features: Rc<RefCell<BTreeMap<Time, Vec<AskedFeature>>>>,
+}
+
+/// A question for a student's panes.
+#[derive(Debug, Clone, Copy)]
+pub struct AskedFeature {
+    /// The question's number.
+    pub no: u64,
+    /// Whose.
+    pub student: StudentNo,
+    /// Which view.
+    pub view: ViewIndex,
 }
 
 impl Local {
+    /// The features to be explained as of an epoch, once. To be answered with `shared.asks.feature`.
+    pub fn take_asked_features(&self, time: Time) -> Vec<AskedFeature> {
+        self.asked_features.borrow_mut().remove(&time).unwrap_or_default()
+    }
+
     /// Sends changes of the state as of a barrier.
     pub fn export(&self, changes: Vec<Change>) {
         if !changes.is_empty() {

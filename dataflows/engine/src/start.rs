@@ -1,6 +1,7 @@
 //! Putting the engine together: the state is opened and compared with plan and log, threads are started, the state is
 //! loaded, and reading goes on from its offsets.
 
+use crate::ask::Asker;
 use crate::checkpoint::{Checkpointer, Durable, SOURCES, now};
 use crate::configs::Configs;
 use crate::coordinator::{Coordinator, Source, positions};
@@ -39,6 +40,7 @@ pub struct Engine {
     stop: Arc<AtomicBool>,
     abandon: Arc<AtomicBool>,
     log: Arc<dyn Log>,
+    asker: Asker,
     coordinator: JoinHandle<Result<(), String>>,
     checkpointer: JoinHandle<()>,
     workers: JoinHandle<Result<(), String>>,
@@ -84,19 +86,14 @@ pub fn start(
         state,
         export: crate::shared::Export::default(),
         replayed: AtomicU32::new(replayed),
+        asks: crate::ask::Open::default(),
+        sampler: crate::sampler::Sampler::default(),
+        next_switch: AtomicI64::new(i64::MAX),
         live,
         plan,
     });
     let time = ClockTime(covered.time).max(if live { ClockTime::at(now()) } else { ClockTime::ZERO });
-    let status = Arc::new(Mutex::new(Status {
-        clock: None,
-        caught_up: false,
-        loading: Some((0, store.approximate_rows() as u64)),
-        positions: positions(&sources),
-        checkpoint_age_ms: None,
-        checkpoint_failing: None,
-        failure: None,
-    }));
+    let status = Arc::new(Mutex::new(Status::at_start(store.approximate_rows() as u64, positions(&sources))));
     let durable = Durable { offsets: covered.offsets.clone(), at: None, failing: None };
     let durable = Arc::new(Mutex::new(durable));
     let (stop, abandon) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
@@ -114,6 +111,7 @@ pub fn start(
     let checkpointer = spawn("checkpoint", move || checkpointer.run(&messages))?;
     let progress = Arc::new(Progress::new(workers));
     let (senders, threads, alive) = spawn_workers(&shared, outlets, &progress)?;
+    let (asker, asks) = Asker::new(log.clone(), status.clone(), &shared);
     let coordinator = Coordinator {
         shared,
         log: log.clone(),
@@ -122,6 +120,7 @@ pub fn start(
         sources,
         event_high,
         time,
+        asks,
         status: status.clone(),
         durable: durable.clone(),
         stop: stop.clone(),
@@ -129,13 +128,18 @@ pub fn start(
     };
     let monitor = Monitor { status, durable };
     let coordinator = spawn_coordinator(coordinator, (store, rebuild), monitor.clone(), abandon.clone())?;
-    Ok(Engine { monitor, stop, abandon, log, coordinator, checkpointer, workers: threads })
+    Ok(Engine { monitor, stop, abandon, log, asker, coordinator, checkpointer, workers: threads })
 }
 
 impl Engine {
     /// A cheap handle to ask for [`Status`] from anywhere.
     pub fn monitor(&self) -> Monitor {
         self.monitor.clone()
+    }
+
+    /// A cheap handle to ask the views for previews and explanations.
+    pub fn asker(&self) -> Asker {
+        self.asker.clone()
     }
 
     /// Finishes what was read, writes a checkpoint, ends the workers.
@@ -255,7 +259,10 @@ fn identities(plan: &Plan) -> Vec<u64> {
         Relation::View(inner) => plan.views[inner].text.clone(),
         Relation::Grades => "grades".to_owned(),
     };
-    plan.views.iter().map(|view| xxhash_rust::xxh3::xxh3_64(format!("{}\0{}", view.text, reads(view)).as_bytes())).collect()
+    plan.views
+        .iter()
+        .map(|view| xxhash_rust::xxh3::xxh3_64(format!("{}\0{}", view.text, reads(view)).as_bytes()))
+        .collect()
 }
 
 /// The partitions to read and where to read on. The log must still be the one that the state was made from.

@@ -55,6 +55,11 @@ impl Table {
         number
     }
 
+    fn find(&self, scope: u32, hash: u64, name: &str) -> Option<u32> {
+        let shard = &self.shards[(hash >> 32) as usize % SHARDS];
+        shard.read().find(hash, |e| e.scope == scope && e.name == name).map(|found| found.number)
+    }
+
     fn name(&self, number: u32) -> (u32, CompactString) {
         self.names.read()[number as usize].clone()
     }
@@ -100,6 +105,23 @@ impl Symbols {
         self.words.find_or_add(0, xxh3_64_with_seed(word.as_bytes(), 0), word)
     }
 
+    /// A tenant's number, if it has one: looking for a name adds none.
+    pub fn find_tenant(&self, tenant: &str) -> Option<TenantNo> {
+        self.tenants.find(0, xxh3_64_with_seed(tenant.as_bytes(), 0), tenant)
+    }
+
+    /// Likewise, the numbers of a tenant and its student.
+    pub fn find_student(&self, tenant: &str, student: &str) -> Option<(TenantNo, StudentNo)> {
+        let number = self.find_tenant(tenant)?;
+        let route = xxh3_64_with_seed(student.as_bytes(), xxh3_64_with_seed(tenant.as_bytes(), 0));
+        Some((number, self.students.find(number, route, student)?))
+    }
+
+    /// Likewise, of a subject or period.
+    pub fn find_word(&self, word: &str) -> Option<WordNo> {
+        self.words.find(0, xxh3_64_with_seed(word.as_bytes(), 0), word)
+    }
+
     /// A tenant by its number.
     pub fn tenant_id(&self, number: TenantNo) -> TenantId {
         TenantId::new(self.tenants.name(number).1).unwrap_or_else(|_| unreachable!("only checked names get numbers"))
@@ -136,6 +158,9 @@ mod tests {
         assert_eq!(symbols.student(a, "s"), sa);
         assert_eq!(symbols.student_id(sb.number), (b.0, StudentId::new("s").unwrap()));
         assert_eq!(symbols.tenant_id(b.0).as_str(), "b");
+        assert_eq!(symbols.find_student("b", "s"), Some((b.0, sb.number)));
+        assert_eq!((symbols.find_student("b", "other"), symbols.find_tenant("c")), (None, None));
+        assert_eq!(symbols.find_word("mate"), None);
         assert_eq!(symbols.subject(symbols.word("mate")).as_str(), "mate");
     }
 }

@@ -1,11 +1,13 @@
 //! One timely worker: its dataflow, and the loop that feeds it epochs and reports which are complete.
 
 use crate::Outlet;
+use crate::operators::ask::{self, AskRef, Question};
 use crate::operators::behavior::{self, BehaviorInput};
 use crate::operators::evaluations::{self, EvaluationInput};
 use crate::operators::tenants::{self, TenantInput};
 use crate::operators::{cohorts, features, grades, profiles};
-use crate::shared::{Local, Shared, Time};
+use crate::sampler::Sampled;
+use crate::shared::{AskedFeature, Local, Shared, Time};
 use crossbeam_channel::{Receiver, TryRecvError};
 use parking_lot::Mutex;
 use std::cell::{Cell, RefCell};
@@ -30,6 +32,10 @@ pub struct EpochInput {
     pub evaluations: Vec<EvaluationInput>,
     /// Tenants' configurations.
     pub tenants: Vec<TenantInput>,
+    /// Questions to the grades' arrangements; on one worker.
+    pub asks: Vec<(AskRef, Question)>,
+    /// Questions to the panes; on every worker.
+    pub asked_features: Vec<AskedFeature>,
     /// Whether to export the state after it.
     pub barrier: bool,
     /// Whether it comes from the state.
@@ -105,9 +111,11 @@ pub fn run(
     let index = worker.index();
     let known = Rc::new(RefCell::new(BTreeMap::new()));
     let peers = worker.peers();
-    let local = Local { shared, index, peers, epochs: known.clone(), loading: Rc::new(Cell::new(false)) };
+    let loading = Rc::new(Cell::new(false));
+    let local = Local { shared, index, peers, epochs: known.clone(), loading, asked_features: Rc::default() };
     let probe = probe::Handle::new();
-    let (mut behavior, mut evaluations, mut tenants) = build(worker, &local, outlet, &probe);
+    let outlet = Box::new(Sampled { outlet, shared: local.shared.clone() });
+    let mut inputs = build(worker, &local, outlet, &probe);
     progress.threads.lock()[index] = Some(std::thread::current());
     let mut under_way: VecDeque<Time> = VecDeque::new();
     loop {
@@ -115,15 +123,11 @@ pub fn run(
             Ok(ToWorker::Epoch(mut input)) => {
                 local.loading.set(input.loading);
                 known.borrow_mut().insert(input.time, input.barrier);
-                behavior.advance_to(input.time);
-                evaluations.advance_to(input.time);
-                tenants.advance_to(input.time);
-                behavior.send_batch(&mut input.behavior);
-                evaluations.send_batch(&mut input.evaluations);
-                tenants.send_batch(&mut input.tenants);
-                behavior.advance_to(input.time + 1);
-                evaluations.advance_to(input.time + 1);
-                tenants.advance_to(input.time + 1);
+                if !input.asked_features.is_empty() {
+                    let asked = std::mem::take(&mut input.asked_features);
+                    local.asked_features.borrow_mut().insert(input.time, asked);
+                }
+                inputs.epoch(&mut input);
                 under_way.push_back(input.time);
             }
             Ok(ToWorker::Stop) | Err(TryRecvError::Disconnected) => break,
@@ -133,6 +137,7 @@ pub fn run(
         while let Some(time) = under_way.front().copied().filter(|t| !probe.less_equal(t)) {
             under_way.pop_front();
             known.borrow_mut().remove(&time);
+            local.take_asked_features(time);
             progress.report(index, time);
         }
     }
@@ -140,16 +145,39 @@ pub fn run(
 
 type Handle<D> = timely::dataflow::operators::vec::input::Handle<Time, D>;
 
-fn build(
-    worker: &mut Worker,
-    local: &Local,
-    outlet: Box<dyn Outlet>,
-    probe: &probe::Handle<Time>,
-) -> (Handle<BehaviorInput>, Handle<EvaluationInput>, Handle<TenantInput>) {
+/// The dataflow's inputs on this worker.
+struct Inputs {
+    behavior: Handle<BehaviorInput>,
+    evaluations: Handle<EvaluationInput>,
+    tenants: Handle<TenantInput>,
+    asks: Handle<(AskRef, Question)>,
+}
+
+impl Inputs {
+    /// Gives all inputs their part of an epoch, and closes it.
+    fn epoch(&mut self, input: &mut EpochInput) {
+        self.advance_to(input.time);
+        self.behavior.send_batch(&mut input.behavior);
+        self.evaluations.send_batch(&mut input.evaluations);
+        self.tenants.send_batch(&mut input.tenants);
+        self.asks.send_batch(&mut input.asks);
+        self.advance_to(input.time + 1);
+    }
+
+    fn advance_to(&mut self, time: Time) {
+        self.behavior.advance_to(time);
+        self.evaluations.advance_to(time);
+        self.tenants.advance_to(time);
+        self.asks.advance_to(time);
+    }
+}
+
+fn build(worker: &mut Worker, local: &Local, outlet: Box<dyn Outlet>, probe: &probe::Handle<Time>) -> Inputs {
     worker.dataflow_named("aulaflow", |scope| {
-        let (behavior_input, behavior_stream) = scope.new_input();
-        let (evaluation_input, evaluation_stream) = scope.new_input();
-        let (tenant_input, tenant_stream) = scope.new_input();
+        let (behavior, behavior_stream) = scope.new_input();
+        let (evaluations, evaluation_stream) = scope.new_input();
+        let (tenants, tenant_stream) = scope.new_input();
+        let (asks, ask_stream) = scope.new_input();
 
         let contributions = behavior::decode(behavior_stream, local.clone());
         let features = features::features(contributions, local.clone());
@@ -157,12 +185,13 @@ fn build(
         let configs = tenants::tenants(tenant_stream, local.clone());
         let changes = evaluations::decode(evaluation_stream, local.clone());
         let items = evaluations::upsert(changes, configs.clone().broadcast(), local.clone());
-        let graded = grades::grades(items, configs, local.clone());
+        let (graded, askable) = grades::grades(items, configs, local.clone());
+        ask::answers(ask_stream, askable, local.clone(), probe);
 
         let (to_profiles, to_cohorts) = crate::outlet::share(outlet);
         cohorts::cohorts(graded.clone(), to_cohorts, local.clone(), probe);
         let grades = graded.map(|(key, grade, _)| (key, grade));
         profiles::profiles(features, grades, Box::new(to_profiles), local.clone(), probe);
-        (behavior_input, evaluation_input, tenant_input)
+        Inputs { behavior, evaluations, tenants, asks }
     })
 }

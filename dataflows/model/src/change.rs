@@ -26,6 +26,24 @@ pub enum FeatureValue {
     Text(Arc<str>),
 }
 
+impl FeatureValue {
+    /// As profiles write it.
+    pub fn to_json(&self) -> serde_json::Value {
+        match self {
+            Self::Null => serde_json::Value::Null,
+            Self::Int(n) => (*n).into(),
+            Self::Micros(micros) => {
+                let mut digits = String::new();
+                // Writing to a String cannot fail.
+                let _ = crate::decimal::write_micros(&mut digits, *micros);
+                digits.into()
+            }
+            Self::Bool(b) => (*b).into(),
+            Self::Text(text) => (**text).into(),
+        }
+    }
+}
+
 /// A grade row with what its history adds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GradeRow {

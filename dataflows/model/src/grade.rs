@@ -9,8 +9,10 @@
 //!   whose maximum is not above 0 as a score of 0.
 
 mod explain;
+mod preview;
 
 pub use explain::{ExplainedCategory, ExplainedEvaluation, Explanation, Fraction, Use, explain};
+pub use preview::{Preview, PreviewRow, PreviewSummary};
 
 use crate::decimal::Decimal;
 use crate::exact::{Exact, Rounded};

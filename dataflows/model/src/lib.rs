@@ -6,6 +6,7 @@ pub mod cohort;
 pub mod decimal;
 pub mod event;
 pub mod exact;
+pub mod explain;
 pub mod fault;
 pub mod fields;
 pub mod grade;

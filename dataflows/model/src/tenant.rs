@@ -1,14 +1,17 @@
 //! A tenant's configuration: its calendar of periods and its grading rules, checked. How it is
-//! read from JSON is in `check`, how dates become instants in `calendar`.
+//! read from JSON is in `check`, how dates become instants in `calendar`, rules that come later in `schedule`.
 
 mod calendar;
 mod check;
+mod schedule;
+
+pub use schedule::{RuleChange, ScheduledRule};
 
 use crate::decimal::Decimal;
 use crate::fault::Fault;
 use crate::ids::{EvaluationType, PeriodId, Subject, TenantId};
 use crate::instant::Millis;
-use serde::ser::SerializeSeq;
+use serde::ser::{SerializeSeq, SerializeStruct};
 use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -16,20 +19,19 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 /// A tenant's configuration, checked. It is also the JSON of the record on `aula.tenants.v1`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TenantConfig {
     /// Whose.
     pub tenant: TenantId,
     /// IANA name of the time zone that the periods' dates are in.
     pub timezone: String,
     /// Periods, in order of their start; they don't overlap.
-    #[serde(rename = "period")]
     pub periods: Vec<Period>,
     /// Rules, in the order given.
-    #[serde(rename = "rule")]
     pub rules: Vec<Arc<Rule>>,
+    /// Rules that replace others at an instant, in order of it. [`TenantConfig::in_force`] says what holds when.
+    pub scheduled: Vec<ScheduledRule>,
     /// What follows from the fields above, so that no evaluation waits for a search or a time zone.
-    #[serde(skip)]
     lookup: Lookup,
 }
 
@@ -180,7 +182,14 @@ impl TenantConfig {
 
     /// A tenant without periods and rules: nothing of it has a grade.
     pub fn empty(tenant: TenantId) -> Self {
-        Self { tenant, timezone: "UTC".to_owned(), periods: Vec::new(), rules: Vec::new(), lookup: Lookup::default() }
+        Self {
+            tenant,
+            timezone: "UTC".to_owned(),
+            periods: Vec::new(),
+            rules: Vec::new(),
+            scheduled: Vec::new(),
+            lookup: Lookup::default(),
+        }
     }
 
     /// The JSON of the record on `aula.tenants.v1`; [`TenantConfig::from_json_slice`] reads it back.
@@ -189,6 +198,7 @@ impl TenantConfig {
     }
 
     /// The configuration with this rule instead of all rules of its subject (or of `"*"`). Faults point into the rule.
+    /// Scheduled rules stay.
     pub fn with_rule(&self, rule: Rule) -> Result<Self, Vec<Fault>> {
         check::with_rule(self, rule)
     }
@@ -212,7 +222,7 @@ impl TenantConfig {
         self.lookup.bounds.get(i).copied()
     }
 
-    /// The rule for a subject and period: the subject's own first, else a `"*"` rule; among several the
+    /// The rule for a subject and period that is in force, schedules aside: the subject's own first, else a `"*"` rule; among several the
     /// one that names the period first.
     pub fn rule_for(&self, subject: &Subject, period: &PeriodId) -> Option<&Arc<Rule>> {
         let among = |places: &[usize]| {
@@ -296,6 +306,17 @@ impl Period {
     /// [`TenantConfig::with_periods`].
     pub fn list_from_json(value: &serde_json::Value, pointer: &str) -> Result<Vec<Self>, Vec<Fault>> {
         check::period_list(value, pointer)
+    }
+}
+
+impl Serialize for TenantConfig {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let mut config = s.serialize_struct("TenantConfig", 4)?;
+        config.serialize_field("tenant", &self.tenant)?;
+        config.serialize_field("timezone", &self.timezone)?;
+        config.serialize_field("period", &self.periods)?;
+        config.serialize_field("rule", &schedule::Rules(&self.rules, &self.scheduled))?;
+        config.end()
     }
 }
 

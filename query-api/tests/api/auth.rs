@@ -46,7 +46,7 @@ async fn bad_tokens_are_refused_with_their_reason() {
 #[tokio::test]
 async fn roles_are_enforced() {
     let edge = edge();
-    let table: [(&str, &str, &[Role]); 10] = [
+    let table: [(&str, &str, &[Role]); 14] = [
         ("POST", "/v1/evaluations", &[Role::Teacher, Role::Admin]),
         ("POST", "/v1/evaluations:batch", &[Role::Teacher, Role::Admin]),
         ("DELETE", "/v1/evaluations/x", &[Role::Teacher, Role::Admin]),
@@ -59,6 +59,14 @@ async fn roles_are_enforced() {
         ("POST", "/v1/profiles:batchGet", &[Role::Service]),
         ("GET", "/v1/rules/x", &[Role::Teacher, Role::Counsellor, Role::Admin, Role::Service]),
         ("PUT", "/v1/rules/x", &[Role::Admin]),
+        ("POST", "/v1/rules/x:preview", &[Role::Admin]),
+        ("DELETE", "/v1/rules/x/scheduled", &[Role::Admin]),
+        ("GET", "/v1/rules/x/versions", &[Role::Teacher, Role::Counsellor, Role::Admin, Role::Service]),
+        (
+            "GET",
+            "/v1/students/x/explain/y",
+            &[Role::Student, Role::Teacher, Role::Counsellor, Role::Admin, Role::Service],
+        ),
         ("PUT", "/v1/periods", &[Role::Admin]),
         ("GET", "/v1/lag", &[Role::Ops, Role::Admin, Role::Service, Role::Platform]),
     ];

@@ -23,7 +23,7 @@ async fn the_document_and_the_router_agree() {
     let operations = operations(&document);
     let known: BTreeSet<_> = operations.iter().map(|(m, p, _)| (m.clone(), p.clone())).collect();
     for (_, path, _) in &operations {
-        let concrete = path.replace("{id}", "x").replace("{subject}", "x");
+        let concrete = path.replace("{id}", "x").replace("{subject}", "x").replace("{name}", "x");
         for method in ["get", "put", "post", "delete"] {
             let answer = edge.call(&method.to_uppercase(), &concrete, "", "").await;
             if known.contains(&(method.to_owned(), path.clone())) {
@@ -46,6 +46,10 @@ async fn the_document_and_the_router_agree() {
         ("get", "/v1/cohorts"),
         ("get", "/v1/rules/{subject}"),
         ("put", "/v1/rules/{subject}"),
+        ("post", "/v1/rules/{subject}:preview"),
+        ("get", "/v1/rules/{subject}/versions"),
+        ("delete", "/v1/rules/{subject}/scheduled"),
+        ("get", "/v1/students/{id}/explain/{name}"),
         ("get", "/v1/periods"),
         ("put", "/v1/periods"),
         ("get", "/v1/lag"),
@@ -64,7 +68,7 @@ async fn the_document_and_the_router_agree() {
 async fn the_document_says_who_needs_a_token() {
     let edge = edge();
     for (method, path, operation) in operations(&openapi_document()) {
-        let concrete = path.replace("{id}", "x").replace("{subject}", "x");
+        let concrete = path.replace("{id}", "x").replace("{subject}", "x").replace("{name}", "x");
         let answer = edge.call(&method.to_uppercase(), &concrete, "", "").await;
         match operation["x-roles"].as_array() {
             Some(roles) => {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::too_many_lines)]
 
+mod ask;
 mod auth;
 mod batches;
 mod cohorts;

@@ -2,12 +2,15 @@
 
 use aulaflow_log::record::RecordSetBuilder;
 use aulaflow_log::{Ack, Appended, Fetched, Log, LogError, Offset, RecordSet, TopicPartition};
-use aulaflow_model::change::ViewSchema;
-use aulaflow_model::ids::TenantId;
+use aulaflow_model::change::{ViewIndex, ViewSchema};
+use aulaflow_model::explain::{FeatureExplanation, GradeExplanation};
+use aulaflow_model::grade::Preview;
+use aulaflow_model::ids::{PeriodId, StudentId, Subject, TenantId};
 use aulaflow_model::instant::Millis;
+use aulaflow_model::tenant::Rule;
 use aulaflow_model::window::WindowSpec;
 use aulaflow_query_api::auth::{AuthKey, KeyMaterial, TokenClaims, make_token};
-use aulaflow_query_api::{ApiConfig, ApiState, LagReport, PartitionLag, Parts, Role, router};
+use aulaflow_query_api::{ApiConfig, ApiState, Ask, AskFailure, LagReport, PartitionLag, Parts, Role, router};
 use aulaflow_serving::{WriteHalf, store};
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
@@ -167,12 +170,83 @@ impl Log for MemoryLog {
     }
 }
 
-/// An edge over a log and a store.
+/// What the dataflows are asked.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Question {
+    Grade(TenantId, StudentId, Subject, PeriodId),
+    Feature(TenantId, StudentId, ViewIndex),
+    Preview(TenantId, Box<Rule>),
+}
+
+/// Answers as the test says, and remembers what was asked.
+#[derive(Default)]
+pub struct Dataflow {
+    pub asked: Mutex<Vec<Question>>,
+    pub compared: Mutex<Vec<(&'static str, bool)>>,
+    pub grade: Mutex<Option<GradeExplanation>>,
+    pub feature: Mutex<Option<FeatureExplanation>>,
+    pub preview: Mutex<Option<Preview>>,
+    pub failure: Mutex<Option<AskFailure>>,
+    /// What happens while the dataflows answer.
+    pub meanwhile: Mutex<Option<Box<dyn FnMut() + Send>>>,
+}
+
+/// The stub as the edge gets it.
+pub struct Shared(pub Arc<Dataflow>);
+
+impl Dataflow {
+    fn ask(&self, question: Question) -> Result<(), AskFailure> {
+        self.asked.lock().push(question);
+        if let Some(meanwhile) = &mut *self.meanwhile.lock() {
+            meanwhile();
+        }
+        self.failure.lock().map_or(Ok(()), Err)
+    }
+}
+
+impl Ask for Shared {
+    fn grade(
+        &self,
+        tenant: &TenantId,
+        student: &StudentId,
+        subject: &Subject,
+        period: &PeriodId,
+        _: Duration,
+    ) -> Result<Option<GradeExplanation>, AskFailure> {
+        self.0.ask(Question::Grade(tenant.clone(), student.clone(), subject.clone(), period.clone()))?;
+        Ok(self.0.grade.lock().clone())
+    }
+
+    fn feature(
+        &self,
+        tenant: &TenantId,
+        student: &StudentId,
+        view: ViewIndex,
+        _: Duration,
+    ) -> Result<Option<FeatureExplanation>, AskFailure> {
+        self.0.ask(Question::Feature(tenant.clone(), student.clone(), view))?;
+        Ok(self.0.feature.lock().clone())
+    }
+
+    fn preview(&self, tenant: &TenantId, rule: &Rule, _: Duration) -> Result<Preview, AskFailure> {
+        self.0.ask(Question::Preview(tenant.clone(), Box::new(rule.clone())))?;
+        Ok(self.0.preview.lock().clone().unwrap())
+    }
+
+    fn compared(&self, kind: &'static str, agrees: bool) {
+        self.0.compared.lock().push((kind, agrees));
+    }
+}
+
+/// An edge over a log, a store and dataflows.
 pub struct Edge {
     pub log: Arc<MemoryLog>,
     pub write: WriteHalf,
     pub state: ApiState,
     pub not_ready: Arc<Mutex<Option<String>>>,
+    pub dataflow: Arc<Dataflow>,
+    /// The clock that rules come into force by.
+    pub clock: Arc<Mutex<Millis>>,
 }
 
 pub fn key() -> AuthKey {
@@ -200,6 +274,9 @@ pub fn edge_with(config: ApiConfig, log: Arc<MemoryLog>) -> Edge {
     let (mut writers, read) = store(schemas.into(), vec![], 100, 1);
     let not_ready = Arc::new(Mutex::new(None));
     let why = Arc::clone(&not_ready);
+    let dataflow = Arc::new(Dataflow::default());
+    let clock = Arc::new(Mutex::new(Millis(1_772_463_845_120)));
+    let reads = Arc::clone(&clock);
     let parts = Parts {
         log: log.clone(),
         store: read,
@@ -217,9 +294,11 @@ pub fn edge_with(config: ApiConfig, log: Arc<MemoryLog>) -> Edge {
                 lag_records: 2,
             }],
         }),
+        clock: Box::new(move || *reads.lock()),
+        dataflow: Box::new(Shared(Arc::clone(&dataflow))),
     };
     let state = ApiState::new(config, parts).unwrap();
-    Edge { log, write: writers.remove(0), state, not_ready }
+    Edge { log, write: writers.remove(0), state, not_ready, dataflow, clock }
 }
 
 pub fn claims(tenant: &str, role: Role, subject: Option<&str>) -> TokenClaims {
@@ -328,6 +407,8 @@ pub fn state_over(log: Arc<dyn Log>) -> ApiState {
             checkpoint_age_seconds: None,
             partitions: vec![],
         }),
+        clock: Box::new(|| Millis(0)),
+        dataflow: Box::new(Shared(Arc::default())),
     };
     ApiState::new(config(), parts).unwrap()
 }

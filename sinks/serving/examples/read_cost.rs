@@ -1,12 +1,17 @@
 //! Measures what a read costs: `cargo run --release -p aulaflow-serving --example read_cost [students] [readers]`.
-//! Profiles of about 2 KB; once with warm JSON, once while a writer changes students as fast as it can.
+//! Profiles of about 2 KB with three grades and their cohorts; once with warm JSON, once while a writer changes students,
+//! and cohorts with them, as fast as it can.
 
 use aulaflow_model::change::{
-    ChangeBatch, FeatureChange, FeatureRow, FeatureValue, GradeChange, GradeRow, StudentChange, ViewSchema,
+    ChangeBatch, CohortBatch, CohortChange, FeatureChange, FeatureRow, FeatureValue, GradeChange, GradeRow,
+    StudentChange, ViewSchema,
 };
+use aulaflow_model::cohort::{Cohort, Sums};
+use aulaflow_model::decimal::Decimal;
 use aulaflow_model::grade::{CategoryResult, Grade};
 use aulaflow_model::ids::{EvaluationType, IdError, PeriodId, StudentId, Subject, TenantId};
 use aulaflow_model::instant::{ClockTime, Millis};
+use aulaflow_model::tenant::Scale;
 use aulaflow_model::window::WindowSpec;
 use aulaflow_serving::{ReadHalf, store};
 use aulaflow_sink::{Outcome, Sink};
@@ -16,6 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 const NOW: i64 = 1_772_463_845_120;
+const SUBJECTS: [&str; 3] = ["matematicas", "historia", "fisica"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
@@ -43,13 +49,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             return Err("the store refused a batch".into());
         }
     }
-    write.advance(ClockTime::at(Millis(NOW + 10)));
     println!("fill: {} ns per student", started.elapsed().as_nanos() / students as u128);
 
-    let (first_ns, bytes) = reads(&read, &tenant, &ids, students);
-    println!("first read (renders): {first_ns} ns, {bytes} bytes per profile");
+    let (without_ns, _) = reads(&read, &tenant, &ids, students);
+    println!("first read, without cohorts (renders): {without_ns} ns");
     let (warm_ns, _) = reads(&read, &tenant, &ids, 10 * students);
-    println!("warm read: {warm_ns} ns");
+    println!("warm read, without cohorts: {warm_ns} ns");
+    let batch = CohortBatch { time: ClockTime::at(Millis(NOW)), changes: cohorts(&tenant, 0)? };
+    if write.apply_cohorts(&batch) != Outcome::Applied {
+        return Err("the store refused cohorts".into());
+    }
+    write.advance(ClockTime::at(Millis(NOW + 10)));
+    let (warm_ns, bytes) = reads(&read, &tenant, &ids, 10 * students);
+    println!("warm read: {warm_ns} ns, {bytes} bytes per profile");
 
     let done = AtomicBool::new(false);
     let (writes, write_s) = std::thread::scope(|scope| -> Result<_, Box<dyn std::error::Error>> {
@@ -63,6 +75,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let changes = (n..n + 100).map(|i| touch(&tenant, &ids[i * 7919 % ids.len()], i as i64)).collect();
                 let outcome = write.apply(&ChangeBatch { time: ClockTime::at(clock), changes });
                 assert_eq!(outcome, Outcome::Applied, "the store refused a batch");
+                if let Ok(changes) = cohorts(&tenant, n as i64) {
+                    let outcome = write.apply_cohorts(&CohortBatch { time: ClockTime::at(clock), changes });
+                    assert_eq!(outcome, Outcome::Applied, "the store refused cohorts");
+                }
                 write.advance(ClockTime::at(Millis(clock.0 + 1)));
                 n += 100;
             }
@@ -107,7 +123,7 @@ fn first(tenant: &TenantId, student: &StudentId) -> Result<StudentChange, IdErro
         rule_version: "r-1f0c88aa".into(),
     });
     let mut change = touch(tenant, student, 1);
-    for subject in ["matematicas", "historia", "fisica"] {
+    for subject in SUBJECTS {
         change.grades.push(GradeChange {
             subject: Subject::new(subject)?,
             period: PeriodId::new("2026-Q1")?,
@@ -115,6 +131,25 @@ fn first(tenant: &TenantId, student: &StudentId) -> Result<StudentChange, IdErro
         });
     }
     Ok(change)
+}
+
+/// The three subjects' cohorts, which say something else for each `n`.
+fn cohorts(tenant: &TenantId, n: i64) -> Result<Vec<CohortChange>, IdError> {
+    let change = |subject: &str| -> Result<_, IdError> {
+        let mut sums = Sums { passing: 8_000, sum: 700_000_000_000 + i128::from(n), ..Sums::default() };
+        sums.bins = [500; 20];
+        sums.count = 10_000;
+        sums.squares = 52_000_000_000_000_000_000;
+        let scale = Scale { min: Decimal::ZERO, max: Decimal::from_int(100) };
+        let row = Some(Arc::new(Cohort { scale, sums }));
+        Ok(CohortChange {
+            tenant: tenant.clone(),
+            subject: Subject::new(subject)?,
+            period: PeriodId::new("2026-Q1")?,
+            row,
+        })
+    };
+    SUBJECTS.into_iter().map(change).collect()
 }
 
 fn touch(tenant: &TenantId, student: &StudentId, n: i64) -> StudentChange {

@@ -1,9 +1,10 @@
 //! The HTTP server's settings and what it talks to, from the plan and the running parts.
 
+use super::ask::Dataflow;
 use crate::failure::Misuse;
 use crate::tenant_records;
 use anyhow::Result;
-use aulaflow_engine::{Monitor, Status};
+use aulaflow_engine::{Asker, Monitor, Status};
 use aulaflow_log::Log;
 use aulaflow_plan::Plan;
 use aulaflow_plan::runtime::ClockMode;
@@ -23,6 +24,8 @@ pub struct Running {
     pub store: ReadHalf,
     /// How far the views are.
     pub monitor: Monitor,
+    /// Asks the views.
+    pub asker: Asker,
     /// The process's metrics.
     pub registry: Registry,
 }
@@ -38,16 +41,23 @@ pub fn state(plan: &Plan, keys: Vec<AuthKey>, running: Running) -> Result<ApiSta
         audience: settings.auth.audience.clone(),
         ..ApiConfig::new(settings.server.listen, keys)
     };
-    let Running { log, store, monitor, registry } = running;
+    let Running { log, store, monitor, asker, registry } = running;
     let live = settings.engine.clock == ClockMode::Live;
     let stale_after = live.then_some(settings.serving.stale_after);
-    let for_lag = monitor.clone();
+    let (for_lag, for_clock) = (monitor.clone(), monitor.clone());
+    let served = plan.views.iter().map(|view| view.serve).collect();
     let parts = Parts {
         log,
         store,
         registry: Arc::new(Mutex::new(registry)),
         not_ready: Box::new(move || not_ready(&monitor.status(), stale_after)),
         lag: Box::new(move || lag(for_lag.status(), live)),
+        clock: Box::new(
+            move || {
+                if live { tenant_records::now() } else { for_clock.status().clock.unwrap_or_default() }
+            },
+        ),
+        dataflow: Box::new(Dataflow { asker, served }),
     };
     ApiState::new(config, parts).map_err(|error| match error {
         ConfigError::Log(error) => anyhow::Error::new(error).context("the tenants' configurations cannot be read"),

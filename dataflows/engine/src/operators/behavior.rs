@@ -265,7 +265,8 @@ impl Decoder {
         let mut failed = String::new();
         for program in &shared.layout.programs {
             let row = EventRow { event: &event, fields: &shared.plan.tables[program.table].columns };
-            let mut open = Judged { layout: &shared.layout, grids: &mut self.grids, at: event.occurred_at, now, late: &mut late };
+            let mut open =
+                Judged { layout: &shared.layout, grids: &mut self.grids, at: event.occurred_at, now, late: &mut late };
             self.scratch.clear();
             self.scratch.evaluate(program, &row, &mut open, &mut failed);
             if self.backfill {

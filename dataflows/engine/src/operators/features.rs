@@ -46,6 +46,7 @@ pub fn features<'scope>(
             let upper = upper(frontier);
             while let Some(epoch) = epochs.next(upper) {
                 operator.epoch(epoch.time, epoch.data);
+                operator.answer(epoch.time);
                 if let Some(cap) = &capability {
                     let cap = cap.delayed(&epoch.time);
                     output.session(&cap).give_iterator(operator.store.take_changes().into_iter());
@@ -114,6 +115,15 @@ impl PaneOperator {
         }
     }
 
+    /// Explains what was asked of students that are here, as of this epoch.
+    fn answer(&mut self, time: Time) {
+        for asked in self.local.take_asked_features(time) {
+            if let Some(explanation) = self.store.explain(asked.student, asked.view) {
+                self.local.shared.asks.feature(asked.no, explanation);
+            }
+        }
+    }
+
     /// Adds a batch's events; returns how many were repetitions.
     fn events(&mut self, time: Time, batch: &Contributions) -> u64 {
         let clock = ClockTime(time).clock();
@@ -177,7 +187,8 @@ impl PaneOperator {
         let shared = &self.local.shared;
         let info = shared.layout.slot(slot);
         let views = info.map_or(&[][..], |info| &info.views);
-        let names: Vec<_> = views.iter().map(|view| shared.plan.views[usize::from(*view)].schema.name.as_str()).collect();
+        let names: Vec<_> =
+            views.iter().map(|view| shared.plan.views[usize::from(*view)].schema.name.as_str()).collect();
         let label = info.map_or("", |info| &info.label);
         let error = format!(
             "{}: the student has {DISTINCT_MAX} {label} in the window already, which is the most that is kept",

@@ -1,6 +1,7 @@
 //! The operators, one file each. What they have in common: they work epoch by epoch, in order, once the frontier has
 //! passed an epoch, and keep a capability until they have; so a probe behind them that passes an epoch says that they did.
 
+pub mod ask;
 pub mod behavior;
 pub mod cohorts;
 pub mod evaluations;

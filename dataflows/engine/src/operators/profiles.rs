@@ -313,7 +313,9 @@ fn load(local: &Local, student: StudentNo) -> History {
     }
     for (identity, updated_at, digest) in stored.features {
         if let Some(view) = shared.identities.iter().position(|id| *id == identity) {
-            history.features.insert(view as ViewIndex, Mark { version: 0, updated_at, digest, replayed: false, told: false });
+            history
+                .features
+                .insert(view as ViewIndex, Mark { version: 0, updated_at, digest, replayed: false, told: false });
         }
     }
     history

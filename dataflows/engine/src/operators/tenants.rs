@@ -1,4 +1,5 @@
-//! Tenants' configurations from the log: the newest record per tenant is in force.
+//! Tenants' configurations from the log: the newest record per tenant is in force, as of the epoch's clock: a scheduled
+//! rule replaces its subject's rules in the epoch whose clock reaches its instant.
 
 use super::{Epochs, upper};
 use crate::configs::ConfigNo;
@@ -9,9 +10,12 @@ use crate::state::{self, Key, Row};
 use crate::symbols::TenantNo;
 use aulaflow_model::event::tenant_of_key;
 use aulaflow_model::fault::Fault;
+use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::tenant::TenantConfig;
 use aulaflow_model::topic;
 use rustc_hash::FxHashMap;
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::operator::Operator;
@@ -21,14 +25,15 @@ use timely::dataflow::operators::generic::operator::Operator;
 pub enum TenantInput {
     /// From the log.
     Chunk(Chunk),
-    /// From the state: tenant, JSON, offset.
-    Loaded(String, Vec<u8>, u64),
+    /// From the state: tenant, JSON.
+    Loaded(String, Vec<u8>),
 }
 
 /// The configuration in force per tenant, as differences.
 pub type ConfigDiff = ((TenantNo, ConfigNo), Time, isize);
 
-/// Reads records of `aula.tenants.v1`; keeps the newest per tenant.
+/// Reads records of `aula.tenants.v1`; keeps the newest per tenant. Emits what is in force, and tells when that changes
+/// by itself.
 pub fn tenants<'scope>(
     stream: StreamVec<'scope, Time, TenantInput>,
     local: Local,
@@ -49,6 +54,7 @@ pub fn tenants<'scope>(
                 for input in epoch.data {
                     store.take(input, epoch.time, &local, &mut out);
                 }
+                store.switch(epoch.time, &local, &mut out);
                 if let Some(cap) = capability.as_ref().filter(|_| !out.is_empty()) {
                     let cap = cap.delayed(&epoch.time);
                     output.session(&cap).give_iterator(out.into_iter());
@@ -64,16 +70,27 @@ pub fn tenants<'scope>(
 
 #[derive(Default)]
 struct Store {
-    /// Offset and number of the configuration in force.
-    present: FxHashMap<TenantNo, (u64, ConfigNo)>,
+    present: FxHashMap<TenantNo, Present>,
+    /// When each tenant with scheduled rules has its next one in force.
+    switches: BTreeSet<(Millis, TenantNo)>,
     changed: Vec<state::Change>,
+}
+
+/// A tenant's configuration.
+struct Present {
+    /// As recorded, with its schedule.
+    config: TenantConfig,
+    /// The number of what is in force of it.
+    number: ConfigNo,
+    /// When that changes.
+    next: Option<Millis>,
 }
 
 impl Store {
     fn take(&mut self, input: TenantInput, time: Time, local: &Local, out: &mut Vec<ConfigDiff>) {
         match input {
-            TenantInput::Loaded(tenant, json, offset) => match decode(&json, &tenant) {
-                Ok(config) => self.put(&tenant, config, offset, time, local, out),
+            TenantInput::Loaded(tenant, json) => match decode(&json, &tenant) {
+                Ok(config) => self.put(&tenant, config, time, local, out),
                 // It was accepted once: a stricter version of the code must not silently drop a school's rules.
                 Err(error) => panic!("the stored configuration of tenant {tenant} is not valid: {error}"),
             },
@@ -96,7 +113,7 @@ impl Store {
                             local.shared.metrics.records.get_or_create(&labels("accepted")).inc();
                             let row = Row::Tenant { json: json.to_vec(), offset };
                             self.changed.push((Key::Tenant(tenant.to_string()), Some(row)));
-                            self.put(tenant.as_str(), config, offset, time, local, out);
+                            self.put(tenant.as_str(), config, time, local, out);
                         }
                         Err((class, error)) => {
                             local.shared.metrics.records.get_or_create(&labels("dead")).inc();
@@ -109,23 +126,51 @@ impl Store {
         }
     }
 
-    fn put(
+    fn put(&mut self, tenant: &str, config: TenantConfig, time: Time, local: &Local, out: &mut Vec<ConfigDiff>) {
+        let (tenant, _) = local.shared.symbols.tenant(tenant);
+        let old = self.present.remove(&tenant);
+        if let Some(next) = old.as_ref().and_then(|old| old.next) {
+            self.switches.remove(&(next, tenant));
+        }
+        self.emit(tenant, config, old.map(|old| old.number), time, local, out);
+    }
+
+    /// Puts in force what the clock has reached.
+    fn switch(&mut self, time: Time, local: &Local, out: &mut Vec<ConfigDiff>) {
+        let clock = ClockTime(time).clock();
+        while let Some((_, tenant)) = self.switches.first().copied().filter(|(at, _)| *at <= clock) {
+            self.switches.pop_first();
+            if let Some(Present { config, number, .. }) = self.present.remove(&tenant) {
+                self.emit(tenant, config, Some(number), time, local, out);
+            }
+        }
+        // Only the first worker has tenants.
+        if local.index == 0 {
+            let next = self.switches.first().map_or(i64::MAX, |(at, _)| at.0);
+            local.shared.next_switch.store(next, Ordering::Relaxed);
+        }
+    }
+
+    /// Keeps a configuration, and emits how what is in force of it differs from `old`.
+    fn emit(
         &mut self,
-        tenant: &str,
+        tenant: TenantNo,
         config: TenantConfig,
-        offset: u64,
+        old: Option<ConfigNo>,
         time: Time,
         local: &Local,
         out: &mut Vec<ConfigDiff>,
     ) {
-        let (tenant, _) = local.shared.symbols.tenant(tenant);
-        let number = local.shared.configs.number(config);
-        match self.present.insert(tenant, (offset, number)) {
-            Some((_, old)) if old == number => return,
-            Some((_, old)) => out.push(((tenant, old), time, -1)),
-            None => {}
+        let (mut in_force, next) = config.in_force(ClockTime(time).clock());
+        // What is still to come makes no difference.
+        in_force.scheduled.clear();
+        let number = local.shared.configs.number(in_force);
+        self.switches.extend(next.map(|next| (next, tenant)));
+        self.present.insert(tenant, Present { config, number, next });
+        if old != Some(number) {
+            out.extend(old.map(|old| ((tenant, old), time, -1)));
+            out.push(((tenant, number), time, 1));
         }
-        out.push(((tenant, number), time, 1));
     }
 }
 

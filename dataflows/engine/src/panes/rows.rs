@@ -82,7 +82,7 @@ impl Place {
     }
 
     /// A view's outputs from its slots; `None` where there is no row.
-    fn values(
+    pub(super) fn values(
         &mut self,
         placed: &PaneView,
         view: &View,
@@ -106,8 +106,11 @@ impl Place {
         let single = within().next_back().map(|pane| &pane.cells.sums).filter(|_| panes == 1);
         let sums = single.unwrap_or(&ring.windows[placed.window]);
         let parts = self.combine(&placed.parts, within());
-        let bounds =
-            if view.reads_bounds { view.schema.window.bounds(self.clock) } else { (Millis::default(), Millis::default()) };
+        let bounds = if view.reads_bounds {
+            view.schema.window.bounds(self.clock)
+        } else {
+            (Millis::default(), Millis::default())
+        };
         self.values(placed, view, sums, &parts, bounds)
     }
 
@@ -147,7 +150,9 @@ impl Place {
                     open.cells.to_mut().merge(&pane.cells, &|slot| self.layout.kind(slot));
                     open.end = end;
                 }
-                Some(_) | None => sessions.push(Stretch { start: Millis(first), end, cells: Cow::Borrowed(&pane.cells) }),
+                Some(_) | None => {
+                    sessions.push(Stretch { start: Millis(first), end, cells: Cow::Borrowed(&pane.cells) })
+                }
             }
         }
         sessions
@@ -177,7 +182,7 @@ impl Place {
     }
 
     /// The rows of an inner view that an outer view's window covers, oldest first.
-    pub(super) fn inner_rows(&mut self, ring: &Ring, (inner, panes): (usize, i64), view: &View) -> Vec<InnerRow> {
+    fn inner_rows(&mut self, ring: &Ring, (inner, panes): (usize, i64), view: &View) -> Vec<InnerRow> {
         let (plan, layout) = (Arc::clone(&self.plan), Arc::clone(&self.layout));
         let ViewLayout::Panes(placed) = &layout.views[inner] else { return Vec::new() };
         let spec = &view.schema.window;
@@ -203,8 +208,22 @@ impl Place {
         fold: &Fold,
         view: &View,
     ) -> Option<(Vec<Scalar>, Option<(Millis, Millis)>)> {
+        let rows = self.covered_rows(ring, inner, view);
+        let gap_ms = view.schema.window.gap_ms;
+        let session = match (rows.first(), rows.last()) {
+            (Some(first), Some(last)) if gap_ms > 0 => Some((first.start, Millis(last.start.0 + gap_ms))),
+            _ => None,
+        };
+        let bounds = session.unwrap_or_else(|| view.schema.window.bounds(self.clock));
+        let item = |row| Item { moment: moment_of(row), row };
+        let results = fold.results(view, rows.iter().map(item), &mut self.failed)?;
+        let values = outputs(view, &results, bounds, &mut self.failed);
+        Some((values, session))
+    }
+
+    /// The rows that make a view over windows: of a session, those of the one that is open.
+    pub(super) fn covered_rows(&mut self, ring: &Ring, inner: (usize, i64), view: &View) -> Vec<InnerRow> {
         let mut rows = self.inner_rows(ring, inner, view);
-        let mut bounds = view.schema.window.bounds(self.clock);
         let gap_ms = view.schema.window.gap_ms;
         if gap_ms > 0 {
             let holds = |row: &InnerRow| view.filter.as_ref().is_none_or(|filter| filter.holds(&row).unwrap_or(false));
@@ -212,19 +231,14 @@ impl Place {
             let breaks = |pair: &[InnerRow]| pair[1].start.0 - pair[0].start.0 >= gap_ms;
             let first = rows.windows(2).rposition(breaks).map_or(0, |at| at + 1);
             rows.drain(..first);
-            bounds = (rows.first()?.start, Millis(rows.last()?.start.0 + gap_ms));
-            if bounds.1 <= self.clock {
-                return None;
-            }
+            let open = rows.last().is_some_and(|row| row.start.0 + gap_ms > self.clock.0);
+            rows.retain(|_| open);
         }
-        let item = |row| Item { moment: moment_of(row), row };
-        let results = fold.results(view, rows.iter().map(item), &mut self.failed)?;
-        let values = outputs(view, &results, bounds, &mut self.failed);
-        Some((values, (gap_ms > 0).then_some(bounds)))
+        rows
     }
 }
 
 /// A window's place in time is its start.
-fn moment_of(row: &InnerRow) -> Moment {
+pub(super) fn moment_of(row: &InnerRow) -> Moment {
     Moment { at: row.start.0, id: CompactString::default() }
 }

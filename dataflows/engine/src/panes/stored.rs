@@ -33,9 +33,7 @@ impl Place {
     }
 
     fn stored(&self, ring: &Ring) -> (u64, Vec<StoredPane>) {
-        let pane = |pane: &Pane| {
-            (pane.number, pane.run, pane.cells.sums.iter().collect(), pane.cells.parts().to_vec())
-        };
+        let pane = |pane: &Pane| (pane.number, pane.run, pane.cells.sums.iter().collect(), pane.cells.parts().to_vec());
         (self.layout.grids[usize::from(ring.grid)].identity, ring.panes.iter().map(pane).collect())
     }
 

@@ -128,10 +128,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn plan(views: &Views) -> Arc<Plan> {
-    let mut sql = "CREATE TABLE behavior (event_id TEXT, student_id TEXT, event_type TEXT, value DOUBLE, occurred_at TIMESTAMP)
+    let mut sql =
+        "CREATE TABLE behavior (event_id TEXT, student_id TEXT, event_type TEXT, value DOUBLE, occurred_at TIMESTAMP)
          WITH (connector = 'log', topic = 'aula.behavior.v1', event_time = 'occurred_at', dedupe = 'event_id',
                dedupe_horizon = '365 days');\n"
-        .to_owned();
+            .to_owned();
     for (n, view) in views.bases.iter().enumerate() {
         let columns: Vec<_> = view.aggregates.iter().enumerate().map(|(i, a)| format!("{} AS a{i}", a.sql())).collect();
         let (filter, window) = (view.filter.sql(), view.window.sql());

@@ -315,8 +315,7 @@ impl Base {
 
     /// The view's row at a clock.
     pub fn row(&self, events: &[Event], clock: i64) -> Option<Row> {
-        let mut within: Vec<_> =
-            self.counted(events).into_iter().filter(|e| self.window.covers(e.at, clock)).collect();
+        let mut within: Vec<_> = self.counted(events).into_iter().filter(|e| self.window.covers(e.at, clock)).collect();
         let mut bounds = None;
         if let Window::Session(gap, _) = self.window {
             within = sessions(&within, |e| e.at, gap).pop().unwrap_or_default();

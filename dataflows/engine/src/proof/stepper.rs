@@ -118,6 +118,9 @@ impl Running {
             state,
             export: Export::default(),
             replayed: AtomicU32::new(0),
+            asks: crate::ask::Open::default(),
+            sampler: crate::sampler::Sampler::default(),
+            next_switch: AtomicI64::new(i64::MAX),
             live: true,
             plan: plan.clone(),
         });
@@ -125,8 +128,11 @@ impl Running {
         let shown = Arc::new(Mutex::new(Shown::new()));
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| bounded::<ToWorker>(8)).unzip();
         let seats: Mutex<Vec<_>> = Mutex::new(receivers.into_iter().map(Some).collect());
-        let communication =
-            if workers == 1 { timely::CommunicationConfig::Thread } else { timely::CommunicationConfig::Process(workers) };
+        let communication = if workers == 1 {
+            timely::CommunicationConfig::Thread
+        } else {
+            timely::CommunicationConfig::Process(workers)
+        };
         let config = timely::Config { communication, worker: timely::WorkerConfig::default() };
         let (of_workers, watched, remembered) = (shared.clone(), progress.clone(), shown.clone());
         let threads = timely::execute(config, move |worker| {
@@ -187,7 +193,8 @@ impl Running {
     pub fn step(&mut self, records: &Records, to: usize, clock: Millis, checkpoint: Option<&mut Checkpoint>) {
         let base = self.read as u64;
         let set = records.set(self.read, to);
-        let inputs = self.split(&set, &|records| BehaviorInput::Chunk(Chunk { partition: 0, base_offset: base, records }));
+        let inputs =
+            self.split(&set, &|records| BehaviorInput::Chunk(Chunk { partition: 0, base_offset: base, records }));
         self.read = to;
         if checkpoint.is_some() {
             self.shared.export.parts.store(self.workers.len() * EXPORT_PARTS, Ordering::Release);
@@ -229,7 +236,10 @@ impl Running {
             self.progress.wake(index);
         }
         while self.progress.complete() < self.time.0 {
-            assert!(self.threads.as_ref().is_some_and(|t| t.guards().iter().all(|g| !g.is_finished())), "a worker ended");
+            assert!(
+                self.threads.as_ref().is_some_and(|t| t.guards().iter().all(|g| !g.is_finished())),
+                "a worker ended"
+            );
             std::thread::park_timeout(std::time::Duration::from_millis(5));
         }
     }

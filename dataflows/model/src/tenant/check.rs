@@ -1,13 +1,14 @@
 //! A tenant's configuration from JSON values: every fault with its pointer, then the checked types.
 
 use super::{
-    AbsentCategory, Category, CivilDate, Combine, Lookup, Period, Rounding, RoundingMode, Rule, Scale, TenantConfig,
-    Weights, calendar,
+    AbsentCategory, Category, CivilDate, Combine, Lookup, Period, Rounding, RoundingMode, Rule, RuleChange, Scale,
+    ScheduledRule, TenantConfig, Weights, calendar, schedule,
 };
 use crate::decimal::Decimal;
 use crate::fault::{Fault, join, suggestion};
 use crate::fields::{Faults, Field, Fields};
 use crate::ids::{EvaluationType, PeriodId, Subject, TenantId};
+use crate::instant::Millis;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -26,6 +27,19 @@ const RULE_KEYS: &[&str] = &[
     "extra_credit",
     "category",
 ];
+/// Of a rule that may come into force later.
+const RULE_CHANGE_KEYS: &[&str] = &[
+    "subject",
+    "periods",
+    "weights",
+    "min_passing",
+    "scale",
+    "rounding",
+    "absent_category",
+    "extra_credit",
+    "category",
+    "effective_at",
+];
 
 /// The most fractional digits of a result: as many as a decimal has.
 const DECIMALS_MAX: i64 = 6;
@@ -41,8 +55,14 @@ pub(super) fn config(value: &Value) -> Result<TenantConfig, Vec<Fault>> {
 
 pub(super) fn rule(value: &Value, pointer: &str, given: Option<Option<&Subject>>) -> Result<Rule, Vec<Fault>> {
     let faults = Faults::default();
-    let rule = read_rule(&Field::root(value, pointer, &faults), given);
+    let rule = Field::root(value, pointer, &faults).table(RULE_KEYS).and_then(|fields| read_rule(&fields, given));
     faults.finish(rule)
+}
+
+pub(super) fn rule_change(value: &Value, pointer: &str, given: Option<&Subject>) -> Result<RuleChange, Vec<Fault>> {
+    let faults = Faults::default();
+    let change = read_rule_change(&Field::root(value, pointer, &faults), Some(given));
+    faults.finish(change)
 }
 
 pub(super) fn period_list(value: &Value, pointer: &str) -> Result<Vec<Period>, Vec<Fault>> {
@@ -53,15 +73,16 @@ pub(super) fn period_list(value: &Value, pointer: &str) -> Result<Vec<Period>, V
 }
 
 pub(super) fn with_rule(config: &TenantConfig, rule: Rule) -> Result<TenantConfig, Vec<Fault>> {
+    named_periods(config, &rule)?;
+    Ok(config.replacing(Arc::new(rule)))
+}
+
+/// Whether a rule names only periods of the configuration.
+pub(super) fn named_periods(config: &TenantConfig, rule: &Rule) -> Result<(), Vec<Fault>> {
     let faults = Faults::default();
     let known: HashSet<&PeriodId> = config.periods.iter().map(|period| &period.id).collect();
-    check_named_periods(&rule, "", &known, &faults);
-    let place = config.rules.iter().position(|other| other.subject == rule.subject).unwrap_or(config.rules.len());
-    let mut rules: Vec<Arc<Rule>> = Vec::with_capacity(config.rules.len() + 1);
-    rules.extend(config.rules.iter().filter(|other| other.subject != rule.subject).cloned());
-    rules.insert(place.min(rules.len()), Arc::new(rule));
-    let lookup = Lookup::new(config.lookup.bounds.clone(), &rules);
-    faults.finish(Some(TenantConfig { rules, lookup, ..config.clone() }))
+    check_named_periods(rule, "", &known, &faults);
+    faults.finish(Some(()))
 }
 
 pub(super) fn with_periods(
@@ -74,7 +95,8 @@ pub(super) fn with_periods(
     let zone = calendar::time_zone(&config.timezone).map_err(|detail| vec![Fault::new("/timezone", detail)])?;
     let (periods, bounds) = check_periods(placed, Some(&zone), &faults);
     let known: HashSet<&PeriodId> = periods.iter().map(|period| &period.id).collect();
-    for rule in config.rules.iter().filter(|_| !known.is_empty()) {
+    let scheduled = config.scheduled.iter().map(|scheduled| &scheduled.rule);
+    for rule in config.rules.iter().chain(scheduled).filter(|_| !known.is_empty()) {
         for period in rule.periods.iter().flatten().filter(|period| !known.contains(*period)) {
             let subject = rule.subject.as_ref().map_or("*", Subject::as_str);
             faults.add(pointer, format!("the rule for `{subject}` names the period `{period}`, which is not here"));
@@ -98,17 +120,24 @@ fn read_config(root: &Field<'_>) -> Option<TenantConfig> {
     let (periods, bounds) = check_periods(placed, zone.as_ref().map(|(_, zone)| zone), fields.faults());
     let known: HashSet<&PeriodId> = if all_read { periods.iter().map(|p| &p.id).collect() } else { HashSet::new() };
 
-    let mut rules = Vec::new();
+    let mut changes = Vec::new();
     for field in fields.array("rule") {
-        if let Some(rule) = read_rule(&field, None) {
-            check_named_periods(&rule, field.pointer(), &known, fields.faults());
-            rules.push((field.pointer().to_owned(), Arc::new(rule)));
+        if let Some(change) = read_rule_change(&field, None) {
+            check_named_periods(&change.rule, field.pointer(), &known, fields.faults());
+            changes.push((field.pointer().to_owned(), change));
         }
     }
-    check_duplicates(&rules, fields.faults());
-    let rules: Vec<Arc<Rule>> = rules.into_iter().map(|(_, rule)| rule).collect();
-    let lookup = Lookup::new(bounds, &rules);
-    Some(TenantConfig { tenant: tenant?, timezone: zone?.0, periods, rules, lookup })
+    check_duplicates(&changes, fields.faults());
+    let (mut rules, mut scheduled) = (Vec::new(), Vec::new());
+    for (_, RuleChange { rule, effective_at }) in changes {
+        let rule = Arc::new(rule);
+        match effective_at {
+            None => rules.push(rule),
+            Some(effective_at) => scheduled.push(ScheduledRule { effective_at, rule }),
+        }
+    }
+    let (lookup, scheduled) = (Lookup::new(bounds, &rules), schedule::in_order(scheduled));
+    Some(TenantConfig { tenant: tenant?, timezone: zone?.0, periods, rules, scheduled, lookup })
 }
 
 /// The zone and its name as the database spells it, so that equal zones are written equally.
@@ -192,18 +221,20 @@ fn check_named_periods(rule: &Rule, pointer: &str, known: &HashSet<&PeriodId>, f
     }
 }
 
-/// Two rules of one subject that name the same period (or both name all) leave open which of them counts.
-fn check_duplicates(rules: &[(String, Arc<Rule>)], faults: &Faults) {
-    let mut seen: HashMap<(Option<&Subject>, Option<&PeriodId>), &str> = HashMap::new();
-    for (pointer, rule) in rules {
+/// Two rules of one subject that name the same period (or both name all) leave open which of them counts, unless they
+/// come into force one after the other.
+fn check_duplicates(rules: &[(String, RuleChange)], faults: &Faults) {
+    type Claim<'a> = (Option<&'a Subject>, Option<&'a PeriodId>, Option<Millis>);
+    let mut seen: HashMap<Claim<'_>, &str> = HashMap::new();
+    for (pointer, RuleChange { rule, effective_at }) in rules {
         let subject = rule.subject.as_ref();
         let shown = subject.map_or("*", Subject::as_str);
         let named =
             rule.periods.iter().flatten().enumerate().map(|(i, period)| (Some(period), format!("/periods/{i}")));
         let all = rule.periods.is_none().then(|| (None, "/subject".to_owned()));
         for (period, place) in named.chain(all) {
-            let Some(first) = seen.get(&(subject, period)) else {
-                seen.insert((subject, period), pointer);
+            let Some(first) = seen.get(&(subject, period, *effective_at)) else {
+                seen.insert((subject, period, *effective_at), pointer);
                 continue;
             };
             let what = period.map_or("all periods".to_owned(), |period| format!("the period `{period}`"));
@@ -212,13 +243,22 @@ fn check_duplicates(rules: &[(String, Arc<Rule>)], faults: &Faults) {
     }
 }
 
+fn read_rule_change(field: &Field<'_>, given: Option<Option<&Subject>>) -> Option<RuleChange> {
+    let fields = field.table(RULE_CHANGE_KEYS)?;
+    let effective_at = match fields.get("effective_at") {
+        None => Some(None),
+        Some(field) => field.parse(Millis::parse_rfc3339).map(Some),
+    };
+    let rule = read_rule(&fields, given);
+    Some(RuleChange { rule: rule?, effective_at: effective_at? })
+}
+
 /// `given`: the subject that the rule is for by other means.
-fn read_rule(field: &Field<'_>, given: Option<Option<&Subject>>) -> Option<Rule> {
-    let fields = field.table(RULE_KEYS)?;
-    let subject = read_subject(&fields, given);
-    let periods = read_periods(&fields);
+fn read_rule(fields: &Fields<'_>, given: Option<Option<&Subject>>) -> Option<Rule> {
+    let subject = read_subject(fields, given);
+    let periods = read_periods(fields);
     let weights = fields.need("weights").and_then(|field| read_weights(&field));
-    let scale = read_scale(&fields);
+    let scale = read_scale(fields);
     let min_passing = match fields.get("min_passing") {
         Some(field) => field.decimal(),
         None => scale.map(default_min_passing),
@@ -228,12 +268,12 @@ fn read_rule(field: &Field<'_>, given: Option<Option<&Subject>>) -> Option<Rule>
     {
         fields.fault("min_passing", format!("must lie on the scale, {} to {}", scale.min, scale.max));
     }
-    let rounding = read_rounding(&fields);
+    let rounding = read_rounding(fields);
     let absent_category = fields.get("absent_category").map_or(Some(AbsentCategory::Renormalise), |field| {
         field.choice(&[("renormalise", AbsentCategory::Renormalise), ("zero", AbsentCategory::Zero)])
     });
     let extra_credit = fields.get("extra_credit").map_or(Some(false), |field| field.bool());
-    let categories = read_categories(&fields, weights.as_ref());
+    let categories = read_categories(fields, weights.as_ref());
     Some(Rule {
         subject: subject?,
         periods: periods?,

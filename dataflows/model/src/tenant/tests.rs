@@ -460,3 +460,88 @@ proptest! {
         let _ = Period::list_from_json(&value, "");
     }
 }
+
+fn scheduled_school() -> Value {
+    let mut school = school();
+    let rules = school["rule"].as_array_mut().unwrap();
+    rules.push(json!({ "subject": "matematicas", "weights": "items", "effective_at": "2026-09-01T00:00:00Z" }));
+    rules.push(json!({ "subject": "*", "weights": { "exam": 1 }, "effective_at": "2026-08-31T18:00:00-06:00" }));
+    rules.push(json!({ "subject": "matematicas", "weights": { "quiz": 1 }, "effective_at": "2026-08-01T00:00:00Z" }));
+    school
+}
+
+#[test]
+fn scheduled_rules_replace_those_of_their_subject_when_their_time_comes() {
+    let config = TenantConfig::from_json(&scheduled_school()).unwrap();
+    assert_eq!((config.rules.len(), config.scheduled.len()), (3, 3));
+    let weights = |at: &str, name: &str, id: &str| {
+        let (config, _) = config.in_force(ms(at));
+        config.rule_for(&subject(name), &period(id)).map(|rule| serde_json::to_value(&rule.weights).unwrap())
+    };
+    let (before, next) = config.in_force(ms("2026-07-31T23:59:59.999Z"));
+    assert_eq!((&before, next), (&config, Some(ms("2026-08-01T00:00:00Z"))));
+    assert_eq!(weights("2026-07-01T00:00:00Z", "matematicas", "2026-Q2"), Some(json!({ "exam": "1" })));
+    // Both rules of the subject are gone, the one for a period as well.
+    assert_eq!(weights("2026-08-01T00:00:00Z", "matematicas", "2026-Q2"), Some(json!({ "quiz": "1" })));
+    assert_eq!(weights("2026-08-01T00:00:00Z", "other", "2026-Q1"), Some(json!("items")));
+    assert_eq!(weights("2026-09-01T00:00:00Z", "matematicas", "2026-Q2"), Some(json!("items")));
+    assert_eq!(weights("2026-09-01T00:00:00Z", "other", "2026-Q1"), Some(json!({ "exam": "1" })));
+    let (after, next) = config.in_force(ms("2026-09-01T00:00:00Z"));
+    assert_eq!((after.rules.len(), after.scheduled.len(), next), (2, 0, None));
+    // Folding in steps is folding at once.
+    let (step, _) = config.in_force(ms("2026-08-15T00:00:00Z"));
+    assert_eq!(step.in_force(ms("2026-09-01T00:00:00Z")).0, after);
+}
+
+#[test]
+fn schedules_are_written_and_read_back_and_older_records_have_none() {
+    let config = TenantConfig::from_json(&scheduled_school()).unwrap();
+    let json = config.to_json();
+    assert_eq!(json["rule"][3]["effective_at"], "2026-08-01T00:00:00.000Z");
+    assert_eq!(TenantConfig::from_json(&json).unwrap(), config);
+    let plain = TenantConfig::from_json(&school()).unwrap();
+    assert!(plain.scheduled.is_empty());
+    assert!(!plain.to_json().to_string().contains("effective_at"));
+}
+
+#[test]
+fn a_schedule_is_replaced_by_one_of_the_same_instant_and_kept_by_a_change_at_once() {
+    let maths = subject("matematicas");
+    let read = |value: Value| RuleChange::from_json_for(Some(&maths), &value, "").unwrap();
+    let scheduled = |value: Value| {
+        let RuleChange { rule, effective_at } = read(value);
+        ScheduledRule { effective_at: effective_at.unwrap(), rule: Arc::new(rule) }
+    };
+    let at = "2026-09-01T00:00:00Z";
+    let first = config().with_scheduled(scheduled(json!({ "weights": { "exam": 1 }, "effective_at": at }))).unwrap();
+    let second = first.with_scheduled(scheduled(json!({ "weights": "items", "effective_at": at }))).unwrap();
+    assert_eq!(second.scheduled.len(), 1);
+    assert_eq!(second.scheduled[0].rule.weights, Weights::Items);
+    let now = second.with_rule(read(json!({ "weights": { "quiz": 1 } })).rule).unwrap();
+    assert_eq!((now.rules.len(), now.scheduled.len()), (2, 1));
+    assert_eq!(now.without_scheduled(None), now);
+    assert!(now.without_scheduled(Some(&maths)).scheduled.is_empty());
+    let faults = config()
+        .with_scheduled(scheduled(json!({ "weights": "items", "periods": ["2026-Q9"], "effective_at": at })))
+        .unwrap_err();
+    assert_eq!(faults[0].pointer, "/periods/0");
+}
+
+#[test]
+fn wrong_schedules_are_named() {
+    let mut school = school();
+    let rules = school["rule"].as_array_mut().unwrap();
+    let at = "2026-09-01T00:00:00Z";
+    rules.push(json!({ "subject": "*", "weights": "items", "effective_at": "tomorrow" }));
+    rules.push(json!({ "subject": "*", "weights": "items", "effective_at": at }));
+    rules.push(json!({ "subject": "*", "weights": { "exam": 1 }, "effective_at": at }));
+    assert_eq!(
+        faults(school),
+        [
+            "/rule/3/effective_at: `tomorrow` is not an RFC 3339 time with an offset, such as 2026-03-02T15:04:05.120Z",
+            "/rule/5/subject: `*` already has a rule for all periods, at /rule/4",
+        ]
+    );
+    let at_once = rule_faults(json!({ "subject": "*", "weights": "items", "effective_at": at }));
+    assert_eq!(at_once, ["/effective_at: unknown key `effective_at`"]);
+}

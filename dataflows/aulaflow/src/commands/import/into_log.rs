@@ -36,7 +36,8 @@ impl IntoLog {
 
     /// Makes a rule the tenant's own for all subjects.
     pub fn install_rule(&mut self, rule: Rule) -> Result<()> {
-        let changed = self.tenant.with_rule(rule).map_err(|faults| anyhow::anyhow!(describe(&faults)))?;
+        let changed =
+            self.tenant.in_force(now()).0.with_rule(rule).map_err(|faults| anyhow::anyhow!(describe(&faults)))?;
         if changed != self.tenant {
             tenant_records::append(&self.log, &changed, &[])?;
             self.tenant = changed;
