@@ -18,7 +18,7 @@ SET threads = 1;
 CREATE TABLE history AS
 SELECT click.id_student AS student_id, 'vle-' || (click.row - 1) AS event_id,
   coalesce(page.activity_type, 'unknown') AS event_type, click.sum_click::BIGINT AS value,
-  epoch_ms(make_timestamp(code_presentation[:4]::BIGINT, CASE code_presentation[5] WHEN 'B' THEN 2 ELSE 10 END, 1, 12, 0, 0)
+  epoch_ms(make_timestamp(code_presentation[:4]::BIGINT, if(code_presentation[5:] = 'B', 2, 10), 1, 12, 0, 0)
     + to_days(click.date::INTEGER)) AS ms
 FROM (SELECT *, row_number() OVER () AS row FROM read_csv('{data}/studentVle.csv', all_varchar = true)) click
 LEFT JOIN (SELECT id_site, activity_type FROM read_csv('{data}/vle.csv', all_varchar = true)) page
@@ -70,3 +70,12 @@ class Engine:
             assert student not in rows, f"{view} has two rows of {student}"
             rows[student] = (dict(zip(names, values)), start, end)
         return rows
+
+    def newest(self, student: str, start_ms: int, end_ms: int, most: int) -> list[dict]:
+        """A student's newest events of a stretch of time, newest first, as an explanation shows them."""
+        query = (
+            "SELECT event_id, rfc3339(ms) FROM events WHERE student_id = ? AND ms >= ? AND ms < ? "
+            "ORDER BY ms DESC, event_id DESC LIMIT ?"
+        )
+        rows = self.connection.execute(query, [student, start_ms, end_ms, most]).fetchall()
+        return [{"event_id": event_id, "occurred_at": at} for event_id, at in rows]

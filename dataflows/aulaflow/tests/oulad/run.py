@@ -2,10 +2,10 @@
 """The product against an independent recomputation of the Open University dataset.
 
 Starts the release binary, sends the dataset over HTTP in several ways (imported, corrected, shuffled and twice, piece
-by piece, with changing and previewed rules, killed in the middle, with 1, 2 and 3 workers), and compares every grade and every
-feature that the API answers with what `grading.py` and `windows.py` make of the CSV files and the contract. Nothing of
-the product's code, and Python's standard library only, but for twelve more views (`views/`) that DuckDB recomputes: where
-this Python has no `duckdb`, those runs are skipped.
+by piece, with changing and previewed rules, killed in the middle, with 1, 2 and 3 workers), and compares every grade
+and every feature that the API answers with what `grading.py` and `windows.py` make of the CSV files and the contract.
+Twelve more views (`views/`) are compared with DuckDB's answers; where this Python has no `duckdb`, those runs are
+skipped. Else Python's standard library only; nothing of the product's code.
 
     run.py                 everything (see --list)
     run.py --quick         one run of each scenario
@@ -28,6 +28,7 @@ from typing import Callable
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import answers  # noqa: E402
 import dataset  # noqa: E402
 import engine  # noqa: E402
 import previews  # noqa: E402
@@ -48,9 +49,10 @@ SCENARIOS = {
     "previews": previews.previews,
     "views": views.views,
     "changed views": views.changed,
+    "answers": answers.answers,
 }
-BESIDE_DUCKDB = ("views", "changed views")
-"""Those need DuckDB, and have a configuration of their own."""
+BESIDE_DUCKDB = ("views", "changed views", "answers")
+"""They need DuckDB, and have a configuration of their own."""
 
 QUICK = [
     ("base", [2], True),
@@ -69,7 +71,7 @@ def full() -> list[tuple[str, list[int], bool]]:
     for workers in (1, 2, 3):
         for scenario in SCENARIOS:
             runs.append((scenario, [workers], False))
-            if scenario == "previews":
+            if scenario in ("previews", "answers"):
                 continue
             cycle = [workers, workers % 3 + 1, (workers + 1) % 3 + 1]
             runs.append((scenario, cycle if scenario == "stages" else [workers], True))
@@ -107,7 +109,9 @@ def main() -> int:
         if beside_duckdb and not engine.there():
             report.skip(name(*run), "this Python has no duckdb")
             continue
-        own = setting._replace(program=Program(program.binary, views.FOLDER / "views.toml")) if beside_duckdb else setting
+        own = (
+            setting._replace(program=Program(program.binary, views.FOLDER / "views.toml")) if beside_duckdb else setting
+        )
         one(report, Run(own, *run, work / f"{number:02}-{run[0].replace(' ', '-')}"), SCENARIOS[run[0]], options.keep)
     if not report.failed and not options.keep and not options.work:
         shutil.rmtree(work, ignore_errors=True)

@@ -66,8 +66,7 @@ def views(run: Run) -> None:
     for what, date in INSTANTS.items():
         if run.setting.quick and what != "in the middle of AAA 2014J":
             continue
-        day = (date - datetime.date(1970, 1, 1)).days
-        upto = next((place for place in range(at, len(clicks)) if clicks[place].day > day), len(clicks))
+        upto = next((place for place in range(at, len(clicks)) if clicks[place].day > day_of(date)), len(clicks))
         piece, at = clicks[at:upto], upto
         requests = [behaviour_request(chunk) for chunk in chunks(piece, BATCH)]
         run.report.say(f"{run.name}: {len(piece)} events until {what}")
@@ -82,7 +81,7 @@ def views(run: Run) -> None:
 
 
 def changed(run: Run) -> None:
-    """6. The import, then a restart with views that were added or changed; killed runs are killed while they are made."""
+    """6. The import, then a restart with views added and changed; killed runs are killed while they are made."""
     engine = loaded(run)
     run.server.run_import(run.setting.data, lambda: None)
     engine.set_clock(max(click.day for click in run.setting.dataset.clicks) * DAY_MS + DAY_MS // 2)
@@ -107,12 +106,21 @@ def changed(run: Run) -> None:
     run.dead_letters("changed views", 0, 0, "everything comes in order")
 
 
+def day_of(date: datetime.date) -> int:
+    """Days since 1970-01-01."""
+    return (date - datetime.date(1970, 1, 1)).days
+
+
 def loaded(run: Run) -> Engine:
     """DuckDB with the dataset; what it reads must be what is sent."""
     engine = Engine(run.setting.data)
-    ours = ((c.student, f"vle-{c.row}", c.type, c.value, c.day * DAY_MS + DAY_MS // 2) for c in run.setting.dataset.clicks)
+    ours = (
+        (c.student, f"vle-{c.row}", c.type, c.value, c.day * DAY_MS + DAY_MS // 2) for c in run.setting.dataset.clicks
+    )
     differences = [f"sent {sent}, DuckDB reads {read}" for sent, read in zip(ours, engine.history()) if sent != read]
-    run.report.check(f"{run.name}: DuckDB reads the same events", differences, f"{len(run.setting.dataset.clicks)} events")
+    run.report.check(
+        f"{run.name}: DuckDB reads the same events", differences, f"{len(run.setting.dataset.clicks)} events"
+    )
     return engine
 
 

@@ -1,7 +1,7 @@
 -- What becomes of some of the views when the configuration changes; the others stay as views.sql has them.
 
 -- One more output.
-CREATE MATERIALIZED VIEW week AS
+CREATE MATERIALIZED VIEW week WITH (explain = 20) AS
 SELECT student_id, count(*) AS visits, sum(value) AS clicks, count(distinct event_type) AS kinds, stddev_pop(value) AS spread,
   first(event_type) AS first_kind, last(event_type) AS last_kind
 FROM vle
@@ -15,7 +15,7 @@ WHERE event_type IN ('forumng', 'oucontent', 'quiz')
 GROUP BY student_id, hop(interval '7 days', interval '56 days');
 
 -- A longer gap; rhythm reads these sessions.
-CREATE MATERIALIZED VIEW open_session WITH (horizon = '400 days') AS
+CREATE MATERIALIZED VIEW open_session WITH (horizon = '400 days', explain = 5) AS
 SELECT student_id, count(*) AS visits, sum(value) AS clicks, first(event_type) AS first_kind, last(event_type) AS last_kind,
   count(distinct occurred_at) AS days, stddev_pop(value) AS spread, window_end AS ends
 FROM vle

@@ -5,7 +5,7 @@ SELECT student_id, count(*) AS visits, sum(value) AS clicks, avg(value) AS mean_
 FROM vle
 GROUP BY student_id, tumble(interval '1 day');
 
-CREATE MATERIALIZED VIEW week AS
+CREATE MATERIALIZED VIEW week WITH (explain = 20) AS
 SELECT student_id, count(*) AS visits, count(distinct event_type) AS kinds, stddev_pop(value) AS spread,
   first(event_type) AS first_kind, last(event_type) AS last_kind
 FROM vle
@@ -25,7 +25,7 @@ SELECT student_id, count(*) AS visits, avg(value) AS mean_clicks, stddev_pop(val
 FROM vle
 GROUP BY student_id, hop(interval '7 days', interval '364 days');
 
-CREATE MATERIALIZED VIEW open_session WITH (horizon = '400 days') AS
+CREATE MATERIALIZED VIEW open_session WITH (horizon = '400 days', explain = 5) AS
 SELECT student_id, count(*) AS visits, sum(value) AS clicks, first(event_type) AS first_kind, last(event_type) AS last_kind,
   count(distinct occurred_at) AS days, stddev_pop(value) AS spread, window_end AS ends
 FROM vle
@@ -45,7 +45,7 @@ SELECT student_id, count(*) AS visits, sum(value) AS clicks, last(event_type) AS
 FROM vle
 GROUP BY student_id, tumble(interval '1 day', 'Pacific/Auckland');
 
-CREATE MATERIALIZED VIEW auckland_month AS
+CREATE MATERIALIZED VIEW auckland_month WITH (explain = 50) AS
 SELECT student_id, avg(value) AS mean_clicks, count(distinct event_type) AS kinds, first(value) AS first_clicks, min(value) AS least
 FROM vle
 GROUP BY student_id, hop(interval '1 day', interval '28 days', 'Pacific/Auckland');
