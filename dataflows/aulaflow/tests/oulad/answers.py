@@ -10,6 +10,7 @@ import urllib.parse
 from compare import same
 from dataset import DAY_MS, parse_rfc3339
 from grading import ITEMS_RULE
+from report import percentiles
 from scenarios import BATCH, Run, behaviour_request, chunks, put_rule
 from server import Request
 from views import INSTANTS, WINDOWS, compare_views, day_of, loaded
@@ -94,9 +95,8 @@ def explained_grades(run: Run, profiles: dict[str, dict]) -> None:
         ]
         if {e["evaluation_id"] for e in answer["evaluations"]} != by_key[key]:
             differences.append(f"{key}: the evaluations are others than those sent")
-    run.report.check(
-        f"{run.name}: explained grades", differences, f"{len(times)} of {len(every)}; {percentiles(times)}"
-    )
+    run.report.check(f"{run.name}: explained grades", differences, f"{len(times)} of {len(every)}")
+    run.report.number(f"{run.name}: explaining a grade takes {percentiles(times)}")
 
 
 def explained_features(run: Run, profiles: dict[str, dict], engine) -> None:
@@ -134,8 +134,9 @@ def explained_features(run: Run, profiles: dict[str, dict], engine) -> None:
             for name, want, got in faults
             if not same(want, got)
         ]
-    detail = f"{len(times)} of {len(every)}, {panes} panes, {events} events; {percentiles(times)}"
+    detail = f"{len(times)} of {len(every)}, {panes} panes, {events} events"
     run.report.check(f"{run.name}: explained features", differences, detail)
+    run.report.number(f"{run.name}: explaining a feature takes {percentiles(times)}")
 
 
 def rule_changes(run: Run) -> None:
@@ -167,7 +168,7 @@ def rule_changes(run: Run) -> None:
     for body in every:
         read(body)
     reading = time.monotonic() - began
-    run.report.say(
+    run.report.number(
         f"{run.name}: a rule for {rows} grades, {CHANGES} times, from its answer until {WATCHED} students show it: "
         f"{percentiles(watched_times)}; until all profiles were read and show it: {percentiles(all_times)} "
         f"(reading all of them takes {reading * 1000:.0f} ms)"
@@ -192,10 +193,3 @@ def changed_rows(run: Run, what: str, bodies: list[bytes], new: bytes) -> int:
         differences.append(f"{shown} of {rows} grades have the new rule's version; expected all of {len(expected)}")
     run.report.check(f"{run.name}: {what}: every grade", differences, f"{rows} grades")
     return rows
-
-
-def percentiles(seconds: list[float]) -> str:
-    """Times in words."""
-    ordered = [1_000 * second for second in sorted(seconds)]
-    p50, p99 = (ordered[min(len(ordered) * p // 100, len(ordered) - 1)] for p in (50, 99))
-    return f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, max {ordered[-1]:.1f} ms"

@@ -14,6 +14,7 @@ from fractions import Fraction
 
 from compare import Key
 from grading import ITEMS_RULE, trimmed
+from report import percentiles
 from scenarios import BATCH, Run, chunks, put_rule
 from server import Request
 
@@ -36,8 +37,8 @@ def previews(run: Run) -> None:
     run.server.wait_visible()
     subjects = sorted({e.subject for e in evaluations})
     for number in range(1, RULES + 1):
-        # The first is for everything.
-        subject = "*" if number == 1 else run.rng.choice(["*", *subjects])
+        # The first is for everything; after rules for all subjects, one for everything would change nothing.
+        subject = "*" if number == 1 else run.rng.choice(subjects)
         preview_and_put(run, f"rule {number} of {RULES}, for {subject}", subject, random_rule(run.rng))
     explanations(run)
     differing = {k: v for k, v in run.server.metrics().items() if "explain_disagreements" in k and v != 0}
@@ -99,7 +100,9 @@ def preview_and_put(run: Run, what: str, subject: str, rule: dict) -> None:
     ]
     run.report.check(f"{run.name}: {what}: and equals the recomputation", differences)
     run.report.check(f"{run.name}: {what}: the summary", summary_differences(preview["summary"], said))
-    run.report.say(f"{what}: preview {took * 1000:.0f} ms, put and visible {visible * 1000:.0f} ms")
+    run.report.number(
+        f"{run.name}: {what}: {len(said)} rows, preview {took * 1000:.0f} ms, put and visible {visible * 1000:.0f} ms"
+    )
 
 
 def summary_differences(summary: dict, said: dict) -> list[str]:
@@ -155,10 +158,7 @@ def explanations(run: Run) -> None:
     run.report.check(
         f"{run.name}: explanations equal what is shown and recomputed", differences, f"{len(times)} grades"
     )
-    times.sort()
-    run.report.say(
-        f"explanations: p50 {times[len(times) // 2] * 1000:.1f} ms, p99 {times[len(times) * 99 // 100] * 1000:.1f} ms"
-    )
+    run.report.number(f"{run.name}: explaining a grade takes {percentiles(times)}")
 
 
 def shown(run: Run) -> dict[Key, dict]:
