@@ -4,11 +4,11 @@
 //! The records before the state's offsets are read once more, and only what is missing is taken from them. The clock does
 //! not move: what left every window long ago is left out as it is read.
 
-use crate::coordinator::Coordinator;
+use crate::coordinator::{Coordinator, Source};
 use crate::operators::behavior::BehaviorInput;
 use crate::shared::Chunk;
 use crate::worker::EpochInput;
-use aulaflow_log::{Log, TopicPartition};
+use aulaflow_log::{Log, LogError, Offset, TopicPartition};
 use aulaflow_model::topic;
 
 /// Records in one step, about.
@@ -19,12 +19,7 @@ const READ_BYTES_MAX: usize = 1 << 20;
 /// Reads the behaviour events before the state's offsets once more; `progress` is told how many so far, and of how many.
 pub fn run(coordinator: &mut Coordinator, progress: &dyn Fn(u64, u64)) -> Result<(), String> {
     let log = coordinator.log.clone();
-    let sources = coordinator.sources.iter().filter(|source| source.topic == topic::BEHAVIOR);
-    let mut ranges = Vec::new();
-    for source in sources {
-        let start = log.start_offset(&source.place).map_err(|e| e.to_string())?;
-        ranges.push((source.place.clone(), start, source.next));
-    }
+    let ranges = ranges(log.as_ref(), &coordinator.sources).map_err(|e| e.to_string())?;
     let total = ranges.iter().map(|(_, start, end)| end.saturating_sub(*start)).sum();
     let mut done = 0;
     for (place, start, end) in ranges {
@@ -34,6 +29,12 @@ pub fn run(coordinator: &mut Coordinator, progress: &dyn Fn(u64, u64)) -> Result
         })?;
     }
     Ok(())
+}
+
+/// What is read once more: behaviour events from where the log starts to where the state's offsets are.
+pub fn ranges(log: &dyn Log, sources: &[Source]) -> Result<Vec<(TopicPartition, Offset, Offset)>, LogError> {
+    let behavior = sources.iter().filter(|source| source.topic == topic::BEHAVIOR);
+    behavior.map(|source| Ok((source.place.clone(), log.start_offset(&source.place)?, source.next))).collect()
 }
 
 fn partition(

@@ -193,6 +193,7 @@ impl Checkpointer {
             dead_letter_ends: self.letters.ends(self.log.as_ref(), &SOURCES).map_err(|e| e.to_string())?,
             dead_letters_written: self.letters.written().clone(),
             slots: self.shared.layout.known(),
+            views: self.shared.known_views(),
             event_high: covers.event_high.iter().map(high).collect(),
         };
         // A row that is written and expires in the same checkpoint must go: removals come last.

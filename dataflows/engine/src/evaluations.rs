@@ -54,6 +54,9 @@ struct Present {
     placed: Option<(GradeKey, Arc<Item>)>,
 }
 
+/// What an entry takes in memory, without the evaluation and the item behind it: for estimates.
+pub const ENTRY_BYTES: usize = size_of::<(CompactString, Present)>();
+
 /// The present evaluations of one worker.
 pub struct EvaluationStore {
     symbols: Arc<Symbols>,

@@ -21,6 +21,7 @@ use std::sync::Arc;
 mod clocks;
 mod explain;
 mod rows;
+pub mod sizes;
 mod stored;
 mod views;
 
@@ -63,7 +64,7 @@ struct Ring {
 /// One student: rings, which views changed since they were last taken, and whether the student is on the lists of those
 /// that changed.
 struct Student {
-    rings: SmallVec<[Ring; 2]>,
+    rings: SmallVec<[Ring; sizes::RINGS_INLINE]>,
     changed: ViewSet,
     /// When the student is due to be settled; no other entry of `due` counts.
     due: i64,

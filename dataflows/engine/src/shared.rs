@@ -4,7 +4,7 @@ use crate::configs::Configs;
 use crate::dead_letters::{Class, DeadLetter};
 use crate::layout::Layout;
 use crate::metrics::{DeadLabels, Metrics};
-use crate::state::{Change, StoredHistory};
+use crate::state::{Change, KnownView, StoredHistory};
 use crate::symbols::{StudentNo, Symbols};
 use aulaflow_log::{Offset, RecordSet};
 use aulaflow_model::change::ViewIndex;
@@ -111,6 +111,12 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// The views, for whoever compares a later plan with this one.
+    pub fn known_views(&self) -> Vec<KnownView> {
+        let views = self.plan.views.iter().zip(&self.identities);
+        views.map(|(view, identity)| KnownView { name: view.schema.name.clone(), identity: *identity }).collect()
+    }
+
     /// Keeps a record that cannot be used.
     pub fn dead(&self, letter: DeadLetter) {
         let labels = DeadLabels { topic: letter.topic, error_class: letter.class.name() };

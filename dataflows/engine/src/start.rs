@@ -58,8 +58,8 @@ pub fn start(
 ) -> Result<Engine, StartError> {
     let store = StateStore::open(state_dir).map_err(|e| StartError::State(e.to_string()))?;
     let covered = store.covered().map_err(|e| StartError::State(e.to_string()))?;
-    let layout = Arc::new(Layout::new(&plan, &covered.as_ref().map_or_else(KnownSlots::default, |c| c.slots.clone())));
-    let rebuild = covered.is_some() && !layout.missing_views().is_empty();
+    let (layout, rebuild) = layout(&plan, covered.as_ref());
+    let layout = Arc::new(layout);
     let covered = covered.unwrap_or_default();
     let live = plan.runtime.engine.clock == ClockMode::Live;
     let sources = sources(log.as_ref(), &covered)?;
@@ -71,9 +71,7 @@ pub fn start(
     let (state, messages) = bounded(STATE_QUEUE);
     let event_high = covered.event_high.iter().map(|((_, p), at)| (*p, Millis(*at))).collect();
     let shared = Arc::new(Shared {
-        new_tables: (0..plan.tables.len())
-            .filter(|t| usize::from(layout.tables[*t]) >= covered.slots.tables.len())
-            .collect(),
+        new_tables: new_tables(&layout, &covered),
         layout,
         identities: identities(&plan),
         symbols: Arc::new(Symbols::default()),
@@ -92,7 +90,7 @@ pub fn start(
         live,
         plan,
     });
-    let time = ClockTime(covered.time).max(if live { ClockTime::at(now()) } else { ClockTime::ZERO });
+    let time = first_time(&covered, live);
     let status = Arc::new(Mutex::new(Status::at_start(store.approximate_rows() as u64, positions(&sources))));
     let durable = Durable { offsets: covered.offsets.clone(), at: None, failing: None };
     let durable = Arc::new(Mutex::new(durable));
@@ -239,6 +237,12 @@ fn replayed(sources: &[Source]) -> u32 {
     u32::try_from(tail).unwrap_or(u32::MAX)
 }
 
+/// Tables that the state has nothing of.
+fn new_tables(layout: &Layout, covered: &Covered) -> Vec<usize> {
+    let known = covered.slots.tables.len();
+    (0..layout.tables.len()).filter(|table| usize::from(layout.tables[*table]) >= known).collect()
+}
+
 /// Makes what no view needed before from the log.
 fn make_missing(coordinator: &mut Coordinator, monitor: &Monitor) -> Result<(), String> {
     let shared = coordinator.shared.clone();
@@ -248,8 +252,20 @@ fn make_missing(coordinator: &mut Coordinator, monitor: &Monitor) -> Result<(), 
     backfill::run(coordinator, &|done, total| monitor.status.lock().loading = Some((done, total.max(done))))
 }
 
+/// The layout of a plan over what a state covers, and whether a part of it must be made from the log.
+pub fn layout(plan: &Plan, covered: Option<&Covered>) -> (Layout, bool) {
+    let layout = Layout::new(plan, &covered.map_or_else(KnownSlots::default, |covered| covered.slots.clone()));
+    let rebuild = covered.is_some() && !layout.missing_views().is_empty();
+    (layout, rebuild)
+}
+
+/// The time that a start goes on from.
+pub fn first_time(covered: &Covered, live: bool) -> ClockTime {
+    ClockTime(covered.time).max(if live { ClockTime::at(now()) } else { ClockTime::ZERO })
+}
+
 /// A hash of what each view shows: its statement, and what it reads.
-fn identities(plan: &Plan) -> Vec<u64> {
+pub fn identities(plan: &Plan) -> Vec<u64> {
     let reads = |view: &aulaflow_plan::sql::View| match view.source {
         Relation::Table(table) => {
             let table = &plan.tables[table];
@@ -266,7 +282,7 @@ fn identities(plan: &Plan) -> Vec<u64> {
 }
 
 /// The partitions to read and where to read on. The log must still be the one that the state was made from.
-fn sources(log: &dyn Log, covered: &Covered) -> Result<Vec<Source>, StartError> {
+pub fn sources(log: &dyn Log, covered: &Covered) -> Result<Vec<Source>, StartError> {
     let mut sources = Vec::new();
     for topic in [topic::TENANTS, topic::EVALUATIONS, topic::BEHAVIOR] {
         for partition in 0..log.partitions(topic)? {

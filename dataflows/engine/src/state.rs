@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The version of what is stored. Another one is refused.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// Free space below which nothing is written.
 const FREE_BYTES_MIN: u64 = 16 << 20;
@@ -60,8 +60,19 @@ pub struct Covered {
     pub dead_letters_written: BTreeMap<(String, u32), Offset>,
     /// The parts of aggregates that its panes hold.
     pub slots: KnownSlots,
+    /// The views that were shown.
+    pub views: Vec<KnownView>,
     /// Per source partition, the highest event time seen: the event clock's memory.
     pub event_high: BTreeMap<(String, u32), i64>,
+}
+
+/// A view that was shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownView {
+    /// Its name.
+    pub name: String,
+    /// A hash of what it shows.
+    pub identity: u64,
 }
 
 /// The numbers that rows of the state use.
@@ -214,6 +225,12 @@ pub struct StateStore {
 }
 
 impl StateStore {
+    /// Whether a folder holds a store.
+    pub fn exists(dir: &Path) -> bool {
+        // fjall's own marker.
+        dir.join("version").is_file()
+    }
+
     /// Opens or creates the store.
     pub fn open(dir: &Path) -> Result<Self, StateError> {
         let db = Database::builder(dir).open()?;

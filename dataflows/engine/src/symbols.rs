@@ -24,6 +24,9 @@ struct Entry {
     number: u32,
 }
 
+/// What a name takes in memory up to 24 bytes of text, in the table and in the list by number: for estimates.
+pub const NAME_BYTES: (usize, usize) = (size_of::<Entry>(), size_of::<(u32, CompactString)>());
+
 /// One table of names within scopes.
 struct Table {
     shards: Vec<RwLock<HashTable<Entry>>>,

@@ -146,7 +146,7 @@ pub fn run(
 type Handle<D> = timely::dataflow::operators::vec::input::Handle<Time, D>;
 
 /// The dataflow's inputs on this worker.
-struct Inputs {
+pub struct Inputs {
     behavior: Handle<BehaviorInput>,
     evaluations: Handle<EvaluationInput>,
     tenants: Handle<TenantInput>,
@@ -172,7 +172,8 @@ impl Inputs {
     }
 }
 
-fn build(worker: &mut Worker, local: &Local, outlet: Box<dyn Outlet>, probe: &probe::Handle<Time>) -> Inputs {
+/// Builds the dataflow; its inputs.
+pub fn build(worker: &mut Worker, local: &Local, outlet: Box<dyn Outlet>, probe: &probe::Handle<Time>) -> Inputs {
     worker.dataflow_named("aulaflow", |scope| {
         let (behavior, behavior_stream) = scope.new_input();
         let (evaluations, evaluation_stream) = scope.new_input();

@@ -4,6 +4,7 @@ mod check;
 mod demo;
 mod import;
 mod lag;
+mod plan;
 mod run;
 mod token;
 
@@ -15,6 +16,7 @@ use anyhow::Result;
 pub enum Command {
     Run(run::Run),
     Check(check::Check),
+    Plan(plan::PlanCommand),
     Import(import::Import),
     Token(token::Token),
     Lag(lag::LagCommand),
@@ -26,7 +28,7 @@ impl Command {
     pub fn log_level(&self) -> &'static str {
         match self {
             Self::Run(_) => "info",
-            Self::Check(_) | Self::Import(_) | Self::Token(_) | Self::Lag(_) | Self::Demo(_) => "warn",
+            Self::Check(_) | Self::Plan(_) | Self::Import(_) | Self::Token(_) | Self::Lag(_) | Self::Demo(_) => "warn",
         }
     }
 
@@ -35,6 +37,7 @@ impl Command {
         match self {
             Self::Run(command) => command.run(),
             Self::Check(command) => command.run(),
+            Self::Plan(command) => command.run(),
             Self::Import(command) => command.run(),
             Self::Token(command) => command.run(),
             Self::Lag(command) => command.run(),

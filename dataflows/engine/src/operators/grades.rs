@@ -27,6 +27,11 @@ pub type SubjectKey = (TenantNo, WordNo);
 /// A group as the join needs it: student, period, items.
 pub type Group = (u32, WordNo, Arc<[Item]>);
 
+/// What keys and values of the arrangements by subject take in memory, without the items behind them: for estimates.
+pub const SUBJECT_KEY_BYTES: usize = size_of::<SubjectKey>();
+/// A group.
+pub const GROUP_BYTES: usize = size_of::<Group>();
+
 /// A grade by its key, with the scale of the rule that made it.
 pub type Graded = (GradeKey, Arc<Grade>, ScaleEnds);
 

@@ -99,6 +99,13 @@ struct History {
     features: FxHashMap<ViewIndex, Mark>,
 }
 
+/// What a student's history takes in memory, and what its marks take: for estimates.
+pub const HISTORY_BYTES: usize = size_of::<(StudentNo, History)>();
+/// A grade's mark.
+pub const GRADE_MARK_BYTES: usize = size_of::<(RowKey, Mark)>();
+/// A feature's mark.
+pub const FEATURE_MARK_BYTES: usize = size_of::<(ViewIndex, Mark)>();
+
 struct ProfileOperator {
     local: Local,
     outlet: Box<dyn Outlet>,

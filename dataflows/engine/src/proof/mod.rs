@@ -5,4 +5,4 @@
 
 mod random;
 mod reference;
-mod stepper;
+pub mod stepper;

@@ -2,6 +2,7 @@
 
 use super::reference::{Agg, Arg, Base, DAY, Event, Filter, Outer, Row, Window};
 use super::stepper::{Checkpoint, Records, Running};
+use aulaflow_model::change::FeatureValue;
 use aulaflow_model::instant::Millis;
 use aulaflow_plan::{Plan, Source, compile, parse_runtime};
 use proptest::prelude::*;
@@ -13,6 +14,8 @@ const HOUR: i64 = 3_600_000;
 const T0: i64 = 1_772_798_400_000;
 const SKEW_MS: i64 = 300_000;
 const STUDENTS: u8 = 3;
+/// How many events an explanation shows.
+const EVENTS: usize = 3;
 const KINDS: [&str; 3] = ["answer", "view", "post"];
 
 #[derive(Debug, Clone)]
@@ -137,7 +140,7 @@ fn plan(views: &Views) -> Arc<Plan> {
         let columns: Vec<_> = view.aggregates.iter().enumerate().map(|(i, a)| format!("{} AS a{i}", a.sql())).collect();
         let (filter, window) = (view.filter.sql(), view.window.sql());
         sql.push_str(&format!(
-            "CREATE MATERIALIZED VIEW v{n} WITH (serve = true) AS SELECT student_id, {} FROM behavior {filter}
+            "CREATE MATERIALIZED VIEW v{n} WITH (serve = true, explain = {EVENTS}) AS SELECT student_id, {} FROM behavior {filter}
              GROUP BY student_id, {window};\n",
             columns.join(", ")
         ));
@@ -198,13 +201,36 @@ impl Model {
     }
 }
 
-fn check(running: &Running, model: &Model, views: &Views, clock: i64) {
-    let shown = running.shown.lock();
-    let plain = |(values, session): &(Vec<_>, Option<(Millis, Millis)>)| {
-        (values.clone(), session.map(|(start, end)| (start.0, end.0)))
+fn check(running: &mut Running, model: &Model, views: &Views, clock: i64) {
+    let expected = model.expected(views, running.read, clock);
+    {
+        let shown = running.shown.lock();
+        let plain = |(values, session): &(Vec<_>, Option<(Millis, Millis)>)| {
+            (values.clone(), session.map(|(start, end)| (start.0, end.0)))
+        };
+        let shown: BTreeMap<_, Row> = shown.iter().map(|(key, row)| (key.clone(), plain(row))).collect();
+        assert_eq!(shown, expected, "at {}", Millis(clock));
+    }
+    // One of the rows, or of those that are not there, explains itself.
+    let student = (clock / 60_000).rem_euclid(i64::from(STUDENTS)) as u8;
+    let view = running.read % (views.bases.len() + views.outers.len());
+    let Some(explained) = running.explain(&format!("s{student}"), view as u16) else { return };
+    let row = expected.get(&(format!("s{student}"), view as u16));
+    assert_eq!(explained.values.as_deref(), row.map(|(values, _)| values.as_slice()), "explained at {}", Millis(clock));
+    let int = |value: &FeatureValue| match value {
+        FeatureValue::Int(n) => *n,
+        other => panic!("no integer: {other:?}"),
     };
-    let shown: BTreeMap<_, Row> = shown.iter().map(|(key, row)| (key.clone(), plain(row))).collect();
-    assert_eq!(shown, model.expected(views, running.read, clock), "at {}", Millis(clock));
+    // The first output counts rows: those of the panes are those of the window.
+    let of_panes: i64 = explained.panes.iter().map(|pane| int(&pane.values[0])).sum();
+    assert_eq!(of_panes, row.map_or(0, |(values, _)| int(&values[0])), "panes at {}", Millis(clock));
+    if let Some(base) = views.bases.get(view) {
+        let events = model.events(student, running.read);
+        let covered = base.covered(&events, clock);
+        let newest: Vec<_> = covered.iter().rev().take(EVENTS).map(|e| (e.id.clone(), e.at)).collect();
+        let shown: Vec<_> = explained.events.iter().map(|e| (e.event_id.clone(), e.occurred_at.0)).collect();
+        assert_eq!(shown, newest, "events at {}", Millis(clock));
+    }
 }
 
 fn run(both: [Views; 2], steps: Vec<Step>, workers: usize) {
@@ -228,12 +254,12 @@ fn run(both: [Views; 2], steps: Vec<Step>, workers: usize) {
             Step::Advance(by) => {
                 clock += by;
                 running.step(&model.records, model.records.len(), Millis(clock), None);
-                check(&running, &model, &both[which], clock);
+                check(&mut running, &model, &both[which], clock);
             }
             Step::Checkpoint(by) => {
                 clock += by;
                 running.step(&model.records, model.records.len(), Millis(clock), Some(&mut checkpoint));
-                check(&running, &model, &both[which], clock);
+                check(&mut running, &model, &both[which], clock);
             }
             Step::Crash(workers, other) => {
                 running.stop();
@@ -241,12 +267,12 @@ fn run(both: [Views; 2], steps: Vec<Step>, workers: usize) {
                 which = usize::from(other);
                 running = Running::start(&plans[which], &checkpoint, &model.records, workers);
                 running.step(&model.records, model.records.len(), Millis(clock), None);
-                check(&running, &model, &both[which], clock);
+                check(&mut running, &model, &both[which], clock);
             }
         }
     }
     running.step(&model.records, model.records.len(), Millis(clock), None);
-    check(&running, &model, &both[which], clock);
+    check(&mut running, &model, &both[which], clock);
     let future = model.appended.iter().enumerate().filter(|(_, (_, event, at))| event.at > at + SKEW_MS);
     for (offset, _) in future.filter(|(offset, _)| *offset >= checkpoint.covered) {
         assert_eq!(running.dead.get(&(offset as u64)), Some(&"future"), "record {offset}");

@@ -313,21 +313,22 @@ impl Base {
         counted
     }
 
+    /// The events in the window at a clock, by time and id: of sessions, those of the open one.
+    pub fn covered<'e>(&self, events: &'e [Event], clock: i64) -> Vec<&'e Event> {
+        let within: Vec<_> = self.counted(events).into_iter().filter(|e| self.window.covers(e.at, clock)).collect();
+        let Window::Session(gap, _) = self.window else { return within };
+        let open = sessions(&within, |e| e.at, gap).pop().unwrap_or_default();
+        if open.last().is_some_and(|last| last.at + gap > clock) { open } else { Vec::new() }
+    }
+
     /// The view's row at a clock.
     pub fn row(&self, events: &[Event], clock: i64) -> Option<Row> {
-        let mut within: Vec<_> = self.counted(events).into_iter().filter(|e| self.window.covers(e.at, clock)).collect();
-        let mut bounds = None;
-        if let Window::Session(gap, _) = self.window {
-            within = sessions(&within, |e| e.at, gap).pop().unwrap_or_default();
-            let (first, last) = (within.first()?.at, within.last()?.at);
-            if last + gap <= clock {
-                return None;
-            }
-            bounds = Some((first, last + gap));
-        }
-        if within.is_empty() {
-            return None;
-        }
+        let within = self.covered(events, clock);
+        let (first, last) = (within.first()?.at, within.last()?.at);
+        let bounds = match self.window {
+            Window::Session(gap, _) => Some((first, last + gap)),
+            Window::Tumble(_) | Window::Hop(..) | Window::Days(..) => None,
+        };
         Some((self.aggregates.iter().map(|a| shown(a.of(&within))).collect(), bounds))
     }
 

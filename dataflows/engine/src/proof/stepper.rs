@@ -1,17 +1,19 @@
 //! The workers of an engine, fed by hand: epochs at given instants, checkpoints kept in memory, restarts from them.
 
 use crate::Outlet;
+use crate::ask::{Ask, Asked};
 use crate::configs::Configs;
 use crate::layout::Layout;
 use crate::metrics::Metrics;
 use crate::operators::behavior::BehaviorInput;
 use crate::restore::Step;
-use crate::shared::{Chunk, EXPORT_PARTS, Export, Settling, Shared, StateMessage};
+use crate::shared::{AskedFeature, Chunk, EXPORT_PARTS, Export, Settling, Shared, StateMessage};
 use crate::state::{Key, KnownSlots, Row};
 use crate::symbols::Symbols;
 use crate::worker::{self, EpochInput, Progress, ToWorker};
 use aulaflow_log::{RecordSet, RecordSetBuilder};
 use aulaflow_model::change::{ChangeBatch, FeatureValue};
+use aulaflow_model::explain::FeatureExplanation;
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_plan::Plan;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -98,32 +100,36 @@ pub struct Running {
     pub dead: BTreeMap<u64, &'static str>,
 }
 
+/// What workers share, and the messages that they send to the state.
+pub fn shared(plan: &Arc<Plan>, known: &KnownSlots, workers: usize) -> (Arc<Shared>, Receiver<StateMessage>) {
+    let (state, messages) = bounded(100_000);
+    let shared = Arc::new(Shared {
+        new_tables: if known.tables.is_empty() { vec![0] } else { Vec::new() },
+        identities: plan.views.iter().map(|v| xxhash_rust::xxh3::xxh3_64(v.text.as_bytes())).collect(),
+        layout: Arc::new(Layout::new(plan, known)),
+        symbols: Arc::new(Symbols::default()),
+        configs: Arc::new(Configs::default()),
+        metrics: Metrics::new(&mut Registry::default()),
+        settling: Settling::new(workers),
+        histories: dashmap::DashMap::new(),
+        event_high: Mutex::default(),
+        next_due: (0..workers).map(|_| AtomicI64::new(i64::MAX)).collect(),
+        state,
+        export: Export::default(),
+        replayed: AtomicU32::new(0),
+        asks: crate::ask::Open::default(),
+        sampler: crate::sampler::Sampler::default(),
+        next_switch: AtomicI64::new(i64::MAX),
+        live: true,
+        plan: plan.clone(),
+    });
+    (shared, messages)
+}
+
 impl Running {
     pub fn start(plan: &Arc<Plan>, checkpoint: &Checkpoint, records: &Records, workers: usize) -> Self {
-        let layout = Arc::new(Layout::new(plan, &checkpoint.known));
-        let rebuild = checkpoint.time > ClockTime::ZERO && !layout.missing_views().is_empty();
-        let (state, messages) = bounded(100_000);
-        let new_tables = if checkpoint.known.tables.is_empty() { vec![0] } else { Vec::new() };
-        let shared = Arc::new(Shared {
-            new_tables,
-            identities: plan.views.iter().map(|v| xxhash_rust::xxh3::xxh3_64(v.text.as_bytes())).collect(),
-            layout,
-            symbols: Arc::new(Symbols::default()),
-            configs: Arc::new(Configs::default()),
-            metrics: Metrics::new(&mut Registry::default()),
-            settling: Settling::new(workers),
-            histories: dashmap::DashMap::new(),
-            event_high: Mutex::default(),
-            next_due: (0..workers).map(|_| AtomicI64::new(i64::MAX)).collect(),
-            state,
-            export: Export::default(),
-            replayed: AtomicU32::new(0),
-            asks: crate::ask::Open::default(),
-            sampler: crate::sampler::Sampler::default(),
-            next_switch: AtomicI64::new(i64::MAX),
-            live: true,
-            plan: plan.clone(),
-        });
+        let (shared, messages) = shared(plan, &checkpoint.known, workers);
+        let rebuild = checkpoint.time > ClockTime::ZERO && !shared.layout.missing_views().is_empty();
         let progress = Arc::new(Progress::new(workers));
         let shown = Arc::new(Mutex::new(Shown::new()));
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| bounded::<ToWorker>(8)).unzip();
@@ -225,6 +231,19 @@ impl Running {
             checkpoint.covered = self.read;
             checkpoint.time = self.time;
         }
+    }
+
+    /// Explains a student's row, as of the last epoch's clock.
+    pub fn explain(&mut self, student: &str, view: u16) -> Option<FeatureExplanation> {
+        let (_, student) = self.shared.symbols.find_student("t", student)?;
+        let waits = Arc::new(());
+        let (ask, answer) = Ask::new(Asked::Feature { student, view }, Arc::downgrade(&waits));
+        self.shared.asks.open(1, ask);
+        let asked = AskedFeature { no: 1, student, view };
+        let input = || EpochInput { asked_features: vec![asked], ..EpochInput::default() };
+        self.epoch(self.workers.iter().map(|_| input()).collect(), self.time.clock(), false, false);
+        self.shared.asks.close(1, self.time.0);
+        answer.try_recv().unwrap().feature
     }
 
     fn epoch(&mut self, inputs: Vec<EpochInput>, clock: Millis, barrier: bool, loading: bool) {

@@ -124,11 +124,15 @@ impl Harness {
     }
 
     pub fn start(&self, workers: usize) -> Running {
+        self.start_on(workers, self.log.clone())
+    }
+
+    /// Over the same log behind another door.
+    pub fn start_on(&self, workers: usize, log: Arc<dyn Log>) -> Running {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let outlet = |worker| Box::new(Remember { worker, seen: seen.clone() }) as Box<dyn Outlet>;
         let outlets = (0..workers).map(outlet).collect();
         let mut registry = Registry::with_prefix("aulaflow");
-        let log: Arc<dyn Log> = self.log.clone();
         let engine = start(self.plan.clone(), log, &self.dir.path().join("state"), outlets, &mut registry).unwrap();
         Running { engine, seen, registry }
     }

@@ -3,6 +3,7 @@
 
 mod ask;
 mod cohorts;
+mod describe;
 mod harness;
 mod recompute;
 mod views;

@@ -1,0 +1,147 @@
+//! `aulaflow plan`: the dataflow that a configuration makes, and what a restart with it would make anew. Starts nothing.
+//! What is said comes from the engine (`aulaflow_engine::describe`); here it is drawn.
+
+mod dot;
+mod drawing;
+mod mermaid;
+mod text;
+
+use crate::config::{self, ConfigArg};
+use crate::failure::Misuse;
+use crate::log_store;
+use anyhow::{Result, bail};
+use aulaflow_engine::describe::SummaryError;
+use aulaflow_engine::{Assumptions, StateSummary, describe};
+use aulaflow_log::OpenError;
+use aulaflow_plan::{Plan, render};
+use clap::ValueEnum;
+use std::path::{Path, PathBuf};
+
+/// What to do about a data directory that is in use.
+const IN_USE: &str = "an instance runs on it: stop that one, look, and start it again";
+
+/// Draws the dataflow that the configuration makes, operator by operator, with what each keeps and how much memory
+/// that takes; with --against also what a restart would make anew, and from where
+#[derive(Debug, clap::Args)]
+pub struct PlanCommand {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// For people, for GitHub, for Graphviz, or for programs
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: Format,
+    /// Say what a restart over this state would do with each view [default: the state in the data directory]
+    #[arg(long, value_name = "STATE", num_args = 0..=1)]
+    against: Option<Option<PathBuf>>,
+    /// Where the log and the state are kept
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    sizes: Sizes,
+}
+
+/// How the plan is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Lines of at most 120 characters.
+    Text,
+    /// A flowchart that GitHub renders.
+    Mermaid,
+    /// A graph for Graphviz.
+    Dot,
+    /// Everything, as data.
+    Json,
+}
+
+/// What memory is estimated for.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Sizes are estimated for")]
+struct Sizes {
+    /// Students
+    #[arg(long, value_name = "N", default_value_t = Assumptions::default().students, value_parser = up_to(STUDENTS_MAX))]
+    students: u64,
+    /// Panes of a grid that hold events of a student, or sessions
+    #[arg(long, value_name = "N", default_value_t = Assumptions::default().active_panes, value_parser = up_to(PER_STUDENT_MAX))]
+    active_panes: u64,
+    /// Behaviour events of a student a day
+    #[arg(long, value_name = "N", default_value_t = Assumptions::default().events_per_day, value_parser = up_to(PER_STUDENT_MAX))]
+    events_per_day: u64,
+    /// Evaluations of a student
+    #[arg(long, value_name = "N", default_value_t = Assumptions::default().evaluations, value_parser = up_to(PER_STUDENT_MAX))]
+    evaluations: u64,
+    /// Grades of a student: subjects by periods
+    #[arg(long, value_name = "N", default_value_t = Assumptions::default().grades, value_parser = up_to(PER_STUDENT_MAX))]
+    grades: u64,
+    /// Distinct values in a pane of a count(distinct x)
+    #[arg(long, value_name = "N", default_value_t = Assumptions::default().distinct_values, value_parser = up_to(PER_STUDENT_MAX))]
+    distinct_values: u64,
+}
+
+/// The most students. With [`PER_STUDENT_MAX`] it keeps every size within 64 bits.
+const STUDENTS_MAX: u64 = 1_000_000_000;
+/// The most of anything of a student.
+const PER_STUDENT_MAX: u64 = 100_000;
+
+fn up_to(most: u64) -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(..=most)
+}
+
+impl Sizes {
+    fn assumptions(&self) -> Assumptions {
+        let Self { students, active_panes, events_per_day, evaluations, grades, distinct_values } = *self;
+        Assumptions { students, active_panes, events_per_day, evaluations, grades, distinct_values }
+    }
+}
+
+impl PlanCommand {
+    /// Runs the command.
+    pub fn run(self) -> Result<()> {
+        let checked = config::check(&self.config.config)?;
+        eprint!("{}", render(&checked.diagnostics));
+        let Some(mut plan) = checked.plan else {
+            return Err(config::faulty(&checked.diagnostics));
+        };
+        if let Some(dir) = &self.data_dir {
+            plan.runtime.data_dir.clone_from(dir);
+        }
+        let state = self.against.as_ref().map(|dir| summary(&plan, dir.as_deref())).transpose()?;
+        let description = describe(&plan, state.as_ref(), self.sizes.assumptions());
+        match self.format {
+            Format::Text => print!("{}", text::render(&description)),
+            Format::Mermaid => print!("{}", mermaid::render(&description)),
+            Format::Dot => print!("{}", dot::render(&description)),
+            Format::Json => println!("{}", serde_json::to_string_pretty(&description)?),
+        }
+        Ok(())
+    }
+}
+
+/// The state in a folder, or of the configuration, and its log.
+fn summary(plan: &Plan, asked: Option<&Path>) -> Result<StateSummary> {
+    let data = &plan.runtime.data_dir;
+    let dir = asked.map_or_else(|| data.join("state"), Path::to_owned);
+    let there = StateSummary::is_there(&dir);
+    if asked.is_some() && !there {
+        return Err(Misuse::error(format!(
+            "--against: {} holds no state; an instance keeps its own in {}",
+            dir.display(),
+            data.join("state").display()
+        )));
+    }
+    // Opening would make one.
+    if !data.join("log").is_dir() {
+        if there {
+            bail!("there is no log in {}: a start would refuse the state in {}", data.display(), dir.display());
+        }
+        return Ok(StateSummary::default());
+    }
+    let log = log_store::open(&plan.runtime).map_err(|error| {
+        let in_use = matches!(error.downcast_ref(), Some(OpenError::InUse { .. }));
+        if in_use { error.context(IN_USE) } else { error }
+    })?;
+    StateSummary::read(&dir, &log).map_err(|error| match error {
+        error @ SummaryError::InUse { .. } => anyhow::Error::new(error).context(IN_USE),
+        error @ SummaryError::Start(_) => {
+            anyhow::Error::new(error).context(format!("a start from {} would be refused", dir.display()))
+        }
+    })
+}
