@@ -1,5 +1,5 @@
-"""7. Previews of random rules, each then put in force: what is answered beforehand is what happens, to the last digit, and
-equals the recomputation under both rules. Then explanations of grades, against the same recomputation.
+"""7. Previews of random rules, each then put in force: what is answered beforehand is what happens, to the last digit,
+and equals the recomputation under both rules. Then explanations of grades, against the same recomputation.
 
 What it took is printed, not judged.
 """
@@ -14,20 +14,20 @@ from fractions import Fraction
 
 from compare import Key
 from grading import ITEMS_RULE, trimmed
+from report import percentiles
+from scenarios import BATCH, Run, chunks, put_rule
 from server import Request
 
 RULES = 10
 """Random rules."""
 EXPLAINED = 300
 """Grades that are explained."""
-HISTORY = ("version", "updated_at", "rule_version")
-"""Members of a row that the recomputation does not have."""
+AROUND = ("version", "updated_at", "cohort")
+"""Members of a row in a profile that a preview does not have: its history, and other students' grades."""
 
 
-def previews(run) -> None:
-    """The scenario; `run` is a `scenarios.Run`."""
-    from scenarios import BATCH, chunks, put_rule
-
+def previews(run: Run) -> None:
+    """The scenario."""
     evaluations = run.setting.dataset.evaluations
     run.server.send(put_rule("*", ITEMS_RULE))
     for chunk in chunks(evaluations, BATCH):
@@ -37,8 +37,8 @@ def previews(run) -> None:
     run.server.wait_visible()
     subjects = sorted({e.subject for e in evaluations})
     for number in range(1, RULES + 1):
-        # The first is for everything.
-        subject = "*" if number == 1 else run.rng.choice(["*", *subjects])
+        # The first is for everything; after rules for all subjects, one for everything would change nothing.
+        subject = "*" if number == 1 else run.rng.choice(subjects)
         preview_and_put(run, f"rule {number} of {RULES}, for {subject}", subject, random_rule(run.rng))
     explanations(run)
     differing = {k: v for k, v in run.server.metrics().items() if "explain_disagreements" in k and v != 0}
@@ -61,10 +61,8 @@ def random_rule(rng: random.Random) -> dict:
     }
 
 
-def preview_and_put(run, what: str, subject: str, rule: dict) -> None:
+def preview_and_put(run: Run, what: str, subject: str, rule: dict) -> None:
     """One rule: looked at, then put in force."""
-    from scenarios import put_rule
-
     wanted = put_rule(subject, rule)
     before, computed_before = shown(run), run.expected.grades()
     path = f"{wanted.path}:preview?limit=10000"
@@ -79,8 +77,8 @@ def preview_and_put(run, what: str, subject: str, rule: dict) -> None:
     run.rules[subject] = rule
     after, computed_after = shown(run), run.expected.grades()
 
-    content = lambda row: None if row is None else {k: v for k, v in row.items() if k not in ("version", "updated_at")}
-    bare = lambda row: None if row is None else {k: v for k, v in row.items() if k not in HISTORY}
+    content = lambda row: None if row is None else {k: v for k, v in row.items() if k not in AROUND}
+    bare = lambda row: None if row is None else {k: v for k, v in row.items() if k != "rule_version"}
     happened = {
         key: (content(before.get(key)), content(after.get(key)))
         for key in before.keys() | after.keys()
@@ -102,7 +100,9 @@ def preview_and_put(run, what: str, subject: str, rule: dict) -> None:
     ]
     run.report.check(f"{run.name}: {what}: and equals the recomputation", differences)
     run.report.check(f"{run.name}: {what}: the summary", summary_differences(preview["summary"], said))
-    run.report.say(f"{what}: preview {took * 1000:.0f} ms, put and visible {visible * 1000:.0f} ms")
+    run.report.number(
+        f"{run.name}: {what}: {len(said)} rows, preview {took * 1000:.0f} ms, put and visible {visible * 1000:.0f} ms"
+    )
 
 
 def summary_differences(summary: dict, said: dict) -> list[str]:
@@ -128,7 +128,7 @@ def summary_differences(summary: dict, said: dict) -> list[str]:
     return [f"{k}: counted {v}, said {summary.get(k)}" for k, v in want.items() if summary.get(k) != v]
 
 
-def explanations(run) -> None:
+def explanations(run: Run) -> None:
     """Explanations of random grades."""
     rows, computed = shown(run), run.expected.grades()
     by_key: dict[Key, list] = {}
@@ -138,7 +138,9 @@ def explanations(run) -> None:
     for key in run.rng.sample(sorted(rows), min(EXPLAINED, len(rows))):
         student, subject, period = (urllib.parse.quote(part) for part in key)
         began = time.monotonic()
-        answer = run.server.get(f"/v1/students/{student}/explain/{subject}?period={period}&kind=grade", "teacher").json()
+        answer = run.server.get(
+            f"/v1/students/{student}/explain/{subject}?period={period}&kind=grade", "teacher"
+        ).json()
         times.append(time.monotonic() - began)
         got = {name: value for name, value in answer["grade"].items() if name != "rule_version"}
         ids = [e["evaluation_id"] for e in answer["evaluations"]]
@@ -153,14 +155,13 @@ def explanations(run) -> None:
             differences.append(f"{key}: {dropped} evaluations are dropped")
         if answer["served"]["version"] != rows[key]["version"]:
             differences.append(f"{key}: served is {answer['served']}")
-    run.report.check(f"{run.name}: explanations equal what is shown and recomputed", differences, f"{len(times)} grades")
-    times.sort()
-    run.report.say(
-        f"explanations: p50 {times[len(times) // 2] * 1000:.1f} ms, p99 {times[len(times) * 99 // 100] * 1000:.1f} ms"
+    run.report.check(
+        f"{run.name}: explanations equal what is shown and recomputed", differences, f"{len(times)} grades"
     )
+    run.report.number(f"{run.name}: explaining a grade takes {percentiles(times)}")
 
 
-def shown(run) -> dict[Key, dict]:
+def shown(run: Run) -> dict[Key, dict]:
     """All grades' rows."""
     found, _ = run.server.profiles(run.setting.students)
     return {

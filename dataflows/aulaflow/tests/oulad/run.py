@@ -2,9 +2,10 @@
 """The product against an independent recomputation of the Open University dataset.
 
 Starts the release binary, sends the dataset over HTTP in several ways (imported, corrected, shuffled and twice, piece
-by piece, with changing and previewed rules, killed in the middle, with 1, 2 and 3 workers), and compares every grade and every
-feature that the API answers with what `grading.py` and `windows.py` make of the CSV files and the contract. Python's
-standard library only; nothing of the product's code.
+by piece, with changing and previewed rules, killed in the middle, with 1, 2 and 3 workers), and compares every grade
+and every feature that the API answers with what `grading.py` and `windows.py` make of the CSV files and the contract.
+Twelve more views (`views/`) are compared with DuckDB's answers; where this Python has no `duckdb`, those runs are
+skipped. Else Python's standard library only; nothing of the product's code.
 
     run.py                 everything (see --list)
     run.py --quick         one run of each scenario
@@ -22,18 +23,36 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
+from typing import Callable
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import answers  # noqa: E402
 import dataset  # noqa: E402
+import engine  # noqa: E402
+import previews  # noqa: E402
+import scenarios  # noqa: E402
 import selftest  # noqa: E402
+import views  # noqa: E402
 from report import Report  # noqa: E402
 from scenarios import Run, Setting, name  # noqa: E402
 from server import Program  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[4]
-SCENARIOS = ("base", "corrections", "shuffled", "rules", "stages")
+SCENARIOS = {
+    "base": scenarios.base,
+    "corrections": scenarios.corrections,
+    "shuffled": scenarios.shuffled,
+    "rules": scenarios.rules,
+    "stages": scenarios.stages,
+    "previews": previews.previews,
+    "views": views.views,
+    "changed views": views.changed,
+    "answers": answers.answers,
+}
+BESIDE_DUCKDB = ("views", "changed views", "answers")
+"""They need DuckDB, and have a configuration of their own."""
 
 QUICK = [
     ("base", [2], True),
@@ -42,6 +61,7 @@ QUICK = [
     ("rules", [2], True),
     ("stages", [1, 2, 3], True),
     ("previews", [2], False),
+    ("views", [2], True),
 ]
 
 
@@ -51,9 +71,10 @@ def full() -> list[tuple[str, list[int], bool]]:
     for workers in (1, 2, 3):
         for scenario in SCENARIOS:
             runs.append((scenario, [workers], False))
+            if scenario in ("previews", "answers"):
+                continue
             cycle = [workers, workers % 3 + 1, (workers + 1) % 3 + 1]
             runs.append((scenario, cycle if scenario == "stages" else [workers], True))
-        runs.append(("previews", [workers], False))
     return runs
 
 
@@ -80,21 +101,29 @@ def main() -> int:
     students = sorted({e.student for e in read.evaluations} | {c.student for c in read.clicks})
     report.say(f"{len(read.evaluations)} evaluations, {len(read.clicks)} behaviour events, {len(students)} students")
     program = Program(binary.resolve(), REPOSITORY / "configs" / "oulad.toml")
-    setting = Setting(program, report, data.resolve(), read, students, options.seed)
+    setting = Setting(program, report, data.resolve(), read, students, options.seed, options.quick)
     for number, run in enumerate(runs):
-        if options.only in name(*run):
-            one(report, Run(setting, *run, work / f"{number:02}-{run[0]}"), options.keep)
+        if options.only not in name(*run):
+            continue
+        beside_duckdb = run[0] in BESIDE_DUCKDB
+        if beside_duckdb and not engine.there():
+            report.skip(name(*run), "this Python has no duckdb")
+            continue
+        own = (
+            setting._replace(program=Program(program.binary, views.FOLDER / "views.toml")) if beside_duckdb else setting
+        )
+        one(report, Run(own, *run, work / f"{number:02}-{run[0].replace(' ', '-')}"), SCENARIOS[run[0]], options.keep)
     if not report.failed and not options.keep and not options.work:
         shutil.rmtree(work, ignore_errors=True)
     return report.finish()
 
 
-def one(report: Report, run: Run, keep: bool) -> None:
+def one(report: Report, run: Run, scenario: Callable[[Run], None], keep: bool) -> None:
     """One run; what it leaves is removed unless something failed."""
     failed = report.failed
     print(f"\n== {run.name}", flush=True)
     try:
-        run.go()
+        run.go(scenario)
     except Exception as error:  # whatever it is, the other scenarios go on
         report.check(f"{run.name}: runs to its end", [f"{type(error).__name__}: {error}"])
         traceback.print_exc(file=sys.stdout)

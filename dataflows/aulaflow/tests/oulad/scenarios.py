@@ -10,12 +10,11 @@ import json
 import random
 import urllib.parse
 from pathlib import Path
-from typing import Iterable, NamedTuple
+from typing import Callable, Iterable, NamedTuple
 
 from compare import Expected, Seen, compare, dead_letters, under_way
 from dataset import DAY_MS, Click, Dataset, Evaluation
 from grading import ITEMS_RULE
-from previews import previews
 from report import Report
 from server import Program, Request, Server
 from windows import late
@@ -33,6 +32,7 @@ class Setting(NamedTuple):
     dataset: Dataset
     students: list[str]
     seed: int
+    quick: bool
 
 
 class Run:
@@ -49,18 +49,10 @@ class Run:
         self.rules: dict[str, dict] = {"*": ITEMS_RULE}
         self.expected = Expected(setting.students, lambda subject, _: self.rules.get(subject, self.rules["*"]))
 
-    def go(self) -> None:
+    def go(self, scenario: Callable[[Run], None]) -> None:
         """Runs the scenario."""
-        scenario = self.name.split(",")[0]
         self.server.start()
-        {
-            "base": base,
-            "corrections": corrections,
-            "shuffled": shuffled,
-            "rules": rules,
-            "stages": stages,
-            "previews": previews,
-        }[scenario](self)
+        scenario(self)
         self.server.stop()
 
     def restart(self) -> None:

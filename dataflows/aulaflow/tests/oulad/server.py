@@ -88,6 +88,11 @@ class Server:
 
     def start(self) -> None:
         """Starts it and waits until `/readyz` says that everything on the log is visible."""
+        self.launch()
+        self.until(START_MAX_S, "be ready", self.ready)
+
+    def launch(self) -> None:
+        """Starts it, and does not wait."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -106,7 +111,6 @@ class Server:
             log.flush()
             self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         self.lives += 1
-        self.until(START_MAX_S, "be ready", self.ready)
 
     def ready(self) -> bool:
         """Whether `/readyz` says so."""
