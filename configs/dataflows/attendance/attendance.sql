@@ -3,13 +3,15 @@
 -- Means       a day counts once, however often the student was registered on it. Days are local: from midnight to
 --             midnight in the school's time zone, 23 or 25 hours long where the clocks change.
 -- Not         hours present; lessons missed; a share of the school days, since no view knows which days those are. A
---             streak is of calendar days: a weekend ends it. `attendance_weeks` counts weeks in a row instead.
--- Units       days; `weeks` weeks from Monday to Sunday; instants in UTC.
+--             streak is of calendar days: a weekend ends it.
+-- Units       days in the school's time zone; `last_day` is an instant in UTC.
 -- Expects     event_type 'attendance', with "context": { "status": "present" }. `present` and `late` count, and so does
 --             an event without a status; `absent` and `excused` do not.
 -- To change   another zone: replace 'America/Mexico_City' everywhere in this file; a configuration whose schools live in
 --             several zones has a copy of the file, with other view names, for each. Another length: the second
---             interval of hop. Longer streaks: `horizon`, and a `log.retention` as long.
+--             interval of hop. Longer streaks: `horizon`, and a `log.retention` as long. Weeks in a row, which weekends
+--             do not end: a view like attendance_daily with interval '7 days', and one like attendance_streak over it
+--             with a gap of 335 hours (one less than two weeks) and a horizon of months.
 CREATE MATERIALIZED VIEW attendance_daily WITH (serve = false) AS
 SELECT student_id, count(*) AS registrations
 FROM behavior
