@@ -237,7 +237,13 @@ impl Cells {
         let parts = &mut self.parts;
         match parts.binary_search_by_key(&slot, |(s, _)| *s) {
             Ok(at) => parts[at].1.merge(kind, part),
-            Err(at) => parts.insert(at, (slot, part)),
+            Err(at) => {
+                if parts.len() == parts.capacity() {
+                    // One or two are the rule; room for four would be most of the pane.
+                    parts.reserve_exact(1 + parts.len() / 2);
+                }
+                parts.insert(at, (slot, part));
+            }
         }
     }
 
