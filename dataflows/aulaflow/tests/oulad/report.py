@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -56,7 +57,8 @@ class Report:
     def finish(self) -> int:
         """The closing line; the exit code."""
         if self.numbers:
-            print("\n== numbers")
+            # Times are those of a machine that may have other work to do.
+            print(f"\n== numbers (load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores)")
             print("\n".join(self.numbers))
         print(f"took {self.seconds():.0f} s")
         closing = f"{self.passed} passed, {self.failed} failed"

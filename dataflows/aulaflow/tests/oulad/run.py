@@ -62,6 +62,7 @@ QUICK = [
     ("stages", [1, 2, 3], True),
     ("previews", [2], False),
     ("views", [2], True),
+    ("answers", [2], False),
 ]
 
 

@@ -59,7 +59,7 @@ CHANGED = {
 
 
 def views(run: Run) -> None:
-    """5. The history in order, up to three instants; killed runs are killed once on the way to each."""
+    """8. The history in order, up to three instants; killed runs are killed once on the way to each."""
     engine = loaded(run)
     clicks = sorted(run.setting.dataset.clicks, key=lambda click: (click.day, click.row))
     at = 0
@@ -81,7 +81,7 @@ def views(run: Run) -> None:
 
 
 def changed(run: Run) -> None:
-    """6. The import, then a restart with views added and changed; killed runs are killed while they are made."""
+    """9. The import, then a restart with views added and changed; killed runs are killed while they are made."""
     engine = loaded(run)
     run.server.run_import(run.setting.data, lambda: None)
     engine.set_clock(max(click.day for click in run.setting.dataset.clicks) * DAY_MS + DAY_MS // 2)
