@@ -181,7 +181,8 @@ impl Checkpointer {
         let mut expired = Vec::new();
         for (table, horizon) in self.shared.plan.tables.iter().map(|t| t.dedupe_horizon_ms).enumerate() {
             let table = self.shared.layout.tables[table];
-            if let Some(horizon) = horizon {
+            // What is read again later may repeat what is old now.
+            if let Some(horizon) = horizon.filter(|_| !self.shared.behind.load(Ordering::Acquire)) {
                 let oldest = Seen::new(horizon).oldest(clock);
                 expired.extend(store.expired_ids(u32::from(table), oldest).map_err(|e| e.to_string())?);
             }

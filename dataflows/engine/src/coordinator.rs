@@ -206,6 +206,8 @@ impl Coordinator {
             }
         }
         state.backlog = gathered.records >= records_max;
+        let behind = state.backlog || !self.status.lock().caught_up;
+        self.shared.behind.store(behind, Ordering::Release);
         Ok(gathered)
     }
 

@@ -100,6 +100,8 @@ pub struct Shared {
     /// While the records are read that a crashed engine may have shown already: how many there were, else 0. A row that
     /// changes meanwhile skips as many versions, since it may have been shown with any of them.
     pub replayed: AtomicU32,
+    /// Whether records are read that are older than now: at the start, and while more is waiting than one epoch takes.
+    pub behind: AtomicBool,
     /// Questions that the workers work on.
     pub asks: crate::ask::Open,
     /// Where rows are left that the engine explains to itself.

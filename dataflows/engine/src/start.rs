@@ -76,8 +76,7 @@ pub fn start_at(
     let covered = covered.unwrap_or_default();
     let live = plan.runtime.engine.clock == ClockMode::Live;
     let sources = sources(log.as_ref(), &covered)?;
-    let crashed = store.note_running(true).map_err(|e| StartError::State(e.to_string()))?;
-    let replayed = if crashed { replayed(&sources) } else { 0 };
+    let replayed = replayed(&store, &sources)?;
     let letters =
         Writer::open(log.as_ref(), &SOURCES, &covered.dead_letter_ends, covered.dead_letters_written.clone())?;
     let workers = outlets.len();
@@ -97,6 +96,7 @@ pub fn start_at(
         state,
         export: crate::shared::Export::default(),
         replayed: AtomicU32::new(replayed),
+        behind: AtomicBool::new(true),
         asks: crate::ask::Open::default(),
         sampler: crate::sampler::Sampler::default(),
         next_switch: AtomicI64::new(i64::MAX),
@@ -244,10 +244,11 @@ impl Drop for Leaves {
     }
 }
 
-/// Records that no checkpoint covers and that can change a grade.
-fn replayed(sources: &[Source]) -> u32 {
+/// Records that no checkpoint covers and that can change a grade, if the last engine crashed. From now on one runs.
+fn replayed(store: &StateStore, sources: &[Source]) -> Result<u32, StartError> {
+    let crashed = store.note_running(true).map_err(|e| StartError::State(e.to_string()))?;
     let tail = sources.iter().filter(|s| s.topic != topic::BEHAVIOR).map(|s| s.end_at_start - s.next).sum::<u64>();
-    u32::try_from(tail).unwrap_or(u32::MAX)
+    Ok(if crashed { u32::try_from(tail).unwrap_or(u32::MAX) } else { 0 })
 }
 
 /// Tables that the state has nothing of.

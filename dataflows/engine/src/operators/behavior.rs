@@ -92,6 +92,8 @@ pub struct Event {
     pub route: u64,
     /// When.
     pub occurred_at: Millis,
+    /// When the log took it, or on the event clock the clock's reading: decides for how long its id is remembered.
+    pub accepted: Millis,
     /// Whose.
     pub student: StudentNo,
     /// Its offset, from the source's.
@@ -279,6 +281,7 @@ impl Decoder {
                     id: id_hash(student.route, usize::from(number), &event.event_id),
                     route: student.route,
                     occurred_at: event.occurred_at,
+                    accepted: now,
                     student: student.number,
                     index: record.index,
                     table: program.table as u16,

@@ -89,8 +89,11 @@ impl PaneOperator {
     fn epoch(&mut self, time: Time, mut data: Vec<Contributions>) {
         let clock = ClockTime(time).clock();
         self.store.advance(clock, SETTLE_MAX);
-        for (seen, _) in self.seen.iter_mut().flatten() {
-            seen.expire(clock);
+        // While old records are read, what they repeat must not be forgotten.
+        if !self.local.shared.behind.load(Ordering::Acquire) {
+            for (seen, _) in self.seen.iter_mut().flatten() {
+                seen.forget(clock);
+            }
         }
         // The log's order decides which event finds a set full, not which worker was quicker.
         data.sort_by_key(|batch| {
@@ -126,7 +129,6 @@ impl PaneOperator {
 
     /// Adds a batch's events; returns how many were repetitions.
     fn events(&mut self, time: Time, batch: &Contributions) -> u64 {
-        let clock = ClockTime(time).clock();
         let (mut segments, mut names) = (batch.segments.iter(), batch.names.iter());
         let (mut amounts, mut parts) = (batch.amounts.as_slice(), batch.parts.as_slice());
         let mut own = Vec::new();
@@ -140,7 +142,7 @@ impl PaneOperator {
                 own.push(Segment { grid: lengths.grid, amounts: mine, parts: mine_too });
             }
             let id = if event.named { names.next().cloned().unwrap_or_default() } else { CompactString::default() };
-            if !self.is_new(event, clock, batch.backfill) {
+            if !self.is_new(event, batch.backfill) {
                 duplicates += u64::from(!batch.backfill);
                 continue;
             }
@@ -154,32 +156,29 @@ impl PaneOperator {
     }
 
     /// Whether an event was not seen before; from now on it was.
-    fn is_new(&mut self, event: &Event, clock: aulaflow_model::instant::Millis, backfill: bool) -> bool {
+    fn is_new(&mut self, event: &Event, backfill: bool) -> bool {
         let table = usize::from(event.table);
-        if backfill && !self.local.shared.new_tables.contains(&table) {
-            let Some(again) = &mut self.seen_again[table] else { return true };
-            // Nobody knows any more when it came: its own time stands for that.
-            let at = event.occurred_at;
-            again.expire(at);
-            // The views of before may have left it out as too late, and not remembered it: its repetition may still come.
-            if let Some((seen, fresh)) = &mut self.seen[table] {
-                let generation = seen.generation(at, at);
-                if generation >= seen.oldest(clock) && seen.insert(event.id, generation) {
-                    fresh.entry(generation).or_default().push((event.route, event.id));
-                }
-            }
-            return again.insert(event.id, again.generation(at, at));
-        }
+        let again = backfill && !self.local.shared.new_tables.contains(&table);
         if !backfill {
             self.seen_again[table] = None;
         }
-        let Some((seen, fresh)) = &mut self.seen[table] else { return true };
-        let generation = seen.generation(clock, event.occurred_at);
-        let new = seen.insert(event.id, generation);
-        if new {
-            fresh.entry(generation).or_default().push((event.route, event.id));
+        // What is read again is remembered here too: the views of before may have left it out as too late, and its
+        // repetition may still come.
+        let new = match &mut self.seen[table] {
+            Some((seen, fresh)) => {
+                let generation = seen.generation(event.accepted, event.occurred_at);
+                let new = seen.insert(event.id, generation);
+                if new {
+                    fresh.entry(generation).or_default().push((event.route, event.id));
+                }
+                new
+            }
+            None => true,
+        };
+        match &mut self.seen_again[table] {
+            Some(seen) if again => seen.insert(event.id, seen.generation(event.accepted, event.occurred_at)),
+            Some(_) | None => new || again,
         }
-        new
     }
 
     /// Gives an event whose set is full to the dead letters.

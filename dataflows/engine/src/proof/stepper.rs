@@ -117,6 +117,7 @@ pub fn shared(plan: &Arc<Plan>, known: &KnownSlots, workers: usize) -> (Arc<Shar
         state,
         export: Export::default(),
         replayed: AtomicU32::new(0),
+        behind: std::sync::atomic::AtomicBool::new(true),
         asks: crate::ask::Open::default(),
         sampler: crate::sampler::Sampler::default(),
         next_switch: AtomicI64::new(i64::MAX),
@@ -197,6 +198,8 @@ impl Running {
 
     /// Reads on to a record, at a clock; with a checkpoint after it, if asked.
     pub fn step(&mut self, records: &Records, to: usize, clock: Millis, checkpoint: Option<&mut Checkpoint>) {
+        // Records may have waited for as long as the clock likes; without any, what comes is new.
+        self.shared.behind.store(to > self.read, Ordering::Release);
         let base = self.read as u64;
         let set = records.set(self.read, to);
         let inputs =
