@@ -352,10 +352,18 @@ impl Build<'_> {
         let window = &view.schema.window;
         let zone = window.zone.as_ref().map_or("", |zone| zone.name());
         let table_name = &self.layout.table_names[usize::from(self.layout.tables[table])];
-        let key = format!("{table_name}\0{}\0{zone}\0{}\0{sessions_of}", window.slide_ms, window.gap_ms);
         let panes = window.panes();
-        let fits = |grid: &Grid| grid.key == key && (grid.windows.contains(&panes) || grid.windows.len() < WINDOWS_MAX);
-        let at = self.layout.grids.iter().position(fits).unwrap_or_else(|| {
+        let key_of = |serial: usize| {
+            format!("{table_name}\0{}\0{zone}\0{}\0{sessions_of}\0{serial}", window.slide_ms, window.gap_ms)
+        };
+        // The first grid of its kind that has the window or room for it; grids of a kind are told apart by a number.
+        let grids = &self.layout.grids;
+        let full = |key: &String| {
+            let grid = grids.iter().find(|grid| grid.key == *key);
+            grid.is_some_and(|grid| !grid.windows.contains(&panes) && grid.windows.len() >= WINDOWS_MAX)
+        };
+        let key = (0..).map(key_of).find(|key| !full(key)).unwrap_or_default();
+        let at = grids.iter().position(|grid| grid.key == key).unwrap_or_else(|| {
             let identity = xxh3_64(key.as_bytes());
             let spec = window.clone();
             let (windows, outers, clocked) = (Vec::new(), Vec::new(), Vec::new());
@@ -493,3 +501,6 @@ fn label(op: Op, kind: Kind, arguments: &str) -> String {
         (Op::Value | Op::Any, kind) => format!("{}({arguments})", kind.name()),
     }
 }
+
+#[cfg(test)]
+mod tests;

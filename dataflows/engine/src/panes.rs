@@ -8,7 +8,7 @@
 //! What did not change since the clock passed the boundary that is being settled is exact as of just before that boundary.
 
 use crate::cells::{Cells, Kind, Moment, Part, Scalar};
-use crate::layout::{Grid, Layout};
+use crate::layout::Layout;
 use crate::sum::{Amount, Slot, Sums};
 use crate::symbols::StudentNo;
 use aulaflow_model::instant::Millis;
@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 mod clocks;
 mod explain;
+mod rings;
 mod rows;
 pub mod sizes;
 mod stored;
@@ -27,6 +28,7 @@ mod views;
 
 use clocks::GridClock;
 pub use clocks::PaneNumbers;
+use rings::{full_set, place_in_pane, place_in_run, trim_tail};
 pub use rows::FeatureUpdate;
 pub use stored::StoredStudent;
 use views::ViewSet;
@@ -453,73 +455,6 @@ impl Place {
             wake = wake.min(if boundary > clock.0 { boundary } else { i64::MAX });
         }
         wake
-    }
-}
-
-/// The pane of a number; a new one where there is none.
-fn place_in_pane(ring: &mut Ring, number: i64) -> usize {
-    // Events mostly belong to the newest pane: look from the end.
-    match ring.panes.iter().rposition(|pane| pane.number <= number) {
-        Some(at) if ring.panes[at].number == number => at,
-        before => {
-            let at = before.map_or(0, |before| before + 1);
-            ring.panes.insert(at, Pane { number, run: (0, 0), cells: Cells::default() });
-            at
-        }
-    }
-}
-
-/// The run of a pane that an event belongs to: which it extends, which it joins with the next one, or a new one.
-fn place_in_run(ring: &mut Ring, layout: &Layout, grid: &Grid, number: i64, offset: i64) -> usize {
-    let gap = grid.spec.gap_ms;
-    // A pane of sessions is shorter than 49 days.
-    let at = u32::try_from(offset).unwrap_or(u32::MAX);
-    let joins = |pane: &Pane| {
-        pane.number == number && i64::from(pane.run.0) - offset < gap && offset - i64::from(pane.run.1) < gap
-    };
-    let Some(first) = ring.panes.iter().position(joins) else {
-        let place = ring.panes.partition_point(|pane| (pane.number, pane.run.0) < (number, at));
-        ring.panes.insert(place, Pane { number, run: (at, at), cells: Cells::default() });
-        return place;
-    };
-    // At most two runs are within reach of an event that is in neither.
-    if ring.panes.get(first + 1).is_some_and(joins) {
-        let second = ring.panes.remove(first + 1);
-        let run = &mut ring.panes[first];
-        run.run.1 = second.run.1;
-        run.cells.merge(&second.cells, &|slot| layout.kind(slot));
-    }
-    let run = &mut ring.panes[first].run;
-    *run = (run.0.min(at), run.1.max(at));
-    first
-}
-
-/// The slot, if its set is full and does not hold the value yet.
-fn full_set(layout: &Layout, ring: &Ring, slot: Slot, value: &Scalar) -> Option<Slot> {
-    if layout.kind(slot) != Kind::Distinct {
-        return None;
-    }
-    let sets = || {
-        ring.panes.iter().filter_map(|pane| match pane.cells.part(slot) {
-            Some(Part::Distinct(keys)) => Some(keys),
-            Some(Part::Extreme(_) | Part::Edge(..) | Part::Tail(_)) | None => None,
-        })
-    };
-    if sets().map(Vec::len).sum::<usize>() < DISTINCT_MAX {
-        return None;
-    }
-    let key = value.distinct_key();
-    (!sets().any(|keys| keys.binary_search(&key).is_ok())).then_some(slot)
-}
-
-/// Of the panes that have entered, only the latest events are kept: older ones never come back into sight.
-fn trim_tail(ring: &mut Ring, slot: Slot, most: usize, now: i64) {
-    let mut left = most;
-    for pane in ring.panes.iter_mut().rev().filter(|pane| pane.number <= now) {
-        if let Some(Part::Tail(events)) = pane.cells.part_mut(slot) {
-            events.drain(..events.len().saturating_sub(left));
-            left -= events.len();
-        }
     }
 }
 
