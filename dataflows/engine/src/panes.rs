@@ -303,7 +303,8 @@ impl Place {
         let ring_at = self.ring(student, segment.grid);
         let Student { rings, changed, .. } = student;
         let ring = &mut rings[ring_at];
-        if let Some(slot) = segment.parts.iter().find_map(|(slot, value)| full_set(&layout, ring, *slot, value)) {
+        if let Some(slot) = segment.parts.iter().find_map(|(slot, value)| full_set(&layout, ring, number, *slot, value))
+        {
             return Err(slot);
         }
         let before = ring.panes.len();

@@ -4,6 +4,7 @@ use crate::configs::Configs;
 use crate::dead_letters::{Class, DeadLetter};
 use crate::layout::Layout;
 use crate::metrics::{DeadLabels, Metrics};
+use crate::operators::behavior::Contributions;
 use crate::state::{Change, KnownView, StoredHistory};
 use crate::symbols::{StudentNo, Symbols};
 use aulaflow_log::{Offset, RecordSet};
@@ -235,6 +236,9 @@ impl Settling {
     }
 }
 
+/// Batches that a worker keeps for later at most.
+const SPARE_MAX: usize = 32;
+
 /// What the operators of one worker share.
 #[derive(Clone)]
 pub struct Local {
@@ -248,6 +252,8 @@ pub struct Local {
     pub epochs: Rc<RefCell<BTreeMap<Time, bool>>>,
     /// Whether the state is being loaded: what comes in is stored already.
     pub loading: Rc<Cell<bool>>,
+    /// Batches that were worked on, to be filled again: memory that is given back and taken anew is cleared each time.
+    pub spare: Rc<RefCell<Vec<Contributions>>>,
     /// Features to be explained as of an epoch. Every worker is told; the one that has the student's panes answers.
     pub asked_features: Rc<RefCell<BTreeMap<Time, Vec<AskedFeature>>>>,
 }
@@ -267,6 +273,22 @@ impl Local {
     /// The features to be explained as of an epoch, once. To be answered with `shared.asks.feature`.
     pub fn take_asked_features(&self, time: Time) -> Vec<AskedFeature> {
         self.asked_features.borrow_mut().remove(&time).unwrap_or_default()
+    }
+
+    /// A batch to fill.
+    pub fn batch(&self, worker: u64) -> Contributions {
+        let mut batch = self.spare.borrow_mut().pop().unwrap_or_default();
+        batch.worker = worker;
+        batch
+    }
+
+    /// A batch that nobody needs any more.
+    pub fn give_back(&self, mut batch: Contributions) {
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < SPARE_MAX {
+            batch.clear();
+            spare.push(batch);
+        }
     }
 
     /// Sends changes of the state as of a barrier.

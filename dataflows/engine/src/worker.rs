@@ -112,7 +112,15 @@ pub fn run(
     let known = Rc::new(RefCell::new(BTreeMap::new()));
     let peers = worker.peers();
     let loading = Rc::new(Cell::new(false));
-    let local = Local { shared, index, peers, epochs: known.clone(), loading, asked_features: Rc::default() };
+    let local = Local {
+        shared,
+        index,
+        peers,
+        epochs: known.clone(),
+        loading,
+        spare: Rc::default(),
+        asked_features: Rc::default(),
+    };
     let probe = probe::Handle::new();
     let outlet = Box::new(Sampled { outlet, shared: local.shared.clone() });
     let mut inputs = build(worker, &local, outlet, &probe);

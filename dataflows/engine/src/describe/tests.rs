@@ -69,6 +69,7 @@ fn operators_of(plan: &Arc<Plan>) -> BTreeSet<String> {
             peers: 1,
             epochs,
             loading: std::rc::Rc::default(),
+            spare: std::rc::Rc::default(),
             asked_features: std::rc::Rc::default(),
         };
         let probe = timely::dataflow::operators::probe::Handle::new();

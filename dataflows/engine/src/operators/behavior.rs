@@ -72,6 +72,19 @@ pub struct Contributions {
     pub ids: Vec<(u16, i64, IdHash)>,
 }
 
+impl Contributions {
+    /// Empties it; the memory stays.
+    pub fn clear(&mut self) {
+        self.events.clear();
+        self.segments.clear();
+        self.amounts.clear();
+        self.parts.clear();
+        self.names.clear();
+        self.panes.clear();
+        self.ids.clear();
+    }
+}
+
 /// How much belongs to a segment.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct SegmentLengths {
@@ -168,16 +181,8 @@ impl Decoder {
     /// What was collected since the last call.
     fn take(&mut self) -> impl Iterator<Item = Contributions> + '_ {
         let full = |c: &&mut Contributions| !(c.events.is_empty() && c.panes.is_empty() && c.ids.is_empty());
-        self.out.iter_mut().filter(full).map(|c| {
-            let next = Contributions {
-                worker: c.worker,
-                events: Vec::with_capacity(c.events.len()),
-                segments: Vec::with_capacity(c.segments.len()),
-                amounts: Vec::with_capacity(c.amounts.len()),
-                ..Contributions::default()
-            };
-            std::mem::replace(c, next)
-        })
+        let local = &self.local;
+        self.out.iter_mut().filter(full).map(|c| std::mem::replace(c, local.batch(c.worker)))
     }
 
     fn of_route(out: &mut [Contributions], route: u64) -> &mut Contributions {

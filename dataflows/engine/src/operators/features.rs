@@ -100,17 +100,18 @@ impl PaneOperator {
             (batch.source.0, batch.source.1 + u64::from(batch.events.first().map_or(0, |event| event.index)))
         });
         let mut duplicates = 0;
-        for batch in data {
+        for mut batch in data {
             duplicates += self.events(time, &batch);
-            for (student, stored) in batch.panes {
+            for (student, stored) in batch.panes.drain(..) {
                 self.store.load(student, stored);
             }
-            for (table, generation, id) in batch.ids {
+            for (table, generation, id) in batch.ids.drain(..) {
                 let known = self.local.shared.layout.tables.iter().position(|number| *number == table);
                 if let Some((seen, _)) = known.and_then(|at| self.seen[at].as_mut()) {
                     seen.insert(id, generation);
                 }
             }
+            self.local.give_back(batch);
         }
         if duplicates > 0 {
             let labels = RecordLabels { topic: topic::BEHAVIOR, outcome: "duplicate" };

@@ -43,22 +43,28 @@ pub(super) fn place_in_run(ring: &mut Ring, layout: &Layout, grid: &Grid, number
     first
 }
 
-/// The slot, if its set is full and does not hold the value yet.
-pub(super) fn full_set(layout: &Layout, ring: &Ring, slot: Slot, value: &Scalar) -> Option<Slot> {
+/// The slot, if its set is full and does not hold the value yet. `number` is the event's pane.
+pub(super) fn full_set(layout: &Layout, ring: &Ring, number: i64, slot: Slot, value: &Scalar) -> Option<Slot> {
     if layout.kind(slot) != Kind::Distinct {
         return None;
     }
-    let sets = || {
-        ring.panes.iter().filter_map(|pane| match pane.cells.part(slot) {
-            Some(Part::Distinct(keys)) => Some(keys),
-            Some(Part::Extreme(_) | Part::Edge(..) | Part::Tail(_)) | None => None,
-        })
-    };
-    if sets().map(Vec::len).sum::<usize>() < DISTINCT_MAX {
+    let key = value.distinct_key();
+    let holds = |keys: &&[u128]| keys.binary_search(&key).is_ok();
+    // Mostly the event's own pane has the value, and then nothing grows.
+    let own = ring.panes.iter().rev().find(|pane| pane.number == number).and_then(|pane| set_of(pane, slot));
+    if own.as_ref().is_some_and(holds) {
         return None;
     }
-    let key = value.distinct_key();
-    (!sets().any(|keys| keys.binary_search(&key).is_ok())).then_some(slot)
+    let mut sets = ring.panes.iter().filter_map(|pane| set_of(pane, slot));
+    let full = sets.clone().map(<[u128]>::len).sum::<usize>() >= DISTINCT_MAX;
+    (full && !sets.any(|keys| holds(&keys))).then_some(slot)
+}
+
+fn set_of(pane: &Pane, slot: Slot) -> Option<&[u128]> {
+    match pane.cells.part(slot) {
+        Some(Part::Distinct(keys)) => Some(keys),
+        Some(Part::Extreme(_) | Part::Edge(..) | Part::Tail(_)) | None => None,
+    }
 }
 
 /// Of the panes that have entered, only the latest events are kept: older ones never come back into sight.
