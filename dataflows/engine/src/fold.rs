@@ -7,6 +7,7 @@ use crate::sum::{Slot, Sums};
 use aulaflow_model::change::FeatureValue;
 use aulaflow_model::exact::Exact;
 use aulaflow_model::instant::Millis;
+use aulaflow_model::statistics::{deviation, divide_half_up};
 use aulaflow_model::tenant::RoundingMode;
 use aulaflow_plan::sql::expr::{EvalError, Expr, Row, Value};
 use aulaflow_plan::sql::{Aggregate, AggregateFunction, Output, View};
@@ -141,32 +142,6 @@ impl Place {
             }
         }
     }
-}
-
-/// `a / b` rounded to the nearest, ties away from zero; `b > 0`.
-fn divide_half_up(a: i128, b: i128) -> i128 {
-    let magnitude = a.unsigned_abs();
-    let b = b.unsigned_abs();
-    let rounded = (magnitude / b + u128::from(magnitude % b >= b.div_ceil(2))) as i128;
-    if a < 0 { -rounded } else { rounded }
-}
-
-/// The population's deviation in millionths, rounded half up, from a count, a sum and a sum of squares: exact, since the
-/// root is taken in integers.
-fn deviation(count: i128, sum: i128, squares: i128) -> i128 {
-    // Four times the variance: n·Σx² − (Σx)² over n². The products can exceed 128 bits; then they are big integers.
-    let small = || {
-        let over = count.checked_mul(squares)?.checked_sub(sum.checked_mul(sum)?)?;
-        Some(over.checked_mul(4)? / (count * count))
-    };
-    let big = || {
-        let whole = |n: i128| Exact::from_micros(n);
-        let over = whole(count).mul(&whole(squares)).sub(&whole(sum).mul(&whole(sum)));
-        let quotient = over.mul(&Exact::from_int(4)).div(&whole(count).mul(&whole(count)))?;
-        quotient.round(RoundingMode::Down, 0).to_string().parse().ok()
-    };
-    let variance: i128 = small().or_else(big).unwrap_or(0);
-    (variance.max(0).isqrt() + 1) / 2
 }
 
 /// A fraction in millionths, rounded half up.

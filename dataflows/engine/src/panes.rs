@@ -320,11 +320,7 @@ impl Place {
         for amount in segment.amounts {
             let Some(info) = needed(amount.slot) else { continue };
             ring.panes[pane].cells.sums.add(amount.slot, amount.get());
-            for (window, panes) in grid.windows.iter().enumerate() {
-                if entered && *panes > 1 && info.windows & (1 << window) != 0 && number + panes > now {
-                    ring.windows[window].add(amount.slot, amount.get());
-                }
-            }
+            ring.add_to_windows(grid, info, (number, now), amount.get());
             if entered {
                 changed.extend(&info.views);
             }
@@ -434,7 +430,7 @@ impl Place {
         }
         let Some(newest) = entered.checked_sub(1).map(|at| &ring.panes[at]) else { return wake };
         // A pane leaves each window that it is in, and what is kept for longer in the end.
-        for panes in grid.windows.iter().chain(self.clocks[grid_index].trims().to_vec().iter()).chain([&grid.panes]) {
+        for panes in self.clocks[grid_index].leaves().iter() {
             let oldest = ring.panes[..entered].iter().find(|pane| pane.number + panes > now);
             if let Some(pane) = oldest {
                 wake = wake.min(self.clocks[grid_index].start(pane.number + panes).0);

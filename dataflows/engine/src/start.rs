@@ -268,7 +268,7 @@ fn make_missing(coordinator: &mut Coordinator, monitor: &Monitor) -> Result<(), 
 
 /// The layout of a plan over what a state covers, and whether a part of it must be made from the log.
 pub fn layout(plan: &Plan, covered: Option<&Covered>) -> (Layout, bool) {
-    let layout = Layout::new(plan, &covered.map_or_else(KnownSlots::default, |covered| covered.slots.clone()));
+    let layout = Layout::new(plan, covered.map_or(&KnownSlots::default(), |covered| &covered.slots));
     let rebuild = covered.is_some() && !layout.missing_views().is_empty();
     (layout, rebuild)
 }

@@ -11,8 +11,8 @@
 
 use crate::decimal::MICROS;
 use crate::grade::Grade;
+use crate::statistics::{deviation, divide_half_up};
 use crate::tenant::Scale;
-use num_bigint::BigInt;
 use serde::{Deserialize, Serialize};
 
 /// Bins of the histogram.
@@ -90,20 +90,7 @@ impl Cohort {
     /// The population standard deviation of the scores: √(n·Σx² − (Σx)²) / n. `None` without one.
     pub fn stddev(&self) -> Option<i128> {
         let Sums { count, sum, squares, .. } = self.sums;
-        let count = Some(i128::from(count)).filter(|count| *count > 0)?;
-        // With s = ⌊√(4·(n·Σx² − (Σx)²))⌋ the root is rounded half up by (⌊s/n⌋ + 1) / 2, since only whole numbers are
-        // compared with it.
-        let small = count.checked_mul(squares).zip(sum.checked_mul(sum));
-        let small = small.and_then(|(a, b)| a.checked_sub(b)?.checked_mul(4)?.checked_isqrt());
-        let root = match small {
-            Some(root) => root,
-            None => {
-                let wide: BigInt = BigInt::from(count) * squares - BigInt::from(sum) * sum;
-                // Below 2·n·SCORE_MAX.
-                i128::try_from((wide * 4_i32).max(BigInt::ZERO).sqrt()).ok()?
-            }
-        };
-        Some((root / count + 1) / 2)
+        (count > 0).then(|| deviation(i128::from(count), sum, squares))
     }
 
     /// The share of passing grades, 0 to 1; `None` without a grade.
@@ -117,13 +104,13 @@ impl Cohort {
     /// rises. `None` where there are fewer than two grades to compare.
     pub fn percentile(&self, score: i128) -> Option<i128> {
         let (part, whole) = self.share_below(score)?;
-        Some(round(part * 100 * i128::from(MICROS), whole))
+        Some(divide_half_up(part * 100 * i128::from(MICROS), whole))
     }
 
     /// [`Cohort::percentile`] as people see it, in hundredths: two digits are more than a histogram can bear.
     pub fn percentile_hundredths(&self, score: i128) -> Option<u64> {
         let (part, whole) = self.share_below(score)?;
-        u64::try_from(round(part * 10_000, whole)).ok()
+        u64::try_from(divide_half_up(part * 10_000, whole)).ok()
     }
 
     /// `(below + f · same) / count` as a fraction.
@@ -146,7 +133,7 @@ impl Cohort {
     /// are in the first and the last bin.
     pub fn bin_bounds(&self, bin: usize) -> (i128, i128) {
         let (min, max) = (i128::from(self.scale.min.micros()), i128::from(self.scale.max.micros()));
-        let bound = |n: usize| min + round((max - min) * n as i128, BINS as i128);
+        let bound = |n: usize| min + divide_half_up((max - min) * n as i128, BINS as i128);
         (bound(bin), bound(bin + 1))
     }
 }
@@ -183,13 +170,7 @@ pub fn score_micros(text: &str) -> Option<i128> {
 }
 
 fn divide(amount: i128, count: i64) -> Option<i128> {
-    (count > 0).then(|| round(amount, i128::from(count)))
-}
-
-/// `a / b` rounded half up, ties away from zero; `b` is positive.
-fn round(a: i128, b: i128) -> i128 {
-    let magnitude = (a.unsigned_abs() * 2 + b.unsigned_abs()) / (b.unsigned_abs() * 2);
-    if a < 0 { -(magnitude as i128) } else { magnitude as i128 }
+    (count > 0).then(|| divide_half_up(amount, i128::from(count)))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use aulaflow_model::instant::Millis;
 use aulaflow_model::window::WindowSpec;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Starts of panes that are remembered.
 const STARTS_MAX: usize = 100_000;
@@ -44,6 +45,8 @@ pub struct GridClock {
     now: i64,
     /// After how many panes some slot is not needed any more, where others are.
     trims: Vec<i64>,
+    /// After how many panes anything leaves: a window, a slot that is not needed any more, the ring.
+    leaves: Arc<[i64]>,
     views: Vec<ViewIndex>,
 }
 
@@ -54,11 +57,13 @@ impl GridClock {
         let own = || layout.slots.iter().flatten().filter(|slot| usize::from(slot.grid) == index);
         let trims: BTreeSet<i64> = own().map(|slot| slot.panes).filter(|panes| *panes < grid.panes).collect();
         let views: BTreeSet<ViewIndex> = own().flat_map(|slot| slot.views.iter().copied()).collect();
+        let leaves: BTreeSet<i64> = trims.iter().chain(&grid.windows).chain([&grid.panes]).copied().collect();
         Self {
             events: PaneNumbers::new(grid.spec.clone()),
             starts: FxHashMap::default(),
             now: i64::MIN / 4,
             trims: trims.into_iter().collect(),
+            leaves: leaves.into_iter().collect(),
             views: views.into_iter().collect(),
         }
     }
@@ -93,6 +98,11 @@ impl GridClock {
     /// After how many panes some slot is not needed any more, where others are.
     pub fn trims(&self) -> &[i64] {
         &self.trims
+    }
+
+    /// After how many panes anything leaves.
+    pub fn leaves(&self) -> Arc<[i64]> {
+        Arc::clone(&self.leaves)
     }
 
     /// The views that read the grid.

@@ -1,5 +1,6 @@
 //! How a row came about: computed again from the panes alone, without the running sums that the row was made with.
 
+use super::rings::keep_open;
 use super::rows::{InnerRow, moment_of};
 use super::{PaneStore, Place, Student};
 use crate::cells::{Cells, Moment, Part};
@@ -45,13 +46,9 @@ impl Place {
         let Some(ring) = student.rings.iter().find(|ring| usize::from(ring.grid) == grid) else { return Some(nothing) };
         Some(match &layout.views[index] {
             ViewLayout::Panes(placed) => {
-                let gap_ms = spec.gap_ms;
                 let mut pieces = self.pieces(ring, spec.panes());
-                if gap_ms > 0 {
-                    let first = pieces.windows(2).rposition(|pair| pair[1].0 - pair[0].1 >= gap_ms);
-                    pieces.drain(..first.map_or(0, |at| at + 1));
-                    let open = pieces.last().is_some_and(|(_, last, _)| last + gap_ms > self.clock.0);
-                    pieces.retain(|_| open);
+                if spec.gap_ms > 0 {
+                    keep_open(&mut pieces, spec.gap_ms, self.clock, |(first, last, _)| (*first, *last));
                 }
                 self.explain_panes(placed, view, &pieces, nothing)
             }

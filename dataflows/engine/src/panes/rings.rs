@@ -1,9 +1,10 @@
-//! Where in a ring an event belongs, and what must not grow in it.
+//! Where in a ring an event belongs, what it adds to there, and what must not grow in it.
 
 use super::{DISTINCT_MAX, Pane, Ring};
 use crate::cells::{Cells, Kind, Part, Scalar};
-use crate::layout::{Grid, Layout};
+use crate::layout::{Grid, Layout, SlotInfo};
 use crate::sum::Slot;
+use aulaflow_model::instant::Millis;
 
 /// The pane of a number; a new one where there is none.
 pub(super) fn place_in_pane(ring: &mut Ring, number: i64) -> usize {
@@ -74,6 +75,29 @@ pub(super) fn trim_tail(ring: &mut Ring, slot: Slot, most: usize, now: i64) {
         if let Some(Part::Tail(events)) = pane.cells.part_mut(slot) {
             events.drain(..events.len().saturating_sub(left));
             left -= events.len();
+        }
+    }
+}
+
+/// Of stretches of time, oldest first, those of the session that is open at a clock: the last ones without a gap between
+/// them; none, if the gap has passed since. `bounds` are a stretch's first and last instant.
+pub(super) fn keep_open<T>(stretches: &mut Vec<T>, gap_ms: i64, clock: Millis, bounds: impl Fn(&T) -> (i64, i64)) {
+    let breaks = |pair: &[T]| bounds(&pair[1]).0 - bounds(&pair[0]).1 >= gap_ms;
+    let first = stretches.windows(2).rposition(breaks).map_or(0, |at| at + 1);
+    stretches.drain(..first);
+    if stretches.last().is_some_and(|last| bounds(last).1 + gap_ms <= clock.0) {
+        stretches.clear();
+    }
+}
+
+impl Ring {
+    /// Adds to the running sums of the windows that cover a pane and keep one of the slot.
+    pub(super) fn add_to_windows(&mut self, grid: &Grid, info: &SlotInfo, (number, now): (i64, i64), amount: i128) {
+        for (window, panes) in grid.windows.iter().enumerate() {
+            let covers = number <= now && number + panes > now;
+            if covers && *panes > 1 && info.windows & (1 << window) != 0 {
+                self.windows[window].add(info.number, amount);
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing is remembered here: a row is made from the panes and, where sums can be kept running, from those. So whoever
 //! explains a row calls the same functions.
 
+use super::rings::keep_open;
 use super::{Pane, Place, Ring, Student};
 use crate::cells::{Cells, Moment, Part, Scalar};
 use crate::fold::{Fold, Item, Window, outputs, shown};
@@ -106,12 +107,13 @@ impl Place {
         let single = within().next_back().map(|pane| &pane.cells.sums).filter(|_| panes == 1);
         let sums = single.unwrap_or(&ring.windows[placed.window]);
         let parts = self.combine(&placed.parts, within());
-        let bounds = if view.reads_bounds {
-            view.schema.window.bounds(self.clock)
-        } else {
-            (Millis::default(), Millis::default())
-        };
+        let bounds = self.bounds(view);
         self.values(placed, view, sums, &parts, bounds)
+    }
+
+    /// The bounds of a `tumble` or `hop` view's window, if an output reads them: calendars are slow to ask.
+    fn bounds(&self, view: &View) -> (Millis, Millis) {
+        if view.reads_bounds { view.schema.window.bounds(self.clock) } else { Default::default() }
     }
 
     /// Slots that are no sums, over panes.
@@ -214,7 +216,7 @@ impl Place {
             (Some(first), Some(last)) if gap_ms > 0 => Some((first.start, Millis(last.start.0 + gap_ms))),
             _ => None,
         };
-        let bounds = session.unwrap_or_else(|| view.schema.window.bounds(self.clock));
+        let bounds = session.unwrap_or_else(|| self.bounds(view));
         let item = |row| Item { moment: moment_of(row), row };
         let results = fold.results(view, rows.iter().map(item), &mut self.failed)?;
         let values = outputs(view, &results, bounds, &mut self.failed);
@@ -228,11 +230,7 @@ impl Place {
         if gap_ms > 0 {
             let holds = |row: &InnerRow| view.filter.as_ref().is_none_or(|filter| filter.holds(&row).unwrap_or(false));
             rows.retain(holds);
-            let breaks = |pair: &[InnerRow]| pair[1].start.0 - pair[0].start.0 >= gap_ms;
-            let first = rows.windows(2).rposition(breaks).map_or(0, |at| at + 1);
-            rows.drain(..first);
-            let open = rows.last().is_some_and(|row| row.start.0 + gap_ms > self.clock.0);
-            rows.retain(|_| open);
+            keep_open(&mut rows, gap_ms, self.clock, |row| (row.start.0, row.start.0));
         }
         rows
     }

@@ -77,11 +77,7 @@ impl Place {
         for pane in panes.iter().filter(|pane| pane.number <= now) {
             for (slot, amount) in pane.cells.sums.iter() {
                 let Some(info) = layout.slot(slot) else { continue };
-                for (window, panes) in grid.windows.iter().enumerate() {
-                    if *panes > 1 && info.windows & (1 << window) != 0 && pane.number + panes > now {
-                        ring.windows[window].add(slot, amount);
-                    }
-                }
+                ring.add_to_windows(grid, info, (pane.number, now), amount);
             }
         }
         ring.panes = panes;
