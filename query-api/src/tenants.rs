@@ -76,7 +76,7 @@ impl Tenants {
         for (partition, next) in next.iter_mut().enumerate() {
             let place = TopicPartition { topic: topic::TENANTS.to_owned(), partition: partition as u32 };
             loop {
-                let fetched = match log.read(&place, *next, READ_BYTES_MAX) {
+                let fetched = match log.read_aside(&place, *next, READ_BYTES_MAX) {
                     Err(LogError::Gone { start, .. }) if start > *next => {
                         *next = start;
                         continue;

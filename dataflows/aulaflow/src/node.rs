@@ -10,10 +10,11 @@ use crate::failure::Misuse;
 use crate::outlet::ServingOutlet;
 use crate::{crash, log_store, tenant_records, token};
 use anyhow::{Context, Result, anyhow};
-use aulaflow_engine::{Engine, Monitor};
+use aulaflow_engine::{Engine, Metrics, Monitor, Start, Wall};
 use aulaflow_log::Log;
 use aulaflow_log::embedded::EmbeddedLog;
 use aulaflow_model::change::ViewSchema;
+use aulaflow_model::share::Share;
 use aulaflow_plan::Plan;
 use aulaflow_serving::ReadHalf;
 use prometheus_client::registry::Registry;
@@ -81,13 +82,15 @@ impl Node {
         let (writers, store) = aulaflow_serving::store(schemas, derived, settings.serving.students_expected, workers);
         store.register_metrics(&mut registry);
         let state_dir = settings.data_dir.join("state");
-        let engine = aulaflow_engine::start(
-            Arc::clone(&plan),
-            Arc::clone(&log) as Arc<dyn Log>,
-            &state_dir,
-            ServingOutlet::all(writers),
-            &mut registry,
-        )
+        let engine = aulaflow_engine::start(Start {
+            plan: Arc::clone(&plan),
+            log: Arc::clone(&log) as Arc<dyn Log>,
+            share: Share::All,
+            state_dir: state_dir.clone(),
+            outlets: ServingOutlet::all(writers),
+            metrics: Metrics::new(&mut registry),
+            wall: Wall::System,
+        })
         .with_context(|| format!("the dataflows cannot start from {}", state_dir.display()))?;
         let monitor = engine.monitor();
         let running = api::Running {

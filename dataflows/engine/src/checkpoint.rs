@@ -114,7 +114,7 @@ impl Checkpointer {
     fn dead_at(&mut self, time: Time, partition: u32, offset: Offset, class: Class, error: &str) {
         let place = TopicPartition { topic: topic::BEHAVIOR.to_owned(), partition };
         // Any length reads one batch at least.
-        let fetched = match self.log.read(&place, offset, 1) {
+        let fetched = match self.log.read_aside(&place, offset, 1) {
             Ok(fetched) => fetched,
             Err(reason) => {
                 tracing::error!(%reason, partition, offset, error, "a dead record cannot be read again from the log");

@@ -362,14 +362,15 @@ impl Coordinator {
         if let Some(at) = self.durable.lock().at {
             let behind = self.sources.iter().map(|s| s.next).ne(state.covered.iter().copied());
             let age = if behind { at.elapsed().as_secs_f64() } else { 0.0 };
-            self.shared.metrics.checkpoint_age.set(age);
+            self.shared.metrics.checkpoint_age.get_or_create(&self.shared.share_labels()).set(age);
         }
     }
 
     fn publish(&self, time: ClockTime, offsets: &[Offset], wall: Millis) {
         let metrics = &self.shared.metrics;
-        metrics.clock.set(time.clock().0 as f64 / 1e3);
-        metrics.frontier_lag.set((wall.0 - time.clock().0) as f64 / 1e3);
+        let share = self.shared.share_labels();
+        metrics.clock.get_or_create(&share).set(time.clock().0 as f64 / 1e3);
+        metrics.frontier_lag.get_or_create(&share).set((wall.0 - time.clock().0) as f64 / 1e3);
         let mut status = self.status.lock();
         status.clock = Some(time.clock());
         for ((source, position), offset) in self.sources.iter().zip(&mut status.positions).zip(offsets) {

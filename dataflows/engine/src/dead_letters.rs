@@ -3,6 +3,7 @@
 use aulaflow_log::{Log, LogError, Offset, RecordRef, TopicPartition, record::RecordSetBuilder};
 use aulaflow_model::fault::Fault;
 use aulaflow_model::instant::Millis;
+use aulaflow_model::share::Share;
 use aulaflow_model::topic;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -88,6 +89,7 @@ pub struct Writer {
     /// Per source partition: source offsets below this are on the dead-letter topic already.
     written: BTreeMap<Source, Offset>,
     waiting: Vec<DeadLetter>,
+    share: Share,
 }
 
 impl Writer {
@@ -95,19 +97,20 @@ impl Writer {
     /// and reads on from there to learn what was written since.
     pub fn open(
         log: &dyn Log,
+        share: Share,
         sources: &[&'static str],
         seen: &BTreeMap<Source, Offset>,
         mut written: BTreeMap<Source, Offset>,
     ) -> Result<Self, LogError> {
         for source in sources {
             let name = topic::dead_letters(source);
-            for partition in 0..log.partitions(&name)? {
+            for partition in (0..log.partitions(&name)?).filter(|partition| share.has(*partition)) {
                 let place = TopicPartition { topic: name.clone(), partition };
                 let start = log.start_offset(&place)?;
                 let mut offset = seen.get(&((*source).to_owned(), partition)).copied().unwrap_or(start).max(start);
                 let mut high = None;
                 loop {
-                    let fetched = log.read(&place, offset, 1 << 20)?;
+                    let fetched = log.read_aside(&place, offset, 1 << 20)?;
                     if fetched.records.is_empty() {
                         break;
                     }
@@ -122,7 +125,7 @@ impl Writer {
                 }
             }
         }
-        Ok(Self { written, waiting: Vec::new() })
+        Ok(Self { written, waiting: Vec::new(), share })
     }
 
     /// Takes a letter; it is written once its epoch is complete.
@@ -161,7 +164,7 @@ impl Writer {
         let mut ends = BTreeMap::new();
         for source in sources {
             let topic = topic::dead_letters(source);
-            for partition in 0..log.partitions(&topic)? {
+            for partition in (0..log.partitions(&topic)?).filter(|partition| self.share.has(*partition)) {
                 let end = log.end_offset(&TopicPartition { topic: topic.clone(), partition })?;
                 ends.insert(((*source).to_owned(), partition), end);
             }

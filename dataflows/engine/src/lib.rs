@@ -37,8 +37,9 @@ use aulaflow_model::change::{ChangeBatch, CohortBatch};
 use aulaflow_model::instant::{ClockTime, Millis};
 pub use describe::{Assumptions, Description, StateSummary, describe};
 pub use grade_views::{GradeView, ShownGrade};
+pub use metrics::Metrics;
 use parking_lot::Mutex;
-pub use start::{Engine, start, start_at};
+pub use start::{Engine, Start, start};
 use std::sync::Arc;
 pub use wall::{HandClock, Wall};
 

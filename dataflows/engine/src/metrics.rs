@@ -35,13 +35,15 @@ pub struct PartitionLabels {
     pub partition: u32,
 }
 
-/// `dataflow`, `operator`
+/// `dataflow`, `operator`, `share`, `worker`
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OperatorLabels {
     /// The dataflow.
     pub dataflow: &'static str,
     /// The operator.
     pub operator: &'static str,
+    /// Which partitions: `all`, or a number.
+    pub share: String,
     /// The worker.
     pub worker: u32,
 }
@@ -51,6 +53,13 @@ pub struct OperatorLabels {
 pub struct ExplainLabels {
     /// `grade`, `feature`.
     pub kind: &'static str,
+}
+
+/// `share`
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ShareLabels {
+    /// Which partitions: `all`, or a number.
+    pub share: String,
 }
 
 /// A gauge of seconds.
@@ -70,15 +79,15 @@ pub struct Metrics {
     /// Records on the log that are not visible yet.
     pub lag_records: Family<PartitionLabels, Gauge>,
     /// The clock as of which the views are true.
-    pub clock: SecondsGauge,
+    pub clock: Family<ShareLabels, SecondsGauge>,
     /// Wall clock less that clock.
-    pub frontier_lag: SecondsGauge,
+    pub frontier_lag: Family<ShareLabels, SecondsGauge>,
     /// From the log's timestamp to visible, sampled per stored batch.
     pub freshness: Histogram,
     /// State sizes.
     pub arrangement: Family<OperatorLabels, Gauge>,
     /// Seconds since the last checkpoint.
-    pub checkpoint_age: SecondsGauge,
+    pub checkpoint_age: Family<ShareLabels, SecondsGauge>,
     /// How long writing a checkpoint takes.
     pub checkpoint: Histogram,
     /// Rows written by checkpoints.
@@ -110,11 +119,11 @@ impl Metrics {
             output_errors: Counter::default(),
             late: Family::default(),
             lag_records: Family::default(),
-            clock: SecondsGauge::default(),
-            frontier_lag: SecondsGauge::default(),
+            clock: Family::default(),
+            frontier_lag: Family::default(),
             freshness: Histogram::new(seconds),
             arrangement: Family::default(),
-            checkpoint_age: SecondsGauge::default(),
+            checkpoint_age: Family::default(),
             checkpoint: Histogram::new(seconds),
             checkpoint_rows: Counter::default(),
             negative: Counter::default(),

@@ -3,13 +3,14 @@
 use crate::configs::Configs;
 use crate::dead_letters::{Class, DeadLetter};
 use crate::layout::Layout;
-use crate::metrics::{DeadLabels, Metrics};
+use crate::metrics::{DeadLabels, Metrics, ShareLabels};
 use crate::operators::behavior::Contributions;
 use crate::state::{Change, KnownView, StoredHistory};
 use crate::symbols::{StudentNo, Symbols};
 use aulaflow_log::{Offset, RecordSet};
 use aulaflow_model::change::ViewIndex;
 use aulaflow_model::instant::Millis;
+use aulaflow_model::share::Share;
 use aulaflow_plan::Plan;
 use crossbeam_channel::Sender;
 use dashmap::DashMap;
@@ -84,6 +85,8 @@ pub struct Shared {
     pub symbols: Arc<Symbols>,
     /// Configurations and rule sets.
     pub configs: Arc<Configs>,
+    /// Which partitions are read.
+    pub share: Share,
     /// Counters.
     pub metrics: Metrics,
     /// Boundaries whose panes are being released.
@@ -114,6 +117,11 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// The metrics' label of the partitions that are read.
+    pub fn share_labels(&self) -> ShareLabels {
+        ShareLabels { share: self.share.to_string() }
+    }
+
     /// The views, for whoever compares a later plan with this one.
     pub fn known_views(&self) -> Vec<KnownView> {
         let views = self.plan.views.iter().zip(&self.identities);
@@ -309,7 +317,12 @@ impl Local {
 
     /// Reports how much an operator keeps.
     pub fn gauge(&self, dataflow: &'static str, operator: &'static str, records: usize) {
-        let labels = crate::metrics::OperatorLabels { dataflow, operator, worker: self.index as u32 };
+        let labels = crate::metrics::OperatorLabels {
+            dataflow,
+            operator,
+            share: self.shared.share.to_string(),
+            worker: self.index as u32,
+        };
         self.shared.metrics.arrangement.get_or_create(&labels).set(records as i64);
     }
 }

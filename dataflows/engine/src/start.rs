@@ -16,14 +16,14 @@ use crate::worker::{self, Progress, ToWorker};
 use crate::{Monitor, Outlet, StartError, Status, backfill, restore};
 use aulaflow_log::{Log, LogError, TopicPartition};
 use aulaflow_model::instant::{ClockTime, Millis};
+use aulaflow_model::share::Share;
 use aulaflow_model::topic;
 use aulaflow_plan::Plan;
 use aulaflow_plan::runtime::ClockMode;
 use aulaflow_plan::sql::Relation;
 use crossbeam_channel::{Receiver, bounded};
 use parking_lot::Mutex;
-use prometheus_client::registry::Registry;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::thread::JoinHandle;
@@ -47,38 +47,39 @@ pub struct Engine {
     workers: JoinHandle<Result<(), String>>,
 }
 
-/// Starts the dataflows: loads the checkpoint in `state_dir`, reads on from its offsets.
-/// One outlet per worker: `outlets.len()` is the number of workers. Returns at once; [`Monitor::status`] tells how far
-/// loading and catching up are.
-pub fn start(
-    plan: Arc<Plan>,
-    log: Arc<dyn Log>,
-    state_dir: &Path,
-    outlets: Vec<Box<dyn Outlet>>,
-    registry: &mut Registry,
-) -> Result<Engine, StartError> {
-    start_at(plan, log, state_dir, outlets, registry, Wall::System)
+/// What an engine is started with.
+pub struct Start {
+    /// What to compute.
+    pub plan: Arc<Plan>,
+    /// Where records come from.
+    pub log: Arc<dyn Log>,
+    /// Which of its partitions.
+    pub share: Share,
+    /// Where the state is: a folder of this engine's own.
+    pub state_dir: PathBuf,
+    /// One per worker: their number is the number of workers.
+    pub outlets: Vec<Box<dyn Outlet>>,
+    /// What it counts, shared by the engines of a process.
+    pub metrics: Metrics,
+    /// The clock on the wall.
+    pub wall: Wall,
 }
 
-/// The same with another clock on the wall.
-pub fn start_at(
-    plan: Arc<Plan>,
-    log: Arc<dyn Log>,
-    state_dir: &Path,
-    outlets: Vec<Box<dyn Outlet>>,
-    registry: &mut Registry,
-    wall: Wall,
-) -> Result<Engine, StartError> {
+/// Starts the dataflows: loads the checkpoint in the state's folder, reads on from its offsets.
+/// Returns at once; [`Monitor::status`] tells how far loading and catching up are.
+pub fn start(start: Start) -> Result<Engine, StartError> {
+    let Start { plan, log, share, state_dir, outlets, metrics, wall } = start;
+    let state_dir = state_dir.as_path();
     let store = StateStore::open(state_dir).map_err(|e| StartError::State(e.to_string()))?;
     let covered = store.covered().map_err(|e| StartError::State(e.to_string()))?;
     let (layout, rebuild) = layout(&plan, covered.as_ref());
     let layout = Arc::new(layout);
     let covered = covered.unwrap_or_default();
     let live = plan.runtime.engine.clock == ClockMode::Live;
-    let sources = sources(log.as_ref(), &covered)?;
+    let sources = sources(log.as_ref(), share, &covered)?;
     let replayed = replayed(&store, &sources)?;
     let letters =
-        Writer::open(log.as_ref(), &SOURCES, &covered.dead_letter_ends, covered.dead_letters_written.clone())?;
+        Writer::open(log.as_ref(), share, &SOURCES, &covered.dead_letter_ends, covered.dead_letters_written.clone())?;
     let workers = outlets.len();
     let (state, messages) = bounded(STATE_QUEUE);
     let event_high = covered.event_high.iter().map(|((_, p), at)| (*p, Millis(*at))).collect();
@@ -88,7 +89,8 @@ pub fn start_at(
         identities: identities(&plan),
         symbols: Arc::new(Symbols::default()),
         configs: Arc::new(Configs::default()),
-        metrics: Metrics::new(registry),
+        metrics,
+        share,
         settling: Settling::new(workers),
         histories: dashmap::DashMap::new(),
         event_high: Mutex::default(),
@@ -296,10 +298,10 @@ pub fn identities(plan: &Plan) -> Vec<u64> {
 }
 
 /// The partitions to read and where to read on. The log must still be the one that the state was made from.
-pub fn sources(log: &dyn Log, covered: &Covered) -> Result<Vec<Source>, StartError> {
+pub fn sources(log: &dyn Log, share: Share, covered: &Covered) -> Result<Vec<Source>, StartError> {
     let mut sources = Vec::new();
     for topic in [topic::TENANTS, topic::EVALUATIONS, topic::BEHAVIOR] {
-        for partition in 0..log.partitions(topic)? {
+        for partition in (0..log.partitions(topic)?).filter(|partition| share.has(*partition)) {
             let place = TopicPartition { topic: topic.to_owned(), partition };
             let (start, end) = (log.start_offset(&place)?, log.end_offset(&place)?);
             let next = covered.offsets.get(&(topic.to_owned(), partition)).copied();

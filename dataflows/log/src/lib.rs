@@ -59,6 +59,9 @@ pub enum LogError {
         /// The first one there.
         start: Offset,
     },
+    /// A later writer of the same name has taken over: nothing was written, and nothing ever will be by this one.
+    #[error("another process writes as {0} now")]
+    Fenced(String),
     /// What is stored cannot be read.
     #[error("the log is damaged: {0}")]
     Corrupt(String),
@@ -80,11 +83,39 @@ pub struct Fetched {
     pub end_offset: Offset,
 }
 
+/// How reading a partition goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceState {
+    /// Nothing was heard of it yet.
+    Connecting,
+    /// Records come, or would if there were any.
+    Live,
+    /// Nothing comes, for this reason; it is tried on.
+    Stalled(String),
+}
+
+/// Writes sets of records to several partitions, in order, and ends every earlier writer of its name.
+pub trait Writer: Send {
+    /// Writes and waits until all is durable; one answer for each part, in order. After an error that is not
+    /// [`LogError::Fenced`] the same write can be tried again. Kafka's writes are transactions: a reader sees all of one
+    /// or nothing. Another log may show a failed try's records twice, so that what is written must bear that.
+    fn write(&mut self, parts: &[(TopicPartition, RecordSet)], timeout: Duration) -> Result<Vec<Appended>, LogError>;
+}
+
+/// Writes by appending: for a log that only one process has open.
+pub struct Appending<L: Log + ?Sized>(pub std::sync::Arc<L>);
+
+impl<L: Log + ?Sized> Writer for Appending<L> {
+    fn write(&mut self, parts: &[(TopicPartition, RecordSet)], timeout: Duration) -> Result<Vec<Appended>, LogError> {
+        parts.iter().map(|(place, records)| self.0.append_wait(place, records.clone(), timeout)).collect()
+    }
+}
+
 /// A durable, partitioned, append-only log. Shaped after Kafka, so that Kafka can be behind it.
 ///
 /// Implementations must keep: an acknowledged record survives a crash of the process; offsets of a partition
 /// only grow; a reader sees a partition's records in the order of their offsets, and only durable ones.
-pub trait Log: Send + Sync {
+pub trait Log: Send + Sync + 'static {
     /// How many partitions a topic has; `Unknown` if there is no such topic. Records of one tenant share one partition.
     fn partitions(&self, topic: &str) -> Result<u32, LogError>;
 
@@ -102,6 +133,28 @@ pub trait Log: Send + Sync {
     /// Reads from `offset` on: at least one stored batch if there is one, at most about `bytes_max` bytes.
     /// Does not wait: an empty result means that the partition ends here for now.
     fn read(&self, place: &TopicPartition, offset: Offset, bytes_max: usize) -> Result<Fetched, LogError>;
+
+    /// Reads as [`Log::read`] does, but beside the one who follows the partition: for the odd look at some place of it.
+    /// Waits for the records, a bounded time; an empty result means that the partition ends there.
+    fn read_aside(&self, place: &TopicPartition, offset: Offset, bytes_max: usize) -> Result<Fetched, LogError> {
+        self.read(place, offset, bytes_max)
+    }
+
+    /// A writer of this name. It ends every earlier one of the name, in whatever process that is.
+    fn writer(self: std::sync::Arc<Self>, _name: &str) -> Result<Box<dyn Writer>, LogError> {
+        Ok(Box::new(Appending(self)))
+    }
+
+    /// How reading this partition goes.
+    fn source_state(&self, _place: &TopicPartition) -> SourceState {
+        SourceState::Live
+    }
+
+    /// Nobody follows the partition any more: what was read ahead is dropped.
+    fn release(&self, _place: &TopicPartition) {}
+
+    /// Everything before these offsets is in a durable checkpoint. For whoever watches from outside; nothing is read by it.
+    fn note_covered(&self, _offsets: &[(TopicPartition, Offset)]) {}
 
     /// The first offset still there.
     fn start_offset(&self, place: &TopicPartition) -> Result<Offset, LogError>;

@@ -12,6 +12,7 @@ pub mod fields;
 pub mod grade;
 pub mod ids;
 pub mod instant;
+pub mod share;
 pub mod statistics;
 pub mod tenant;
 pub mod topic;

@@ -7,6 +7,7 @@ use crate::start;
 use crate::state::{Covered, StateError, StateStore};
 use aulaflow_log::{Log, Offset, TopicPartition};
 use aulaflow_model::instant::Millis;
+use aulaflow_model::share::Share;
 use aulaflow_model::window::WindowSpec;
 use aulaflow_plan::Plan;
 use aulaflow_plan::runtime::ClockMode;
@@ -119,7 +120,7 @@ impl StateSummary {
     /// first start. Nothing is changed, but no instance may run on either meanwhile.
     pub fn read(state_dir: &Path, log: &dyn Log) -> Result<Self, SummaryError> {
         let covered = covered(state_dir)?;
-        let sources = start::sources(log, &covered.clone().unwrap_or_default())?;
+        let sources = start::sources(log, Share::All, &covered.clone().unwrap_or_default())?;
         let ranges = match covered {
             Some(_) => backfill::ranges(log, &sources).map_err(StartError::from)?,
             None => {

@@ -110,6 +110,7 @@ pub fn shared(plan: &Arc<Plan>, known: &KnownSlots, workers: usize) -> (Arc<Shar
         symbols: Arc::new(Symbols::default()),
         configs: Arc::new(Configs::default()),
         metrics: Metrics::new(&mut Registry::default()),
+        share: aulaflow_model::share::Share::All,
         settling: Settling::new(workers),
         histories: dashmap::DashMap::new(),
         event_high: Mutex::default(),

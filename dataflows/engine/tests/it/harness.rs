@@ -1,10 +1,11 @@
 //! An engine over a real embedded log in a temporary folder, with outlets that remember.
 
-use aulaflow_engine::{Engine, Outlet, Status, start};
+use aulaflow_engine::{Engine, Metrics, Outlet, Start, Status, Wall, start};
 use aulaflow_log::{EmbeddedConfig, EmbeddedLog, Fsync, Log, RecordSetBuilder, TopicPartition};
 use aulaflow_model::change::{ChangeBatch, CohortBatch, FeatureRow, GradeRow};
 use aulaflow_model::cohort::Cohort;
 use aulaflow_model::instant::{ClockTime, Millis};
+use aulaflow_model::share::Share;
 use aulaflow_model::topic;
 use aulaflow_plan::{Plan, Source, compile, parse_runtime};
 use parking_lot::Mutex;
@@ -133,8 +134,21 @@ impl Harness {
         let outlet = |worker| Box::new(Remember { worker, seen: seen.clone() }) as Box<dyn Outlet>;
         let outlets = (0..workers).map(outlet).collect();
         let mut registry = Registry::with_prefix("aulaflow");
-        let engine = start(self.plan.clone(), log, &self.dir.path().join("state"), outlets, &mut registry).unwrap();
+        let engine = start(self.parts(outlets, log, &mut registry)).unwrap();
         Running { engine, seen, registry }
+    }
+
+    /// What an engine over all partitions is started with.
+    pub fn parts(&self, outlets: Vec<Box<dyn Outlet>>, log: Arc<dyn Log>, registry: &mut Registry) -> Start {
+        Start {
+            plan: self.plan.clone(),
+            log,
+            share: Share::All,
+            state_dir: self.dir.path().join("state"),
+            outlets,
+            metrics: Metrics::new(registry),
+            wall: Wall::System,
+        }
     }
 
     /// Appends records, all to the partition of their tenant.

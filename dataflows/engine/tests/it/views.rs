@@ -167,9 +167,9 @@ fn the_log_of_another_state_is_refused() {
     settled(&harness, &running, None);
     running.engine.stop().unwrap();
     let other = Harness::new((*harness.plan).clone());
-    let mut registry = prometheus_client::registry::Registry::default();
-    let state = harness.dir.path().join("state");
-    let error = aulaflow_engine::start(other.plan.clone(), other.log.clone(), &state, Vec::new(), &mut registry).err();
+    let mut parts = other.parts(Vec::new(), other.log.clone(), &mut prometheus_client::registry::Registry::default());
+    parts.state_dir = harness.dir.path().join("state");
+    let error = aulaflow_engine::start(parts).err();
     let error = error.expect("refused").to_string();
     assert!(error.contains("not the log that the state was made from"), "{error}");
 }

@@ -6,12 +6,13 @@ use crate::derived::derived_views;
 use crate::log_store;
 use crate::outlet::ServingOutlet;
 use anyhow::{Context, Result, anyhow, bail};
-use aulaflow_engine::{Engine, HandClock, Wall};
+use aulaflow_engine::{Engine, HandClock, Metrics, Start, Wall};
 use aulaflow_log::embedded::{EmbeddedConfig, EmbeddedLog, Fsync};
 use aulaflow_log::record::RecordSetBuilder;
 use aulaflow_log::{Log, TopicPartition};
 use aulaflow_model::change::ViewSchema;
 use aulaflow_model::instant::Millis;
+use aulaflow_model::share::Share;
 use aulaflow_plan::Plan;
 use aulaflow_plan::runtime::ClockMode;
 use aulaflow_serving::ReadHalf;
@@ -159,14 +160,15 @@ impl Stage<'_> {
         let derived = derived_views(&self.plan, &mut registry);
         let (writers, store) = aulaflow_serving::store(schemas, derived, 0, workers);
         let wall = Arc::new(HandClock::new(self.clock));
-        let engine = aulaflow_engine::start_at(
-            Arc::clone(&self.plan),
-            Arc::clone(&self.log) as Arc<dyn Log>,
-            self.state_dir,
-            ServingOutlet::all(writers),
-            &mut registry,
-            Wall::Hand(Arc::clone(&wall)),
-        )?;
+        let engine = aulaflow_engine::start(Start {
+            plan: Arc::clone(&self.plan),
+            log: Arc::clone(&self.log) as Arc<dyn Log>,
+            share: Share::All,
+            state_dir: self.state_dir.to_owned(),
+            outlets: ServingOutlet::all(writers),
+            metrics: Metrics::new(&mut registry),
+            wall: Wall::Hand(Arc::clone(&wall)),
+        })?;
         Ok(Player { engine, store, wall, registry })
     }
 
