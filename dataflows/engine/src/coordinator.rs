@@ -113,6 +113,7 @@ struct Loop {
 struct Gathered {
     inputs: Vec<EpochInput>,
     records: usize,
+    bytes: usize,
     accepted: Vec<Millis>,
 }
 
@@ -199,11 +200,12 @@ impl Coordinator {
     /// Reads what there is, in turns, up to the batch's limit.
     fn gather(&mut self, state: &mut Loop) -> Result<Gathered, LogError> {
         let workers = self.workers.len();
-        let records_max = self.shared.plan.runtime.engine.batch_records_max;
+        let settings = &self.shared.plan.runtime.engine;
+        let (records_max, bytes_max) = (settings.batch_records_max, settings.batch_bytes_max);
         let mut gathered =
             Gathered { inputs: (0..workers).map(|_| EpochInput::default()).collect(), ..Gathered::default() };
         let mut idle = 0;
-        while gathered.records < records_max && idle < self.sources.len() {
+        while gathered.records < records_max && gathered.bytes < bytes_max && idle < self.sources.len() {
             let at = state.turn % self.sources.len();
             state.turn += 1;
             let source = &mut self.sources[at];
@@ -216,6 +218,7 @@ impl Coordinator {
             source.next = fetched.next_offset;
             source.last_data = Some(Instant::now());
             gathered.records += fetched.records.len() as usize;
+            gathered.bytes += fetched.records.len_bytes();
             gathered.accepted.extend(fetched.records.iter().next().map(|r| r.timestamp));
             let chunk =
                 |records| Chunk { partition: source.place.partition, base_offset: fetched.base_offset, records };
@@ -235,7 +238,7 @@ impl Coordinator {
                 }
             }
         }
-        state.backlog = gathered.records >= records_max;
+        state.backlog = gathered.records >= records_max || gathered.bytes >= bytes_max;
         let behind = state.backlog || !self.status.lock().caught_up;
         self.shared.behind.store(behind, Ordering::Release);
         Ok(gathered)
