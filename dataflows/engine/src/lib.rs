@@ -9,6 +9,7 @@ mod clock;
 mod configs;
 mod coordinator;
 mod dead_letters;
+mod decode;
 mod dedupe;
 pub mod describe;
 mod evaluations;

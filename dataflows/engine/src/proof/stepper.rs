@@ -112,6 +112,7 @@ pub fn shared(plan: &Arc<Plan>, known: &KnownSlots, workers: usize) -> (Arc<Shar
         metrics: Metrics::new(&mut Registry::default()),
         share: aulaflow_model::share::Share::All,
         home: Box::new(|_| 0),
+        format: aulaflow_plan::sql::Format::Json,
         settling: Settling::new(workers),
         histories: dashmap::DashMap::new(),
         event_high: Mutex::default(),
