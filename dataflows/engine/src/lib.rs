@@ -3,6 +3,7 @@
 
 mod ask;
 mod backfill;
+pub mod batch;
 mod cells;
 mod checkpoint;
 mod clock;

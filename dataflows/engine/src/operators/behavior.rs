@@ -423,9 +423,11 @@ impl Scratch {
 }
 
 /// An event as a row of a table.
-struct EventRow<'a> {
-    event: &'a Behavior<'a>,
-    fields: &'a [aulaflow_plan::sql::Column],
+pub struct EventRow<'a> {
+    /// The event.
+    pub event: &'a Behavior<'a>,
+    /// The table's columns.
+    pub fields: &'a [aulaflow_plan::sql::Column],
 }
 
 impl Row for EventRow<'_> {

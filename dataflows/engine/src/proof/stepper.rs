@@ -62,7 +62,7 @@ impl Records {
         self.0.len()
     }
 
-    fn set(&self, from: usize, to: usize) -> RecordSet {
+    pub fn set(&self, from: usize, to: usize) -> RecordSet {
         let mut set = RecordSetBuilder::default();
         for (at, key, value) in &self.0[from..to] {
             set.push(*at, key, Some(value), &[]);
@@ -237,6 +237,11 @@ impl Running {
             checkpoint.covered = self.read;
             checkpoint.time = self.time;
         }
+    }
+
+    /// The plan that is in force.
+    pub fn plan(&self) -> Arc<Plan> {
+        self.shared.plan.clone()
     }
 
     /// Explains a student's row, as of the last epoch's clock.
