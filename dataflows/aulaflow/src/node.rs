@@ -88,6 +88,7 @@ impl Node {
             share: Share::All,
             state_dir: state_dir.clone(),
             outlets: ServingOutlet::all(writers),
+            gates: Vec::new(),
             metrics: Metrics::new(&mut registry),
             wall: Wall::System,
         })
