@@ -4,6 +4,7 @@
 use crate::ask::{ASKS_MAX, Ask, Asked};
 use crate::checkpoint::{Durable, SOURCES};
 use crate::clock::{PartitionTime, event_clock};
+use crate::gate::Gates;
 use crate::operators::ask::AskRef;
 use crate::operators::behavior::BehaviorInput;
 use crate::operators::evaluations::EvaluationInput;
@@ -68,6 +69,8 @@ pub struct Coordinator {
     pub wall: Wall,
     /// The log.
     pub log: Arc<dyn Log>,
+    /// Sinks outside the process.
+    pub gates: Gates,
     /// Channels to the workers.
     pub workers: Vec<Sender<ToWorker>>,
     /// How far the workers are.
@@ -415,6 +418,7 @@ impl Coordinator {
         if !status.caught_up {
             status.caught_up = self.sources.iter().zip(offsets).all(|(s, offset)| *offset >= s.end_at_start);
             if status.caught_up {
+                self.gates.caught_up();
                 self.shared.replayed.store(0, Ordering::Release);
             }
         }

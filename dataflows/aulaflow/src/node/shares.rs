@@ -83,6 +83,7 @@ impl Shares {
             share,
             state_dir: state_dir.clone(),
             outlets: ServingOutlet::all(writers),
+            gates: Vec::new(),
             metrics: self.metrics.clone(),
             wall: Wall::System,
         })
