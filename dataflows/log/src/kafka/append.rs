@@ -3,7 +3,7 @@
 
 use super::client::{Context, Health, append_error};
 use super::config::{KafkaConfig, KafkaOpenError, refused};
-use super::follow::Changes;
+use super::signal::Changes;
 use crate::{Ack, Appended, LogError, Offset, RecordRef, RecordSet, TopicPartition};
 use crossbeam_channel::bounded;
 use parking_lot::{Condvar, Mutex, RwLock};

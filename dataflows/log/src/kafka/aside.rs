@@ -2,7 +2,8 @@
 
 use super::client::{Context, Health};
 use super::config::KafkaConfig;
-use super::follow::{beyond, gone, list, with_headers};
+use super::follow::{beyond, gone, list};
+use super::headers::with_headers;
 use super::slot::{Incoming, Slot};
 use super::watch::Watch;
 use crate::{Fetched, LogError, Offset, TopicPartition};

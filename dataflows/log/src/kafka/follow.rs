@@ -8,20 +8,21 @@
 
 use super::client::{Context, Health};
 use super::config::{KafkaConfig, KafkaOpenError, refused};
+use super::headers::with_headers;
 use super::membership::Commits;
+use super::signal::{Changes, Wake};
 use super::slot::{Fault, Heard, Incoming, Inner, Slot};
 use super::watch::Watch;
 use crate::{Fetched, LogError, Offset, SourceState, TopicPartition};
 use aulaflow_model::instant::Millis;
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Mutex, RwLock};
 use rdkafka::Offset as Position;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::TopicPartitionList;
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -34,49 +35,6 @@ pub(super) const STATISTICS_EVERY: Duration = Duration::from_millis(250);
 const TURN_RECORDS: usize = 4096;
 /// The longest sleep: errors, statistics and logs are looked for this often.
 const SLEEP: Duration = Duration::from_millis(50);
-
-/// A flag that a thread sleeps on.
-#[derive(Default)]
-pub(super) struct Wake {
-    set: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Wake {
-    pub fn wake(&self) {
-        *self.set.lock() = true;
-        self.changed.notify_all();
-    }
-
-    /// Sleeps until woken, or for a while.
-    pub fn sleep(&self, at_most: Duration) {
-        let mut set = self.set.lock();
-        if !*set {
-            self.changed.wait_for(&mut set, at_most);
-        }
-        *set = false;
-    }
-}
-
-/// A number that grows with every change, for readers to wait on.
-#[derive(Default)]
-pub(super) struct Changes {
-    number: Mutex<u64>,
-    changed: Condvar,
-}
-
-impl Changes {
-    pub fn bump(&self) {
-        *self.number.lock() += 1;
-        self.changed.notify_all();
-    }
-
-    pub fn wait(&self, seen: u64, timeout: Duration) -> u64 {
-        let mut number = self.number.lock();
-        self.changed.wait_while_for(&mut number, |now| *now == seen, timeout);
-        *number
-    }
-}
 
 /// Follows partitions.
 pub(super) struct Follower {
@@ -344,20 +302,15 @@ impl Worker {
     /// Serves logs, errors and statistics until there are none; the newest statistics are returned.
     fn events(&self) -> Option<Statistics> {
         while let Some(event) = self.consumer.poll(Duration::ZERO) {
-            match event {
-                Ok(message) => {
-                    // Cannot be: every partition has its queue. If it was, it would be missing there.
-                    let place =
-                        TopicPartition { topic: message.topic().to_owned(), partition: message.partition() as u32 };
-                    tracing::error!(topic = place.topic, partition = place.partition, "a record came astray");
-                    if let Some(followed) = self.followed.iter().find(|followed| followed.slot.place == place) {
-                        followed.slot.inner.lock().moved = true;
-                    }
-                    self.shared.order(&place);
-                }
-                // Health has heard of it.
-                Err(_) => {}
+            // Of errors, health has heard.
+            let Ok(message) = event else { continue };
+            // Cannot be: every partition has its queue. If it was, it would be missing there.
+            let place = TopicPartition { topic: message.topic().to_owned(), partition: message.partition() as u32 };
+            tracing::error!(topic = place.topic, partition = place.partition, "a record came astray");
+            if let Some(followed) = self.followed.iter().find(|followed| followed.slot.place == place) {
+                followed.slot.inner.lock().moved = true;
             }
+            self.shared.order(&place);
         }
         self.shared.statistics.lock().take()
     }
@@ -483,16 +436,6 @@ pub(super) fn list(place: &TopicPartition, offset: Position) -> TopicPartitionLi
     list
 }
 
-thread_local! {
-    static READING_HEADERS: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether this thread is where a panic is caught: the client library panics at a header whose name is not UTF-8. A
-/// panic hook that ends the process leaves this one alone.
-pub fn panic_is_caught() -> bool {
-    READING_HEADERS.get()
-}
-
 /// Adds a message to a partition; returns its encoded bytes.
 fn push(inner: &mut Inner, message: &BorrowedMessage<'_>) -> usize {
     let Ok(offset) = Offset::try_from(message.offset()) else { return 0 };
@@ -505,21 +448,4 @@ fn push(inner: &mut Inner, message: &BorrowedMessage<'_>) -> usize {
             headers,
         })
     })
-}
-
-/// Gives a message's headers to `use_them`; one whose name is not UTF-8 is left out.
-pub(super) fn with_headers<T>(message: &BorrowedMessage<'_>, use_them: impl FnOnce(&[(&str, &[u8])]) -> T) -> T {
-    let Some(headers) = message.headers() else { return use_them(&[]) };
-    let mut all = Vec::with_capacity(headers.count());
-    for index in 0..headers.count() {
-        READING_HEADERS.set(true);
-        let header = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| headers.try_get(index)));
-        READING_HEADERS.set(false);
-        match header {
-            Ok(Some(header)) => all.push((header.key, header.value.unwrap_or_default())),
-            Ok(None) => {}
-            Err(_) => tracing::warn!(offset = message.offset(), "a header's name is not UTF-8: it is left out"),
-        }
-    }
-    use_them(&all)
 }

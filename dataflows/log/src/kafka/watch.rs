@@ -3,7 +3,7 @@
 
 use super::client::{Context, Health};
 use super::config::{KafkaConfig, KafkaOpenError, refused};
-use super::follow::{Changes, Wake};
+use super::signal::{Changes, Wake};
 use crate::{LogError, Offset, TopicPartition};
 use parking_lot::Mutex;
 use rdkafka::Offset as Position;

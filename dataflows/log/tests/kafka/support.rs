@@ -127,6 +127,43 @@ pub fn pairs(from: u64, to: u64) -> Vec<(Offset, String)> {
     (from..to).map(|n| (n, n.to_string())).collect()
 }
 
+/// A broker of one test's own, which may do with it what it likes.
+pub struct Broker {
+    dir: tempfile::TempDir,
+    pub port: u16,
+}
+
+impl Broker {
+    pub fn start(arguments: &[&str]) -> Self {
+        // Three ports in a row; that nobody takes them meanwhile is likely enough.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let broker = Self { dir: tempfile::tempdir().unwrap(), port };
+        broker.script(&[&["start", "--port", &port.to_string()], arguments].concat());
+        broker
+    }
+
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    pub fn path(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn script(&self, arguments: &[&str]) {
+        let dir = self.dir.path().to_str().unwrap();
+        script(&[&arguments[..1], &["--dir", dir], &arguments[1..]].concat());
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.script(&["kill"]);
+    }
+}
+
 /// Runs `docker/kafka.sh` with these arguments; its standard output.
 pub fn script(arguments: &[&str]) -> String {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docker/kafka.sh");

@@ -39,7 +39,7 @@ fn a_full_buffer_refuses_and_frees() {
     config.properties.insert("linger.ms".to_owned(), "1000".to_owned());
     let log = KafkaLog::open(config).unwrap();
     let place = at(&topic, 0);
-    let (send, receive) = crossbeam_channel::unbounded();
+    let (send, receive) = crossbeam_channel::bounded(1000);
     let mut taken = 0;
     let refused = loop {
         let send = send.clone();
@@ -78,7 +78,7 @@ fn nobody_answers() {
     assert!(matches!(Arc::clone(&log).writer("w"), Err(LogError::Unavailable(_))));
     assert!(log.read(&place, 0, 1).unwrap().records.is_empty());
     until("a stalled source", || match log.source_state(&place) {
-        aulaflow_log::SourceState::Stalled(why) => Some(assert!(why.contains("127.0.0.1"), "{why}")),
+        aulaflow_log::SourceState::Stalled(why) => Some(why).filter(|why| why.contains("127.0.0.1")).map(drop),
         aulaflow_log::SourceState::Connecting => None,
         aulaflow_log::SourceState::Live => panic!("nobody is there"),
     });
