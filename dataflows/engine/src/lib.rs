@@ -108,6 +108,25 @@ pub struct Status {
 }
 
 impl Status {
+    /// Several engines' as one: the clock of the one that is furthest behind, everybody's partitions. Without an engine
+    /// there is no clock.
+    pub fn merged(all: impl IntoIterator<Item = Self>) -> Self {
+        let mut merged = Self { loading: None, caught_up: true, ..Self::at_start(0, Vec::new()) };
+        for (index, one) in all.into_iter().enumerate() {
+            merged.clock = if index == 0 { one.clock } else { merged.clock.min(one.clock) };
+            merged.caught_up &= one.caught_up;
+            merged.loading = match (merged.loading, one.loading) {
+                (Some((done, of)), Some((more, of_more))) => Some((done + more, of + of_more)),
+                (one, other) => one.or(other),
+            };
+            merged.positions.extend(one.positions);
+            merged.checkpoint_age_ms = merged.checkpoint_age_ms.max(one.checkpoint_age_ms);
+            merged.checkpoint_failing = merged.checkpoint_failing.or(one.checkpoint_failing);
+            merged.failure = merged.failure.or(one.failure);
+        }
+        merged
+    }
+
     /// Before anything is loaded.
     fn at_start(rows: u64, positions: Vec<Position>) -> Self {
         Self {

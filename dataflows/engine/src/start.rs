@@ -9,7 +9,7 @@ use crate::dead_letters::Writer;
 use crate::gate::{Gate, Gates};
 use crate::layout::Layout;
 use crate::metrics::Metrics;
-use crate::shared::{Settling, Shared};
+use crate::shared::{Home, Settling, Shared};
 use crate::state::{Covered, KnownSlots, StateStore};
 use crate::symbols::Symbols;
 use crate::wall::Wall;
@@ -96,6 +96,7 @@ pub fn start(start: Start) -> Result<Engine, StartError> {
         configs: Arc::new(Configs::default()),
         metrics,
         share,
+        home: home(&log)?,
         settling: Settling::new(workers),
         histories: dashmap::DashMap::new(),
         event_high: Mutex::default(),
@@ -259,6 +260,14 @@ fn replayed(store: &StateStore, sources: &[Source]) -> Result<u32, StartError> {
     let crashed = store.note_running(true).map_err(|e| StartError::State(e.to_string()))?;
     let tail = sources.iter().filter(|s| s.topic != topic::BEHAVIOR).map(|s| s.end_at_start - s.next).sum::<u64>();
     Ok(if crashed { u32::try_from(tail).unwrap_or(u32::MAX) } else { 0 })
+}
+
+/// Every topic has a tenant in a partition of the same number, so one topic tells.
+fn home(log: &Arc<dyn Log>) -> Result<Home, StartError> {
+    let log = Arc::clone(log);
+    // Asked once more whenever it is needed, so that an error here is found before anything starts.
+    log.partition_of(topic::BEHAVIOR, "")?;
+    Ok(Box::new(move |tenant| log.partition_of(topic::BEHAVIOR, tenant).unwrap_or(u32::MAX)))
 }
 
 /// Tables that the state has nothing of.

@@ -5,8 +5,8 @@ use crate::diagnostic::{Diagnostic, Severity, Source, sort};
 use crate::document::{At, Document};
 use crate::quantity::{GIB, KIB, MIB};
 use crate::runtime::{
-    Auth, AuthKey, ClockMode, Engine, Fsync, KeyMaterial, LogSettings, Runtime, SECRET_BYTES_MIN, SecretSource, Server,
-    Serving,
+    Archive, Auth, AuthKey, Changelog, ClockMode, Engine, Fsync, KeyMaterial, LogSettings, Runtime, SECRET_BYTES_MIN,
+    SecretSource, Server, Serving, WriteChangelog,
 };
 use crate::settings::{Reader, Section, Setting, list};
 use serde_json::Value;
@@ -115,8 +115,10 @@ fn read(reader: &mut Reader, value: &Value) -> Raw {
     let log = log(root.table("log"));
     let engine = engine(root.table("engine"));
     let serving = serving(root.table("serving"));
+    let changelog = changelog(root.table("changelog"));
+    let archive = archive(root.table("archive"));
     root.finish();
-    Raw { runtime: Runtime { data_dir, server, auth, log, engine, serving }, dataflows, tenants }
+    Raw { runtime: Runtime { data_dir, server, auth, log, engine, serving, changelog, archive }, dataflows, tenants }
 }
 
 fn server(mut s: Section<'_, '_>) -> Server {
@@ -311,6 +313,12 @@ fn engine(mut s: Section<'_, '_>) -> Engine {
         ),
         batch_records_max: s.count("batch_records_max", 65_536, None, 1..=1_048_576, "records in one step of the clock")
             as usize,
+        batch_bytes_max: s.bytes(
+            "batch_bytes_max",
+            32 * MIB,
+            MIB..=4 * GIB,
+            "bytes in one step of the clock, about; two steps are in memory at once",
+        ),
         checkpoint_interval: s.duration(
             "checkpoint_interval",
             seconds(5),
@@ -340,6 +348,39 @@ fn serving(mut s: Section<'_, '_>) -> Serving {
     };
     s.finish();
     serving
+}
+
+fn changelog(mut s: Section<'_, '_>) -> Changelog {
+    let changelog = Changelog {
+        write: s.choice(
+            "write",
+            [("auto", WriteChangelog::Auto), ("always", WriteChangelog::Always), ("never", WriteChangelog::Never)],
+            "whether profiles are written to `aula.profiles.v1`, which serve-only replicas follow; `auto`: where other \
+             processes can read the log, which the embedded one they cannot",
+        ),
+        interval: s.duration(
+            "interval",
+            ms(100),
+            ms(10)..=seconds(60),
+            "time between two writes; a profile that changes more often is written once, as it is then",
+        ),
+    };
+    s.finish();
+    changelog
+}
+
+fn archive(mut s: Section<'_, '_>) -> Option<Archive> {
+    let place = "`file:///folder` or `s3://bucket/folder`";
+    let help = "where checkpoints are copied to, so that another machine can go on from them; for S3 keys, region and \
+                endpoint come from the `AWS_…` environment variables; without it nothing is copied";
+    let url = s.text("url", "text", place, help);
+    let interval = s.duration("interval", seconds(60), seconds(1)..=hours(24), "time between copies");
+    let known = ["file://", "s3://"];
+    if let Some(url) = url.as_ref().filter(|url| !known.iter().any(|scheme| url.starts_with(scheme))) {
+        s.reader.fault(s.pointer("url"), format!("{url:?} is neither {place}"));
+    }
+    s.finish();
+    url.map(|url| Archive { url, interval })
 }
 
 /// What is allowed and probably not meant.

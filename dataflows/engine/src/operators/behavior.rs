@@ -252,6 +252,7 @@ impl Decoder {
         if self.tenant.as_ref().is_none_or(|(bytes, ..)| bytes != tenant_bytes) {
             let id = std::str::from_utf8(tenant_bytes).ok().and_then(|t| TenantId::new(t).ok());
             let id = id.ok_or_else(|| (Class::Key, "the key does not start with a tenant's name".to_owned()))?;
+            self.local.shared.check_home(id.as_str())?;
             let number = self.local.shared.symbols.tenant(id.as_str());
             self.tenant = Some((tenant_bytes.to_vec(), id, number));
         }

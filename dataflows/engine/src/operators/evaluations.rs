@@ -73,6 +73,7 @@ fn decode_chunk(chunk: &Chunk, time: Time, local: &Local, give: &mut impl FnMut(
 fn decode_record(record: &RecordRef<'_>, offset: u64, local: &Local) -> Result<EvaluationChange, (Class, String)> {
     let no_key = || (Class::Key, "the key is not tenant/evaluation_id".to_owned());
     let tenant = tenant_of_key(record.key).ok_or_else(no_key)?;
+    local.shared.check_home(tenant.as_str())?;
     let id =
         std::str::from_utf8(record.key).ok().and_then(|k| k.split_once('/')).map(|(_, id)| id).ok_or_else(no_key)?;
     let value = match record.value {

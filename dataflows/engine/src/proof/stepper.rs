@@ -111,6 +111,7 @@ pub fn shared(plan: &Arc<Plan>, known: &KnownSlots, workers: usize) -> (Arc<Shar
         configs: Arc::new(Configs::default()),
         metrics: Metrics::new(&mut Registry::default()),
         share: aulaflow_model::share::Share::All,
+        home: Box::new(|_| 0),
         settling: Settling::new(workers),
         histories: dashmap::DashMap::new(),
         event_high: Mutex::default(),
