@@ -141,8 +141,7 @@ impl Access {
 
 /// The header of an append.
 pub(crate) fn position(appended: &Appended) -> (HeaderName, HeaderValue) {
-    let last = appended.base_offset + u64::from(appended.count.saturating_sub(1));
-    let text = position_of(&appended.place, last);
+    let text = position_of(&appended.place, appended.last_offset);
     // A topic's name is letters, digits, dots and hyphens.
     (X_LOG_POSITION, HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown")))
 }

@@ -314,7 +314,11 @@ impl From<LogError> for ApiError {
                 Self::new(Kind::LogUnavailable, "the log did not confirm the write in time")
                     .retry_after(Duration::from_secs(1))
             }
-            error @ (LogError::Unknown(..) | LogError::Gone { .. } | LogError::Fenced(_) | LogError::Corrupt(_)) => {
+            error @ (LogError::Unknown(..)
+            | LogError::Gone { .. }
+            | LogError::Fenced(_)
+            | LogError::Refused(_)
+            | LogError::Corrupt(_)) => {
                 tracing::error!(%error, "the log refused an append");
                 Self::new(Kind::Internal, "the log refused the write")
             }

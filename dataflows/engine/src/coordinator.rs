@@ -213,12 +213,13 @@ impl Coordinator {
             state.turn += 1;
             let source = &mut self.sources[at];
             let fetched = self.log.read(&source.place, source.next, READ_BYTES_MAX)?;
+            // Also where nothing comes: a log may have offsets without records.
+            source.next = fetched.next_offset;
             if fetched.records.is_empty() {
                 idle += 1;
                 continue;
             }
             idle = 0;
-            source.next = fetched.next_offset;
             source.last_data = Some(Instant::now());
             gathered.records += fetched.records.len() as usize;
             gathered.bytes += fetched.records.len_bytes();

@@ -3,12 +3,14 @@
 
 mod ask;
 mod backfill;
+pub mod batch;
 mod cells;
 mod checkpoint;
 mod clock;
 mod configs;
 mod coordinator;
 mod dead_letters;
+mod decode;
 mod dedupe;
 pub mod describe;
 mod evaluations;

@@ -12,6 +12,7 @@ use aulaflow_model::change::ViewIndex;
 use aulaflow_model::instant::Millis;
 use aulaflow_model::share::Share;
 use aulaflow_plan::Plan;
+use aulaflow_plan::sql::Format;
 use crossbeam_channel::Sender;
 use dashmap::DashMap;
 use parking_lot::Mutex;
@@ -92,6 +93,8 @@ pub struct Shared {
     pub share: Share,
     /// The partition where a tenant's records belong.
     pub home: Home,
+    /// How behaviour events are written.
+    pub format: Format,
     /// Counters.
     pub metrics: Metrics,
     /// Boundaries whose panes are being released.

@@ -97,6 +97,7 @@ pub fn start(start: Start) -> Result<Engine, StartError> {
         metrics,
         share,
         home: home(&log)?,
+        format: plan.tables.first().map(|table| table.format).unwrap_or_default(),
         settling: Settling::new(workers),
         histories: dashmap::DashMap::new(),
         event_high: Mutex::default(),

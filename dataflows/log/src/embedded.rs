@@ -151,7 +151,7 @@ impl EmbeddedLog {
         let now = Instant::now();
         let deadline = now.checked_add(timeout).unwrap_or(now + WAIT_MAX);
         let newest = records.newest().unwrap_or(Millis(i64::MIN));
-        Ok(Pending { partition, records, newest, deadline, ack })
+        Ok(Pending { partition, records: records.reindexed(), newest, deadline, ack })
     }
 }
 

@@ -21,13 +21,16 @@ pub struct TopicPartition {
     pub partition: u32,
 }
 
-/// Where an acknowledged append went: `count` records from `base_offset` on.
+/// Where an acknowledged append went: `count` records from `base_offset` to `last_offset`. Other writers' records may lie
+/// between them on Kafka.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Appended {
     /// Topic and partition.
     pub place: TopicPartition,
     /// The first record's offset.
     pub base_offset: Offset,
+    /// The last record's offset; the first one's where there are no records.
+    pub last_offset: Offset,
     /// How many records.
     pub count: u32,
 }
@@ -62,6 +65,9 @@ pub enum LogError {
     /// A later writer of the same name has taken over: nothing was written, and nothing ever will be by this one.
     #[error("another process writes as {0} now")]
     Fenced(String),
+    /// The log will never take these records, however often they are tried: one is too large, say, or the topic refuses it.
+    #[error("the log refuses the records: {0}")]
+    Refused(String),
     /// What is stored cannot be read.
     #[error("the log is damaged: {0}")]
     Corrupt(String),

@@ -5,6 +5,9 @@
 //! a header is `name length, name, value length, value`. Numbers are LEB128 varints of up to 64 bits, the timestamp is
 //! zigzag-coded; `length` counts the bytes after itself, so that a reader can skip. Records do not refer to each other:
 //! sets are joined by joining their bytes, and a part of a set is a part of its bytes.
+//!
+//! A log may give offsets to what is no record (Kafka's transaction markers) or take records away (compaction). A set read
+//! from it has *holes* there: a length of 0, which no record has, and the number of offsets without a record.
 
 use aulaflow_model::instant::Millis;
 use bytes::Bytes;
@@ -13,16 +16,19 @@ use bytes::Bytes;
 #[derive(Clone, Default)]
 pub struct RecordSet {
     bytes: Bytes,
-    /// Index of the first record; not 0 only in a slice.
+    /// Index that the first record has, or the hole before it; not 0 only in a slice.
     first: u32,
+    /// Records; holes do not count.
     count: u32,
+    /// Whether there may be holes.
+    holes: bool,
 }
 
 /// A record, borrowed from its set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordRef<'a> {
-    /// Index in the set that was appended or fetched, also when read from a [`RecordSet::slice`] of it:
-    /// the record's offset is always that set's base offset plus the index.
+    /// The record's offset less the base offset of the set that was appended or fetched, also when read from a
+    /// [`RecordSet::slice`] of it. Without holes these are 0, 1, 2, …
     pub index: u32,
     /// When the log took it.
     pub timestamp: Millis,
@@ -46,6 +52,8 @@ pub struct Headers<'a> {
 pub struct RecordSetBuilder {
     bytes: Vec<u8>,
     count: u32,
+    /// Offsets that are passed over by holes.
+    passed: u32,
 }
 
 /// Bytes that are not records.
@@ -85,9 +93,24 @@ impl RecordSetBuilder {
         self.count += 1;
     }
 
+    /// Passes over `offsets` that have no record: the next record's index is that much higher. No set is longer than
+    /// `u32::MAX` offsets; the caller begins another before.
+    pub fn push_hole(&mut self, offsets: u32) {
+        if offsets > 0 {
+            self.bytes.push(0);
+            put_varint(&mut self.bytes, u64::from(offsets));
+            self.passed += offsets;
+        }
+    }
+
     /// The set.
     pub fn finish(self) -> RecordSet {
-        RecordSet { bytes: self.bytes.into(), first: 0, count: self.count }
+        RecordSet { bytes: self.bytes.into(), first: 0, count: self.count, holes: self.passed > 0 }
+    }
+
+    /// The index that the next record gets.
+    pub fn next_index(&self) -> u32 {
+        self.count + self.passed
     }
 
     /// Encoded size so far.
@@ -105,8 +128,9 @@ impl RecordSet {
     /// Takes encoded records from outside; every record is checked, so that iterating gives all `count` of them.
     pub fn decode(bytes: Bytes, count: u32) -> Result<Self, DamagedRecords> {
         let mut rest = &*bytes;
+        let mut next = 0;
         for index in 0..count {
-            let record = take_record(&mut rest, index).ok_or(DamagedRecords { index })?;
+            let record = take_record(&mut rest, &mut next).ok_or(DamagedRecords { index })?;
             if !record.headers.is_sound() {
                 return Err(DamagedRecords { index });
             }
@@ -114,12 +138,12 @@ impl RecordSet {
         if !rest.is_empty() {
             return Err(DamagedRecords { index: count });
         }
-        Ok(Self { bytes, first: 0, count })
+        Ok(Self { bytes, first: 0, count, holes: next > count })
     }
 
     /// Takes bytes that a checksum vouches for. Were they wrong all the same, iterating would end early, not panic.
     pub(crate) fn trusted(bytes: Bytes, count: u32) -> Self {
-        Self { bytes, first: 0, count }
+        Self { bytes, first: 0, count, holes: false }
     }
 
     /// How many records.
@@ -144,7 +168,7 @@ impl RecordSet {
 
     /// The records, in order.
     pub fn iter(&self) -> Records<'_> {
-        Records { rest: &self.bytes, index: self.first, end: self.first + self.count }
+        Records { rest: &self.bytes, index: self.first, left: self.count }
     }
 
     /// Records `from..to`, counted from this set's start, as a set that shares this one's bytes: how a big set is
@@ -154,16 +178,30 @@ impl RecordSet {
         let to = to.min(self.count);
         let from = from.min(to);
         let mut rest = &*self.bytes;
-        skip_records(&mut rest, from);
+        let mut first = self.first;
+        skip_records(&mut rest, &mut first, from);
         let start = self.bytes.len() - rest.len();
-        skip_records(&mut rest, to - from);
+        skip_records(&mut rest, &mut { first }, to - from);
         let end = self.bytes.len() - rest.len();
-        RecordSet { bytes: self.bytes.slice(start..end), first: self.first + from, count: to - from }
+        RecordSet { bytes: self.bytes.slice(start..end), first, count: to - from, holes: self.holes }
     }
 
-    /// The same records with indexes that begin at 0.
+    /// The same records with indexes 0, 1, 2, …: for a log that gives offsets without holes.
     pub(crate) fn reindexed(self) -> Self {
-        Self { first: 0, ..self }
+        if !self.holes {
+            return Self { first: 0, ..self };
+        }
+        let mut bytes = Vec::with_capacity(self.bytes.len());
+        let mut rest = &*self.bytes;
+        for _ in 0..self.count {
+            skip_holes(&mut rest, &mut 0);
+            let before = rest;
+            if take_bytes(&mut rest).is_none() {
+                break;
+            }
+            bytes.extend_from_slice(&before[..before.len() - rest.len()]);
+        }
+        Self { bytes: bytes.into(), first: 0, count: self.count, holes: false }
     }
 
     /// The set in parts of at most `bytes_max` bytes; a record larger than that is a part of its own.
@@ -173,15 +211,15 @@ impl RecordSet {
         let mut rest = &*self.bytes;
         for index in 0..self.count {
             let before = self.bytes.len() - rest.len();
-            skip_records(&mut rest, 1);
+            skip_records(&mut rest, &mut 0, 1);
             let after = self.bytes.len() - rest.len();
             if after - start > bytes_max && index > from {
-                parts.push(Self::trusted(self.bytes.slice(start..before), index - from));
+                parts.push(Self { holes: self.holes, ..Self::trusted(self.bytes.slice(start..before), index - from) });
                 (start, from) = (before, index);
             }
         }
         if self.count > from {
-            parts.push(Self::trusted(self.bytes.slice(start..), self.count - from));
+            parts.push(Self { holes: self.holes, ..Self::trusted(self.bytes.slice(start..), self.count - from) });
         }
         parts
     }
@@ -212,32 +250,27 @@ impl<'a> IntoIterator for &'a RecordSet {
 #[derive(Debug, Clone)]
 pub struct Records<'a> {
     rest: &'a [u8],
+    /// Index of what comes next.
     index: u32,
-    end: u32,
+    /// Records to come.
+    left: u32,
 }
 
 impl<'a> Iterator for Records<'a> {
     type Item = RecordRef<'a>;
 
     fn next(&mut self) -> Option<RecordRef<'a>> {
-        if self.index == self.end {
+        if self.left == 0 {
             return None;
         }
-        match take_record(&mut self.rest, self.index) {
-            Some(record) => {
-                self.index += 1;
-                Some(record)
-            }
-            None => {
-                self.index = self.end;
-                None
-            }
-        }
+        let record = take_record(&mut self.rest, &mut self.index);
+        self.left = if record.is_some() { self.left - 1 } else { 0 };
+        record
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         // The lower bound stays 0: damaged bytes end early.
-        (0, Some((self.end - self.index) as usize))
+        (0, Some(self.left as usize))
     }
 }
 
@@ -275,7 +308,11 @@ impl std::fmt::Debug for Headers<'_> {
     }
 }
 
-fn take_record<'a>(rest: &mut &'a [u8], index: u32) -> Option<RecordRef<'a>> {
+/// The next record; `next` is the index of what comes next, before and after.
+fn take_record<'a>(rest: &mut &'a [u8], next: &mut u32) -> Option<RecordRef<'a>> {
+    skip_holes(rest, next)?;
+    let index = *next;
+    *next = index.checked_add(1)?;
     let mut body = take_bytes(rest)?;
     let timestamp = Millis(unzigzag(take_varint(&mut body)?));
     let key = take_bytes(&mut body)?;
@@ -292,13 +329,24 @@ fn take_header<'a>(rest: &mut &'a [u8]) -> Option<(&'a str, &'a [u8])> {
     Some((name, take_bytes(rest)?))
 }
 
-/// Skips up to `count` records; stops where there are no more.
-fn skip_records(rest: &mut &[u8], count: u32) {
+/// Skips up to `count` records and the holes before each; stops where there are no more.
+fn skip_records(rest: &mut &[u8], next: &mut u32, count: u32) {
     for _ in 0..count {
-        if take_bytes(rest).is_none() {
+        if skip_holes(rest, next).is_none() || take_bytes(rest).is_none() {
             return;
         }
+        *next = next.wrapping_add(1);
     }
+}
+
+/// Skips the holes before a record. `None`: damage.
+fn skip_holes(rest: &mut &[u8], next: &mut u32) -> Option<()> {
+    while let Some(hole) = rest.strip_prefix(&[0]) {
+        *rest = hole;
+        let offsets = u32::try_from(take_varint(rest)?).ok()?;
+        *next = next.checked_add(offsets)?;
+    }
+    Some(())
 }
 
 fn take<'a>(rest: &mut &'a [u8], length: u64) -> Option<&'a [u8]> {
@@ -410,6 +458,43 @@ mod tests {
             if !slice.is_empty() {
                 prop_assert!(set.encoded().as_ptr_range().contains(&slice.encoded().as_ptr()));
             }
+        }
+
+        #[test]
+        fn offsets_survive_holes_slices_and_parts(
+            records in vec((0u32..5, record()), 0..20), a in 0u32..24, b in 0u32..24, c in 0u32..6, bytes_max in 1usize..1000,
+        ) {
+            let mut builder = RecordSetBuilder::default();
+            let mut expected: Vec<(u32, Owned)> = Vec::new();
+            for (hole, (at, key, value, headers)) in &records {
+                // In two parts: holes may follow each other.
+                builder.push_hole(hole / 2);
+                builder.push_hole(hole - hole / 2);
+                let index = expected.last().map_or(0, |(last, _)| last + 1) + hole;
+                prop_assert_eq!(builder.next_index(), index);
+                let borrowed: Vec<_> = headers.iter().map(|(n, v)| (n.as_str(), v.as_slice())).collect();
+                builder.push(Millis(*at), key, value.as_deref(), &borrowed);
+                expected.push((index, (*at, key.clone(), value.clone(), headers.clone())));
+            }
+            let set = builder.finish();
+            let of = |set: &RecordSet| set.iter().map(|r| (r.index, own(r))).collect::<Vec<_>>();
+            prop_assert_eq!(of(&set), expected.clone());
+            prop_assert_eq!(set.len() as usize, records.len());
+            let end = (b as usize).min(records.len());
+            let start = (a as usize).min(end);
+            let slice = set.slice(a, b);
+            prop_assert_eq!(of(&slice), &expected[start..end]);
+            prop_assert_eq!(of(&slice.slice(c, u32::MAX)), &expected[(start + c as usize).min(end)..end]);
+            let decoded = RecordSet::decode(set.encoded().clone(), set.len()).unwrap();
+            prop_assert_eq!(of(&decoded), expected.clone());
+            let parts = set.split(bytes_max);
+            let whole = parts.iter().flat_map(|p| p.iter().map(own).collect::<Vec<_>>()).collect::<Vec<_>>();
+            let records: Vec<_> = expected.into_iter().map(|(_, record)| record).collect();
+            prop_assert_eq!(&whole, &records);
+            // What a log without holes stores.
+            let dense = slice.reindexed();
+            let dense: Vec<_> = dense.iter().map(|r| (r.index as usize, own(r))).collect();
+            prop_assert_eq!(dense, records[start..end].iter().cloned().enumerate().collect::<Vec<_>>());
         }
 
         #[test]

@@ -106,7 +106,8 @@ impl MemoryLog {
         }));
         *self.appends.lock() += 1;
         self.appended.notify_all();
-        Appended { place: place.clone(), base_offset, count: records.len() }
+        let last_offset = base_offset + u64::from(records.len().saturating_sub(1));
+        Appended { place: place.clone(), base_offset, last_offset, count: records.len() }
     }
 }
 

@@ -216,8 +216,11 @@ impl Follower {
                     std::thread::sleep(LOOK_EVERY);
                 }
                 Err(
-                    error
-                    @ (LogError::Gone { .. } | LogError::Unknown(..) | LogError::Fenced(_) | LogError::Corrupt(_)),
+                    error @ (LogError::Gone { .. }
+                    | LogError::Unknown(..)
+                    | LogError::Fenced(_)
+                    | LogError::Refused(_)
+                    | LogError::Corrupt(_)),
                 ) => {
                     let reason = format!("the changelog cannot be followed any more: {error}");
                     tracing::error!(reason, "the replica has stopped");

@@ -279,7 +279,9 @@ impl Work {
                 LogError::Fenced(_) => {
                     return Err(End::Failed(format!("{error}: this one has lost the partition and must not go on")));
                 }
-                LogError::Unknown(..) | LogError::Corrupt(_) => return Err(End::Failed(error.to_string())),
+                LogError::Unknown(..) | LogError::Refused(_) | LogError::Corrupt(_) => {
+                    return Err(End::Failed(error.to_string()));
+                }
                 LogError::Full { .. } | LogError::Unavailable(_) | LogError::Gone { .. } => {}
             }
             let error = error.to_string();

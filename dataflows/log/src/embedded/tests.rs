@@ -68,7 +68,7 @@ fn appends_and_reads() {
     assert!(log.read(&at(0), 0, 1 << 20).unwrap().records.is_empty());
     for from in (0..100).step_by(10) {
         let appended = log.append_wait(&at(1), numbered(from, from + 10), WAIT).unwrap();
-        assert_eq!(appended, Appended { place: at(1), base_offset: from, count: 10 });
+        assert_eq!(appended, Appended { place: at(1), base_offset: from, last_offset: from + 9, count: 10 });
     }
     assert_eq!((log.end_offset(&at(0)).unwrap(), log.end_offset(&at(1)).unwrap()), (0, 100));
     for bytes_max in [0, 500, 1 << 20] {
@@ -275,7 +275,7 @@ fn a_set_larger_than_the_buffer_is_taken_alone_and_stored_in_parts() {
     assert!(set.len_bytes() > 8 << 20);
     assert_eq!(
         log.append_wait(&at(0), set, WAIT).unwrap(),
-        Appended { place: at(0), base_offset: 0, count: count as u32 }
+        Appended { place: at(0), base_offset: 0, last_offset: count - 1, count: count as u32 }
     );
     let first = log.read(&at(0), 0, 0).unwrap().records;
     assert!((1 << 20..=4 << 20).contains(&first.len_bytes()), "{}", first.len_bytes());

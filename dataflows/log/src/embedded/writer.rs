@@ -136,7 +136,8 @@ impl Plan {
         let state = &shared.partitions[partition];
         let end = self.ends.entry(partition).or_insert_with(|| state.end.load(Ordering::Acquire));
         let place = TopicPartition { topic: state.place.name.to_string(), partition: state.place.partition };
-        self.appended.push(Appended { place, base_offset: *end, count: records.len() });
+        let last_offset = *end + u64::from(records.len().saturating_sub(1));
+        self.appended.push(Appended { place, base_offset: *end, last_offset, count: records.len() });
         let parts =
             if records.len_bytes() > BATCH_BYTES_MAX { records.split(BATCH_BYTES_MAX) } else { vec![records.clone()] };
         for part in parts.into_iter().filter(|part| !part.is_empty()) {
