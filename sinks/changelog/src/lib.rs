@@ -20,6 +20,6 @@ mod replica;
 mod writer;
 
 pub use metrics::{ReplicaMetrics, WriterMetrics};
-pub use notes::Notes;
+pub use notes::{Applying, Notes};
 pub use replica::{Replica, ReplicaPartition, ReplicaStart, ReplicaStatus};
 pub use writer::{Changelog, ChangelogStart, Writer};

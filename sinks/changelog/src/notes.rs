@@ -1,7 +1,7 @@
 //! Which students and cohorts changed: keys only, so that memory does not grow with how often they do.
 
 use crate::record::Key;
-use aulaflow_model::change::{ChangeBatch, CohortBatch, CohortChange, StudentChange};
+use aulaflow_model::change::{ChangeBatch, CohortBatch, CohortChange, GradeChange, StudentChange};
 use aulaflow_model::instant::ClockTime;
 use parking_lot::Mutex;
 use std::collections::HashSet;
@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What one worker's changes leave for the writer.
 ///
-/// The order of calls is what makes a watermark true: [`Notes::begin`] before a batch is in the store, then one of the
-/// others after it is, and all of that before the store's frontier passes the batch's time.
+/// The order of calls is what makes a watermark true: one of the `begin`s before a batch is in the store, [`Notes::done`]
+/// with its answer after it is, and both before the store's frontier passes the batch's time.
 #[derive(Clone)]
 pub struct Notes(Arc<Inner>);
 
@@ -24,50 +24,63 @@ struct Inner {
     everything: AtomicBool,
 }
 
+/// Whom a batch that is being applied is about.
+#[must_use = "what is not noted is never written"]
+pub struct Applying(Vec<Key>);
+
 impl Notes {
     /// Nothing has changed.
     pub(crate) fn new() -> Self {
         Self(Arc::default())
     }
 
-    /// A batch is about to be applied to the store.
-    pub fn begin(&self, time: ClockTime) {
+    /// A batch of changes is about to be applied. A grade that changed changed its cohort: the two may come from different
+    /// workers, and while the state is loaded nothing else tells that a cohort is not as it was.
+    pub fn begin(&self, batch: &ChangeBatch) -> Applying {
+        self.applies(batch.time);
+        let mut keys = Vec::with_capacity(batch.changes.len());
+        for StudentChange { tenant, student, grades, .. } in &batch.changes {
+            keys.push(Key::Student(tenant.clone(), student.clone()));
+            let cohort = |grade: &GradeChange| Key::Cohort(tenant.clone(), grade.subject.clone(), grade.period.clone());
+            keys.extend(grades.iter().map(cohort));
+        }
+        Applying(keys)
+    }
+
+    /// A batch is about to be applied of rows that are as they were before this process started.
+    pub fn begin_again(&self, batch: &ChangeBatch) -> Applying {
+        self.applies(batch.time);
+        if self.wants_everything() { self.begin(batch) } else { Applying(Vec::new()) }
+    }
+
+    /// A batch of cohorts is about to be applied.
+    pub fn begin_cohorts(&self, batch: &CohortBatch) -> Applying {
+        self.applies(batch.time);
+        let key = |CohortChange { tenant, subject, period, .. }: &CohortChange| {
+            Key::Cohort(tenant.clone(), subject.clone(), period.clone())
+        };
+        Applying(batch.changes.iter().map(key).collect())
+    }
+
+    /// A batch of cohorts is about to be applied while the state is loaded.
+    pub fn begin_cohorts_loaded(&self, batch: &CohortBatch) -> Applying {
+        self.applies(batch.time);
+        if self.wants_everything() { self.begin_cohorts(batch) } else { Applying(Vec::new()) }
+    }
+
+    /// The batch was applied.
+    pub fn done(&self, Applying(keys): Applying) {
+        if !keys.is_empty() {
+            self.0.changed.lock().extend(keys);
+        }
+    }
+
+    fn applies(&self, time: ClockTime) {
         self.0.newest.fetch_max(time.0, Ordering::AcqRel);
     }
 
-    /// A batch was applied. A grade that changed changed its cohort: the two may come from different workers, and while
-    /// the state is loaded nothing else tells that a cohort is not as it was.
-    pub fn changed(&self, batch: &ChangeBatch) {
-        let mut changed = self.0.changed.lock();
-        for change in &batch.changes {
-            let StudentChange { tenant, student, grades, .. } = change;
-            changed.insert(Key::Student(tenant.clone(), student.clone()));
-            let cohort =
-                |subject: &_, period: &_| Key::Cohort(tenant.clone(), Clone::clone(subject), Clone::clone(period));
-            changed.extend(grades.iter().map(|grade| cohort(&grade.subject, &grade.period)));
-        }
-    }
-
-    /// A batch of rows was applied that are as they were before this process started.
-    pub fn shown_again(&self, batch: &ChangeBatch) {
-        if self.0.everything.load(Ordering::Acquire) {
-            self.changed(batch);
-        }
-    }
-
-    /// A batch of cohorts was applied.
-    pub fn cohorts(&self, batch: &CohortBatch) {
-        let mut changed = self.0.changed.lock();
-        for CohortChange { tenant, subject, period, .. } in &batch.changes {
-            changed.insert(Key::Cohort(tenant.clone(), subject.clone(), period.clone()));
-        }
-    }
-
-    /// A batch of cohorts was applied while the state is loaded.
-    pub fn cohorts_loaded(&self, batch: &CohortBatch) {
-        if self.0.everything.load(Ordering::Acquire) {
-            self.cohorts(batch);
-        }
+    fn wants_everything(&self) -> bool {
+        self.0.everything.load(Ordering::Acquire)
     }
 
     /// From now on rows count that did not change.

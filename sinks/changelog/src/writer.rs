@@ -86,6 +86,8 @@ struct State {
     rounds: Rounds,
     /// While keys are held: the mark that finds them again.
     holding: Option<Offsets>,
+    /// Whether a round was written since the store has caught up.
+    current: bool,
     /// As of when everything on the changelog is true.
     as_of: Millis,
     /// Why nothing can be written, while it cannot.
@@ -169,6 +171,11 @@ impl Writer {
                 return Err(state.trouble.clone().unwrap_or_else(|| waits.to_owned()));
             }
         }
+    }
+
+    /// Whether a round was written since the store has caught up: nothing is held back any more.
+    pub fn is_current(&self) -> bool {
+        self.0.state.lock().current
     }
 
     /// Why it will never write again: another process writes this share now, or the log cannot be used.
@@ -360,6 +367,7 @@ impl Work {
         if caught_up {
             state.holding = None;
             state.as_of = as_of;
+            state.current = true;
         }
         drop(state);
         self.shared.done.notify_all();
