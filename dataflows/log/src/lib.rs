@@ -2,6 +2,7 @@
 //! keeps it in an LSM store on the local disk. Knows nothing of dataflows, JSON or tenants' rules.
 
 pub mod embedded;
+pub mod letters;
 pub mod record;
 
 use aulaflow_model::instant::Millis;
