@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 
 /// Time between two looks at how far the dataflows are.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Panes that leave at a boundary are released in steps of an epoch each: longer than from one to the next.
+const RELEASED_WITHIN: Duration = Duration::from_millis(1_500);
 /// How long the dataflows may stand still before they are given up.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -92,7 +94,8 @@ fn settle(engine: &Engine, plan: &Plan, log: &dyn Log, store: &ReadHalf) -> Resu
         }
         let now_left = behind(&status);
         progress.advance(left.saturating_sub(now_left));
-        let sign = (now_left, status.loading, status.clock, store.frontier());
+        // A clock that stands makes epochs too: its reading counts.
+        let sign = (now_left, status.loading, status.clock, store.frontier().clock());
         if last != Some(sign) {
             (last, moved) = (Some(sign), Instant::now());
         }
@@ -102,7 +105,8 @@ fn settle(engine: &Engine, plan: &Plan, log: &dyn Log, store: &ReadHalf) -> Resu
             visible &= position.visible >= log.end_offset(&position.place)?;
         }
         // The event clock goes on until all partitions are idle; what panes a boundary releases comes in several steps.
-        let quiet = plan.runtime.engine.idle_timeout + Duration::from_millis(500);
+        let event_clock = plan.runtime.engine.clock == ClockMode::Event;
+        let quiet = if event_clock { plan.runtime.engine.idle_timeout + RELEASED_WITHIN } else { RELEASED_WITHIN };
         if visible && moved.elapsed() > quiet {
             progress.finish();
             return Ok(());
