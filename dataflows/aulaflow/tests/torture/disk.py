@@ -22,13 +22,12 @@ class SmallDisk:
 
     def fill(self, completely: bool) -> None:
         """Takes the room, or most of it."""
-        with self.ballast.open("wb") as file:
-            room = os.statvfs(self.at)
-            left = room.f_bavail * room.f_frsize - (0 if completely else LEFT_MB << 20)
+        room = os.statvfs(self.at)
+        left = room.f_bavail * room.f_frsize - (0 if completely else LEFT_MB << 20)
+        with self.ballast.open("wb", buffering=0) as file:
             try:
                 while left > 0:
                     left -= file.write(bytes(min(left, 1 << 20)))
-                    file.flush()
             except OSError:
                 return
 
