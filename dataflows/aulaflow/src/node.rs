@@ -3,6 +3,7 @@
 
 mod api;
 mod ask;
+mod changelog;
 mod retention;
 mod shares;
 

@@ -4,6 +4,7 @@
 use crate::ask::{ASKS_MAX, Ask, Asked};
 use crate::checkpoint::{Durable, SOURCES};
 use crate::clock::{PartitionTime, event_clock};
+use crate::gate::Gates;
 use crate::operators::ask::AskRef;
 use crate::operators::behavior::BehaviorInput;
 use crate::operators::evaluations::EvaluationInput;
@@ -68,6 +69,8 @@ pub struct Coordinator {
     pub wall: Wall,
     /// The log.
     pub log: Arc<dyn Log>,
+    /// Sinks outside the process.
+    pub gates: Gates,
     /// Channels to the workers.
     pub workers: Vec<Sender<ToWorker>>,
     /// How far the workers are.
@@ -210,12 +213,13 @@ impl Coordinator {
             state.turn += 1;
             let source = &mut self.sources[at];
             let fetched = self.log.read(&source.place, source.next, READ_BYTES_MAX)?;
+            // Also where nothing comes: a log may have offsets without records.
+            source.next = fetched.next_offset;
             if fetched.records.is_empty() {
                 idle += 1;
                 continue;
             }
             idle = 0;
-            source.next = fetched.next_offset;
             source.last_data = Some(Instant::now());
             gathered.records += fetched.records.len() as usize;
             gathered.bytes += fetched.records.len_bytes();
@@ -415,6 +419,7 @@ impl Coordinator {
         if !status.caught_up {
             status.caught_up = self.sources.iter().zip(offsets).all(|(s, offset)| *offset >= s.end_at_start);
             if status.caught_up {
+                self.gates.caught_up();
                 self.shared.replayed.store(0, Ordering::Release);
             }
         }

@@ -15,6 +15,7 @@ mod dedupe;
 pub mod describe;
 mod evaluations;
 mod fold;
+mod gate;
 mod grade_views;
 mod layout;
 mod metrics;
@@ -38,6 +39,7 @@ use aulaflow_log::{LogError, Offset, TopicPartition};
 use aulaflow_model::change::{ChangeBatch, CohortBatch};
 use aulaflow_model::instant::{ClockTime, Millis};
 pub use describe::{Assumptions, Description, StateSummary, describe};
+pub use gate::Gate;
 pub use grade_views::{GradeView, ShownGrade};
 pub use metrics::Metrics;
 use parking_lot::Mutex;
@@ -49,6 +51,19 @@ pub use wall::{HandClock, Wall};
 pub trait Outlet: Send {
     /// Rows that changed at one time. After a restart some come again: applying is overwriting by key.
     fn apply(&mut self, batch: ChangeBatch);
+
+    /// Rows that are as the state remembers them, while it is loaded: nothing changed. They come since most outlets start
+    /// empty; one whose readers outlive the process has told them before. What differs from what the state remembers comes
+    /// by `apply`, also while it is loaded.
+    fn shown_again(&mut self, batch: ChangeBatch) {
+        self.apply(batch);
+    }
+
+    /// Cohorts while the state is loaded, as they add up. One that differs from what was shown before has a grade that does,
+    /// and that comes by `apply`.
+    fn cohorts_loaded(&mut self, batch: CohortBatch) {
+        self.cohorts(batch);
+    }
 
     /// Cohorts that changed at one time, likewise. Called before `advance` says that the time is complete.
     fn cohorts(&mut self, batch: CohortBatch);

@@ -6,6 +6,7 @@ use crate::checkpoint::{Checkpointer, Durable, SOURCES};
 use crate::configs::Configs;
 use crate::coordinator::{Coordinator, Source, positions};
 use crate::dead_letters::Writer;
+use crate::gate::{Gate, Gates};
 use crate::layout::Layout;
 use crate::metrics::Metrics;
 use crate::shared::{Home, Settling, Shared};
@@ -59,6 +60,8 @@ pub struct Start {
     pub state_dir: PathBuf,
     /// One per worker: their number is the number of workers.
     pub outlets: Vec<Box<dyn Outlet>>,
+    /// Sinks outside the process, by name: no checkpoint is made of what they don't hold.
+    pub gates: Vec<(String, Arc<dyn Gate>)>,
     /// What it counts, shared by the engines of a process.
     pub metrics: Metrics,
     /// The clock on the wall.
@@ -68,13 +71,15 @@ pub struct Start {
 /// Starts the dataflows: loads the checkpoint in the state's folder, reads on from its offsets.
 /// Returns at once; [`Monitor::status`] tells how far loading and catching up are.
 pub fn start(start: Start) -> Result<Engine, StartError> {
-    let Start { plan, log, share, state_dir, outlets, metrics, wall } = start;
+    let Start { plan, log, share, state_dir, outlets, gates, metrics, wall } = start;
+    let gates = Gates::new(gates);
     let state_dir = state_dir.as_path();
     let store = StateStore::open(state_dir).map_err(|e| StartError::State(e.to_string()))?;
     let covered = store.covered().map_err(|e| StartError::State(e.to_string()))?;
     let (layout, rebuild) = layout(&plan, covered.as_ref());
     let layout = Arc::new(layout);
     let covered = covered.unwrap_or_default();
+    gates.resume(&covered.marks);
     let live = plan.runtime.engine.clock == ClockMode::Live;
     let sources = sources(log.as_ref(), share, &covered)?;
     let replayed = replayed(&store, &sources)?;
@@ -117,6 +122,7 @@ pub fn start(start: Start) -> Result<Engine, StartError> {
         state_dir: state_dir.to_owned(),
         log: log.clone(),
         letters,
+        gates: gates.clone(),
         durable: durable.clone(),
         workers,
         shared: shared.clone(),
@@ -130,6 +136,7 @@ pub fn start(start: Start) -> Result<Engine, StartError> {
         shared,
         wall,
         log: log.clone(),
+        gates,
         workers: senders,
         progress,
         sources,
@@ -198,6 +205,7 @@ fn spawn_coordinator(
             if rebuild { make_missing(&mut coordinator, &monitor) } else { Ok(()) }
         });
         let outcome = loaded.and_then(|()| {
+            coordinator.gates.loaded();
             monitor.status.lock().loading = None;
             coordinator.run(&abandon)
         });

@@ -19,6 +19,8 @@ pub struct Runtime {
     pub engine: Engine,
     /// `[serving]`
     pub serving: Serving,
+    /// `[changelog]`
+    pub changelog: Changelog,
     /// `[archive]`; `None`: checkpoints are not copied.
     pub archive: Option<Archive>,
 }
@@ -169,6 +171,26 @@ pub enum ClockMode {
     Live,
     /// The highest event time seen, less the lateness.
     Event,
+}
+
+/// `[changelog]`: what the profiles show, on the log, for replicas.
+#[derive(Debug, Clone)]
+pub struct Changelog {
+    /// `write = "auto"` (default: where other processes can read the log), `"always"` or `"never"`.
+    pub write: WriteChangelog,
+    /// `interval`: time between two writes. Default `"100 milliseconds"`.
+    pub interval: Duration,
+}
+
+/// Whether the changelog is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteChangelog {
+    /// Where other processes can read the log.
+    Auto,
+    /// In any case.
+    Always,
+    /// Not at all: there can be no replicas.
+    Never,
 }
 
 /// `[archive]`: copies of checkpoints in an object store.

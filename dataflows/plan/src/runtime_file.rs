@@ -5,8 +5,8 @@ use crate::diagnostic::{Diagnostic, Severity, Source, sort};
 use crate::document::{At, Document};
 use crate::quantity::{GIB, KIB, MIB};
 use crate::runtime::{
-    Archive, Auth, AuthKey, ClockMode, Engine, Fsync, KeyMaterial, LogSettings, Runtime, SECRET_BYTES_MIN,
-    SecretSource, Server, Serving,
+    Archive, Auth, AuthKey, Changelog, ClockMode, Engine, Fsync, KeyMaterial, LogSettings, Runtime, SECRET_BYTES_MIN,
+    SecretSource, Server, Serving, WriteChangelog,
 };
 use crate::settings::{Reader, Section, Setting, list};
 use serde_json::Value;
@@ -115,9 +115,10 @@ fn read(reader: &mut Reader, value: &Value) -> Raw {
     let log = log(root.table("log"));
     let engine = engine(root.table("engine"));
     let serving = serving(root.table("serving"));
+    let changelog = changelog(root.table("changelog"));
     let archive = archive(root.table("archive"));
     root.finish();
-    Raw { runtime: Runtime { data_dir, server, auth, log, engine, serving, archive }, dataflows, tenants }
+    Raw { runtime: Runtime { data_dir, server, auth, log, engine, serving, changelog, archive }, dataflows, tenants }
 }
 
 fn server(mut s: Section<'_, '_>) -> Server {
@@ -347,6 +348,25 @@ fn serving(mut s: Section<'_, '_>) -> Serving {
     };
     s.finish();
     serving
+}
+
+fn changelog(mut s: Section<'_, '_>) -> Changelog {
+    let changelog = Changelog {
+        write: s.choice(
+            "write",
+            [("auto", WriteChangelog::Auto), ("always", WriteChangelog::Always), ("never", WriteChangelog::Never)],
+            "whether profiles are written to `aula.profiles.v1`, which serve-only replicas follow; `auto`: where other \
+             processes can read the log, which the embedded one they cannot",
+        ),
+        interval: s.duration(
+            "interval",
+            ms(100),
+            ms(10)..=seconds(60),
+            "time between two writes; a profile that changes more often is written once, as it is then",
+        ),
+    };
+    s.finish();
+    changelog
 }
 
 fn archive(mut s: Section<'_, '_>) -> Option<Archive> {

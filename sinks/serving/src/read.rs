@@ -63,6 +63,11 @@ impl ReadHalf {
         clock::frontier(&self.shared.workers)
     }
 
+    /// As of when every profile is true; one that changed later says a later instant.
+    pub fn as_of(&self) -> Millis {
+        Instant::load(&self.shared.workers).of_all()
+    }
+
     /// How many students have a profile.
     pub fn students(&self) -> usize {
         self.shared.students.load(Ordering::Relaxed)

@@ -1,9 +1,10 @@
 //! The engines of this process: one for each share of the partitions that it has. Shares come and go while the others
 //! run; requests are routed by their tenant's partition.
 
+use super::changelog::{self, Outward};
 use crate::derived::derived_views;
-use crate::outlet::ServingOutlet;
 use anyhow::{Context as _, Result, anyhow};
+use aulaflow_changelog::{Changelog, WriterMetrics};
 use aulaflow_engine::{Asker, Engine, Metrics, Start, Status, Wall};
 use aulaflow_log::{Log, TopicPartition};
 use aulaflow_model::change::ViewSchema;
@@ -27,6 +28,8 @@ pub struct Shares {
     plan: Arc<Plan>,
     log: Arc<dyn Log>,
     metrics: Metrics,
+    /// Where the changelog is written.
+    changelog: Option<WriterMetrics>,
     derived: Vec<DerivedView>,
     stores: Stores,
     running: Mutex<BTreeMap<Share, Running>>,
@@ -35,6 +38,7 @@ pub struct Shares {
 /// A share's engine.
 struct Running {
     engine: Engine,
+    changelog: Option<Changelog>,
     /// Its store, until its state is loaded and it can answer.
     waiting: Option<ReadHalf>,
 }
@@ -46,6 +50,8 @@ impl Shares {
         let stores = Stores::new(schemas);
         stores.register_metrics(registry);
         Arc::new(Self {
+            // The embedded log belongs to one process.
+            changelog: changelog::is_written(plan, false).then(|| WriterMetrics::new(registry)),
             derived: derived_views(plan, registry),
             metrics: Metrics::new(registry),
             plan: Arc::clone(plan),
@@ -77,17 +83,21 @@ impl Shares {
         let students = settings.serving.students_expected;
         let (writers, store) = aulaflow_serving::store(schemas, self.derived.clone(), students, workers);
         let state_dir = self.state_dir(share);
+        let metrics = self.changelog.as_ref();
+        let Outward { outlets, gates, changelog } =
+            changelog::outward(&self.plan, &self.log, share, (writers, &store), metrics)?;
         let engine = aulaflow_engine::start(Start {
             plan: Arc::clone(&self.plan),
             log: Arc::clone(&self.log),
             share,
             state_dir: state_dir.clone(),
-            outlets: ServingOutlet::all(writers),
+            outlets,
+            gates,
             metrics: self.metrics.clone(),
             wall: Wall::System,
         })
         .with_context(|| format!("the dataflows cannot start from {}", state_dir.display()))?;
-        self.running.lock().insert(share, Running { engine, waiting: Some(store) });
+        self.running.lock().insert(share, Running { engine, changelog, waiting: Some(store) });
         self.show_when_loaded(share)
     }
 
@@ -126,7 +136,8 @@ impl Shares {
     pub fn stop(&self, share: Share) -> Result<()> {
         self.stores.remove(share);
         let Some(running) = self.running.lock().remove(&share) else { return Ok(()) };
-        let stopped = running.engine.stop().map_err(|reason| anyhow!("the dataflows did not stop cleanly: {reason}"));
+        let stopped = changelog::stop(running.engine, running.changelog)
+            .map_err(|reason| anyhow!("the dataflows did not stop cleanly: {reason}"));
         for source in [topic::TENANTS, topic::EVALUATIONS, topic::BEHAVIOR] {
             for partition in (0..self.log.partitions(source)?).filter(|partition| share.has(*partition)) {
                 self.log.release(&TopicPartition { topic: source.to_owned(), partition });

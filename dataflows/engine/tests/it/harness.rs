@@ -156,6 +156,7 @@ impl Harness {
             share: Share::All,
             state_dir: self.dir.path().join("state"),
             outlets,
+            gates: Vec::new(),
             metrics: Metrics::new(registry),
             wall: Wall::System,
         }
