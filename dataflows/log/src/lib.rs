@@ -3,6 +3,7 @@
 
 pub mod embedded;
 pub mod kafka;
+pub mod letters;
 pub mod record;
 
 use aulaflow_model::instant::Millis;
