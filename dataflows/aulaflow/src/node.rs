@@ -2,6 +2,7 @@
 //! together, in which order they start and stop, and nothing of the command line.
 
 mod api;
+mod archiving;
 mod ask;
 mod changelog;
 mod retention;

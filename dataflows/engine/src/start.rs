@@ -3,6 +3,7 @@
 
 use crate::ask::Asker;
 use crate::checkpoint::{Checkpointer, Durable, SOURCES};
+use crate::checkpoints::Checkpoints;
 use crate::configs::Configs;
 use crate::coordinator::{Coordinator, Source, positions};
 use crate::dead_letters::Writer;
@@ -44,6 +45,7 @@ pub struct Engine {
     stop: Arc<AtomicBool>,
     abandon: Arc<AtomicBool>,
     log: Arc<dyn Log>,
+    store: StateStore,
     asker: Asker,
     coordinator: JoinHandle<Result<(), String>>,
     checkpointer: JoinHandle<()>,
@@ -170,8 +172,8 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
         alive: Box::new(move || alive.load(Ordering::Acquire)),
     };
     let monitor = Monitor { status, durable };
-    let coordinator = spawn_coordinator(coordinator, (store, rebuild), monitor.clone(), abandon.clone())?;
-    Ok(Engine { monitor, began, stop, abandon, log, asker, coordinator, checkpointer, workers: threads })
+    let coordinator = spawn_coordinator(coordinator, (store.clone(), rebuild), monitor.clone(), abandon.clone())?;
+    Ok(Engine { monitor, began, stop, abandon, log, store, asker, coordinator, checkpointer, workers: threads })
 }
 
 fn open_state(plan: &Plan, dir: &Path) -> Result<(StateStore, Option<Covered>), StartError> {
@@ -195,6 +197,11 @@ impl Engine {
     /// How far the partitions were covered by the checkpoint that it started from.
     pub fn began(&self) -> &[Position] {
         &self.began
+    }
+
+    /// The checkpoints that it makes.
+    pub fn checkpoints(&self) -> Checkpoints {
+        Checkpoints(self.store.clone())
     }
 
     /// Finishes what was read, writes a checkpoint, ends the workers.
