@@ -3,7 +3,7 @@
 use crate::latencies::Latencies;
 use anyhow::{Context, Result};
 use std::fs::{self, File};
-use std::io::{Seek, Write};
+use std::io::{Read, Seek, Write};
 use std::path::Path;
 use std::time::Instant;
 
@@ -39,6 +39,27 @@ fn synced(folder: &Path, count: usize, in_place: bool) -> Result<Latencies> {
     }
     fs::remove_file(path)?;
     Ok(latencies)
+}
+
+/// Reads all files in a folder, one after the other; returns how many bytes they have.
+pub fn read_all(folder: &Path) -> Result<u64> {
+    let mut bytes = 0;
+    let mut buffer = vec![0; 1 << 20];
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            bytes += read_all(&entry.path())?;
+            continue;
+        }
+        let mut file = File::open(entry.path())?;
+        loop {
+            match file.read(&mut buffer)? {
+                0 => break,
+                n => bytes += n as u64,
+            }
+        }
+    }
+    Ok(bytes)
 }
 
 /// Bytes of all files in a folder, as they are allocated on the disk.

@@ -51,6 +51,11 @@ pub struct Tokens {
 impl School {
     /// Writes the configuration.
     pub fn make(setting: &Setting, students_expected: usize) -> Result<Self> {
+        Self::make_with(setting, students_expected, "")
+    }
+
+    /// The same with further settings.
+    pub fn make_with(setting: &Setting, students_expected: usize, settings: &str) -> Result<Self> {
         let folder = setting.folder()?;
         let write = |name: &str, text: &str| {
             let path = folder.path().join(name);
@@ -58,7 +63,7 @@ impl School {
         };
         write("features.sql", include_str!("features.sql"))?;
         write("school.tenant.toml", TENANT_FILE)?;
-        write("runtime.toml", &runtime(folder.path(), students_expected))?;
+        write("runtime.toml", &(runtime(folder.path(), students_expected) + settings))?;
         Ok(Self { folder, binary: setting.binary.clone() })
     }
 
@@ -72,7 +77,8 @@ impl School {
         self.folder.path().join("data")
     }
 
-    fn config(&self) -> PathBuf {
+    /// The runtime's file.
+    pub fn config(&self) -> PathBuf {
         self.folder.path().join("runtime.toml")
     }
 

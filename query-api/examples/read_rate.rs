@@ -14,7 +14,7 @@ use aulaflow_model::topic;
 use aulaflow_model::window::WindowSpec;
 use aulaflow_query_api::auth::{AuthKey, KeyMaterial, TokenClaims, make_token};
 use aulaflow_query_api::{ApiConfig, ApiState, Ask, AskFailure, LagReport, Parts, Role, router};
-use aulaflow_serving::store;
+use aulaflow_serving::{Stores, store};
 use aulaflow_sink::{Outcome, Sink};
 use axum::body::Body;
 use axum::http::Request;
@@ -221,7 +221,7 @@ fn edge(dir: &std::path::Path) -> Result<(ApiState, String, usize), Fault> {
     let token = make_token(&key, &claims)?;
     let parts = Parts {
         log: Arc::new(EmbeddedLog::open(EmbeddedConfig::new(dir.join("log"), topic::SOURCES))?),
-        store: read,
+        stores: Stores::single(read),
         registry: Arc::default(),
         not_ready: Box::new(|| None),
         lag: Box::new(|| LagReport {

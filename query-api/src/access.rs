@@ -8,7 +8,7 @@ use aulaflow_model::change::ViewSchema;
 use aulaflow_model::ids::StudentId;
 use aulaflow_model::instant::Millis;
 use aulaflow_model::tenant::TenantConfig;
-use aulaflow_serving::{CohortEntry, CohortQuery, ProfileRead, ReadHalf};
+use aulaflow_serving::{CohortEntry, CohortQuery, ProfileRead, ReadHalf, Stores};
 use axum::http::{HeaderName, HeaderValue};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -19,7 +19,7 @@ pub(crate) const X_LOG_POSITION: HeaderName = HeaderName::from_static("x-log-pos
 
 pub(crate) struct Access {
     log: Arc<dyn Log>,
-    store: ReadHalf,
+    stores: Stores,
     tenants: Tenants,
     clock: Box<dyn Fn() -> Millis + Send + Sync>,
     append_timeout: Duration,
@@ -29,34 +29,48 @@ impl Access {
     /// Reads the tenants' topic to its end. Blocks.
     pub(crate) fn open(
         log: Arc<dyn Log>,
-        store: ReadHalf,
+        stores: Stores,
         clock: Box<dyn Fn() -> Millis + Send + Sync>,
         append_timeout: Duration,
     ) -> Result<Self, LogError> {
         let tenants = Tenants::default();
         tenants.catch_up(log.as_ref())?;
-        Ok(Self { log, store, tenants, clock, append_timeout })
+        Ok(Self { log, stores, tenants, clock, append_timeout })
     }
 
     /// A student of the scope's tenant whom the caller may see. Another tenant's student is looked up like any other
     /// and is not there, and a student who asks for another one gets the same answer after the same work.
-    pub(crate) fn profile<'a>(&'a self, scope: &'a Scope, student: &'a StudentId) -> Option<ProfileRead<'a>> {
-        self.store.profile(scope.tenant(), student).filter(|_| scope.may_see(student))
+    pub(crate) fn profile<'a>(
+        &self,
+        scope: &'a Scope,
+        student: &'a StudentId,
+    ) -> Result<Option<ProfileRead<'a>>, ApiError> {
+        Ok(self.store(scope)?.profile(scope.tenant(), student).filter(|_| scope.may_see(student)))
     }
 
     /// Cohorts of the scope's tenant.
-    pub(crate) fn cohorts(&self, scope: &Scope, query: CohortQuery<'_>) -> Vec<CohortEntry> {
-        self.store.cohorts(scope.tenant(), query)
+    pub(crate) fn cohorts(&self, scope: &Scope, query: CohortQuery<'_>) -> Result<Vec<CohortEntry>, ApiError> {
+        Ok(self.store(scope)?.cohorts(scope.tenant(), query))
     }
 
-    /// Whether every worker has published a frontier.
+    /// The store that has the scope's tenant.
+    fn store(&self, scope: &Scope) -> Result<ReadHalf, ApiError> {
+        // Every topic has a tenant in a partition of the same number.
+        let partition = self.log.partition_of(aulaflow_model::topic::BEHAVIOR, scope.tenant().as_str())?;
+        self.stores.of(partition).ok_or_else(|| {
+            let detail = format!("the tenant's partition, {partition}, is not served by this process now");
+            ApiError::new(crate::error::Kind::NotServedHere, detail).retry_after(Duration::from_secs(1))
+        })
+    }
+
+    /// Whether there is a store, and every worker has published a frontier.
     pub(crate) fn has_frontier(&self) -> bool {
-        self.store.frontier() > aulaflow_model::instant::ClockTime::ZERO
+        self.stores.frontier() > aulaflow_model::instant::ClockTime::ZERO
     }
 
     /// The views that there are; a view's place is its `ViewIndex`. They are the same for all tenants.
     pub(crate) fn views(&self) -> &[ViewSchema] {
-        self.store.schemas()
+        self.stores.schemas()
     }
 
     /// The clock that rules come into force by.

@@ -52,6 +52,8 @@ pub enum AskFailure {
     Timeout,
     /// The dataflows have stopped.
     Stopped,
+    /// No dataflow of this process has the tenant.
+    NotHere,
 }
 
 impl From<AskFailure> for ApiError {
@@ -61,6 +63,7 @@ impl From<AskFailure> for ApiError {
             AskFailure::NotReady => (Kind::NotReady, "the views are not complete yet"),
             AskFailure::Timeout => (Kind::Timeout, "the dataflows did not answer in time"),
             AskFailure::Stopped => (Kind::NotReady, "the dataflows have stopped"),
+            AskFailure::NotHere => (Kind::NotServedHere, "no dataflow of this process has the tenant"),
         };
         Self::new(kind, detail).retry_after(Duration::from_secs(1))
     }

@@ -91,7 +91,7 @@ async fn cohorts(
         // One more says whether there is another page.
         limit: limit + 1,
     };
-    let mut entries = state.access.cohorts(&scope, query);
+    let mut entries = state.access.cohorts(&scope, query)?;
     let more = entries.len() > limit;
     entries.truncate(limit);
     let next_cursor = entries.last().filter(|_| more).map(cursor);

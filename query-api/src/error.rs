@@ -32,6 +32,7 @@ pub(crate) enum Kind {
     LogFull,
     LogUnavailable,
     NotReady,
+    NotServedHere,
     Internal,
 }
 
@@ -45,7 +46,7 @@ pub(crate) struct About {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::MissingToken,
         Self::InvalidToken,
         Self::Forbidden,
@@ -64,6 +65,7 @@ impl Kind {
         Self::LogFull,
         Self::LogUnavailable,
         Self::NotReady,
+        Self::NotServedHere,
         Self::Internal,
     ];
 
@@ -173,6 +175,12 @@ impl Kind {
                 "The service is not ready",
                 "Wait; the detail says for what.",
             ),
+            Self::NotServedHere => row(
+                "not-served-here",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Another process has this tenant",
+                "Try again: partitions move when processes come and go. A serve-only replica has all tenants.",
+            ),
             Self::Internal => row(
                 "internal",
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -279,6 +287,7 @@ impl ApiError {
             | Kind::LogFull
             | Kind::LogUnavailable
             | Kind::NotReady
+            | Kind::NotServedHere
             | Kind::Internal => None,
         }
     }

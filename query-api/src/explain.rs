@@ -72,7 +72,7 @@ async fn explain_name(
     let Ok(Path((id, name))) = path else { return Err(no_student()) };
     let student = StudentId::new(id).map_err(|_| no_student())?;
     let wanted = {
-        let profile = state.access.profile(&scope, &student).ok_or_else(no_student)?;
+        let profile = state.access.profile(&scope, &student)?.ok_or_else(no_student)?;
         let Query(query) = query.map_err(|error| ApiError::new(Kind::BadRequest, error.body_text()))?;
         wanted(&name, query, &profile, state.access.views())?
     };
@@ -154,7 +154,7 @@ impl Asked<'_> {
     fn grade(&self, subject: &Subject, period: &PeriodId) -> Result<Option<Vec<u8>>, AskFailure> {
         let (tenant, student) = (self.scope.tenant(), self.student);
         let row = || {
-            let profile = self.state.access.profile(self.scope, student)?;
+            let profile = self.state.access.profile(self.scope, student).ok().flatten()?;
             let row = profile.grades().iter().find(|grade| grade.subject == *subject && grade.period == *period)?;
             Some(row.row.clone())
         };
@@ -189,7 +189,7 @@ impl Asked<'_> {
         let (tenant, student) = (self.scope.tenant(), self.student);
         let Some(schema) = self.state.access.views().get(usize::from(view)) else { return Ok(None) };
         let row = || {
-            let profile = self.state.access.profile(self.scope, student)?;
+            let profile = self.state.access.profile(self.scope, student).ok().flatten()?;
             let row = profile.features().find(|(other, _)| other.name == schema.name).map(|(_, row)| row.clone());
             Some((row, profile.as_of()))
         };

@@ -46,7 +46,7 @@ async fn profile(
     scope.require(READERS)?;
     let none = || ApiError::not_found("student");
     let student = path.ok().and_then(|Path(id)| StudentId::new(id).ok()).ok_or_else(none)?;
-    let profile = state.access.profile(&scope, &student).ok_or_else(none)?;
+    let profile = state.access.profile(&scope, &student)?.ok_or_else(none)?;
     // Empty, so that the first write makes it exactly as large as the profile.
     let mut out = Vec::new();
     profile.write_json(&mut out);
@@ -61,7 +61,7 @@ async fn profiles(State(state): State<ApiState>, scope: Scope, body: RequestBody
     out.extend_from_slice(b"{\"profiles\":[");
     let mut first = true;
     for student in &students {
-        match state.access.profile(&scope, student) {
+        match state.access.profile(&scope, student)? {
             Some(profile) => {
                 if !std::mem::take(&mut first) {
                     out.push(b',');

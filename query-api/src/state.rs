@@ -9,7 +9,7 @@ use crate::metrics::ApiMetrics;
 use crate::request_id::RequestIds;
 use aulaflow_log::Log;
 use aulaflow_model::instant::Millis;
-use aulaflow_serving::ReadHalf;
+use aulaflow_serving::Stores;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub struct Parts {
     /// Where writes go.
     pub log: Arc<dyn Log>,
     /// Where reads come from.
-    pub store: ReadHalf,
+    pub stores: Stores,
     /// The process's metrics, whose prefix is `aulaflow`; the edge adds its own.
     pub registry: Arc<Mutex<Registry>>,
     /// Says why the process is not ready to serve, or nothing. Asked on every `/readyz`: it must not block.
@@ -62,8 +62,8 @@ impl ApiState {
     pub fn new(config: ApiConfig, parts: Parts) -> Result<Self, ConfigError> {
         config.check()?;
         let verifier = Verifier::new(&config)?;
-        let Parts { log, store, registry, not_ready, lag, clock, dataflow } = parts;
-        let access = Access::open(log, store, clock, config.append_timeout)?;
+        let Parts { log, stores, registry, not_ready, lag, clock, dataflow } = parts;
+        let access = Access::open(log, stores, clock, config.append_timeout)?;
         let metrics = ApiMetrics::register(&mut registry.lock());
         let document = crate::openapi_document();
         Ok(Self(Arc::new(Inner {

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 pub const CASE: Case = Case { name: "freshness", about: "event to profile at 5,000 and 50,000 events/s", run };
 
-const STUDENTS: usize = 20_000;
+pub const STUDENTS: usize = 20_000;
 const RATES: [usize; 2] = [5_000, 50_000];
 const PROBE_EVERY: Duration = Duration::from_millis(20);
 const PROBE: &str = "probe";
@@ -96,7 +96,7 @@ fn thousands(rate: usize) -> String {
 }
 
 /// Sends probes and watches for them; returns the times until they are durable and until they are visible.
-fn probe(address: SocketAddr, tokens: &Tokens, probes: u64) -> Result<(Latencies, Latencies)> {
+pub fn probe(address: SocketAddr, tokens: &Tokens, probes: u64) -> Result<(Latencies, Latencies)> {
     let schedule = Schedule::new(Instant::now() + PROBE_EVERY, PROBE_EVERY);
     let failed = AtomicBool::new(false);
     std::thread::scope(|scope| {

@@ -1,11 +1,13 @@
 //! The cases: what is measured, one file each. A file opens with its goal, its load and its configuration.
 
+mod checkpoints;
 mod correction;
 mod freshness;
 mod idle;
 mod import;
 mod memory;
 mod reads;
+mod recovery;
 mod rule;
 mod steady;
 mod views;
@@ -34,5 +36,7 @@ pub const ALL: &[Case] = &[
     correction::CASE,
     idle::CASE,
     memory::CASE,
+    checkpoints::CASE,
+    recovery::CASE,
     steady::CASE,
 ];

@@ -9,7 +9,8 @@ use std::path::Path;
 /// Every topic, dead-letter topics too. New ones go to the end: a topic's id in the log is its place.
 pub fn topics() -> Vec<String> {
     let sources = topic::SOURCES.iter().map(|name| (*name).to_owned());
-    sources.chain(topic::SOURCES.iter().map(|name| topic::dead_letters(name))).collect()
+    let dead_letters = topic::SOURCES.iter().map(|name| topic::dead_letters(name));
+    sources.chain(dead_letters).chain([topic::PROFILES.to_owned()]).collect()
 }
 
 /// Opens the log in the runtime's data directory, which is made if it is missing.

@@ -1,6 +1,7 @@
 //! The `aulaflow` program: reads the command line, starts logging, runs the command, and ends with its exit code.
 //! The only crate that knows all others; what they do is not here.
 
+mod archive;
 mod client;
 mod commands;
 mod config;

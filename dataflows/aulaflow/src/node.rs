@@ -4,21 +4,17 @@
 mod api;
 mod ask;
 mod retention;
+mod shares;
 
-use crate::derived::derived_views;
 use crate::failure::Misuse;
-use crate::outlet::ServingOutlet;
 use crate::{crash, log_store, tenant_records, token};
-use anyhow::{Context, Result, anyhow};
-use aulaflow_engine::{Engine, Metrics, Monitor, Start, Wall};
+use anyhow::{Result, anyhow};
 use aulaflow_log::Log;
-use aulaflow_log::embedded::EmbeddedLog;
-use aulaflow_model::change::ViewSchema;
 use aulaflow_model::share::Share;
 use aulaflow_plan::Plan;
-use aulaflow_serving::ReadHalf;
 use prometheus_client::registry::Registry;
 use retention::Retention;
+pub use shares::Shares;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,12 +33,9 @@ pub struct Node {
     /// Where it listens.
     pub url: String,
     /// The log.
-    pub log: Arc<EmbeddedLog>,
-    /// The serving store.
-    pub store: ReadHalf,
-    /// How far the views are.
-    pub monitor: Monitor,
-    engine: Engine,
+    pub log: Arc<dyn Log>,
+    /// The dataflows and their stores.
+    pub shares: Arc<Shares>,
     runtime: Runtime,
     server: Option<Server>,
     /// Turns true when somebody asks the process to stop.
@@ -73,33 +66,12 @@ impl Node {
         let keys = token::keys(&settings.auth)?;
         // First, since it is the cheapest thing that can fail. Requests wait until the rest has started.
         let listener = bind(settings.server.listen)?;
-        let log = Arc::new(log_store::open(settings)?);
+        let log: Arc<dyn Log> = Arc::new(log_store::open(settings)?);
         tenant_records::record_files(log.as_ref(), &plan.tenants)?;
         let mut registry = Registry::with_prefix("aulaflow");
-        let schemas: Arc<[ViewSchema]> = plan.views.iter().map(|view| view.schema.clone()).collect();
-        let workers = settings.engine.workers.max(1);
-        let derived = derived_views(&plan, &mut registry);
-        let (writers, store) = aulaflow_serving::store(schemas, derived, settings.serving.students_expected, workers);
-        store.register_metrics(&mut registry);
-        let state_dir = settings.data_dir.join("state");
-        let engine = aulaflow_engine::start(Start {
-            plan: Arc::clone(&plan),
-            log: Arc::clone(&log) as Arc<dyn Log>,
-            share: Share::All,
-            state_dir: state_dir.clone(),
-            outlets: ServingOutlet::all(writers),
-            metrics: Metrics::new(&mut registry),
-            wall: Wall::System,
-        })
-        .with_context(|| format!("the dataflows cannot start from {}", state_dir.display()))?;
-        let monitor = engine.monitor();
-        let running = api::Running {
-            log: Arc::clone(&log) as Arc<dyn Log>,
-            store: store.clone(),
-            monitor: monitor.clone(),
-            asker: engine.asker(),
-            registry,
-        };
+        let shares = Shares::new(&plan, &log, &mut registry);
+        shares.start(Share::All)?;
+        let running = api::Running { log: Arc::clone(&log), shares: Arc::clone(&shares), registry };
         let state = api::state(&plan, keys, running)?;
         let runtime =
             tokio::runtime::Builder::new_multi_thread().enable_all().thread_name(crash::HTTP_THREAD).build()?;
@@ -108,19 +80,19 @@ impl Node {
         let asked = listen_for_signals(&runtime);
         let retention = Retention::start(Arc::clone(&log), settings.log.retention)?;
         let url = format!("http://{address}");
-        Ok(Self { url, log, store, monitor, engine, runtime, server: Some(server), asked, _retention: retention })
+        Ok(Self { url, log, shares, runtime, server: Some(server), asked, _retention: retention })
     }
 
     /// Waits until somebody asks it to stop, or until it cannot go on.
     pub fn until_end(&mut self) -> End {
         let Some(server) = &mut self.server else { return End::Asked };
-        self.runtime.block_on(end(&mut server.task, &mut self.asked, &self.monitor))
+        self.runtime.block_on(end(&mut server.task, &mut self.asked, &self.shares))
     }
 
     /// The same, for a while. `None`: it runs on.
     pub fn until_end_or(&mut self, pause: Duration) -> Option<End> {
         let Some(server) = &mut self.server else { return Some(End::Asked) };
-        let end = end(&mut server.task, &mut self.asked, &self.monitor);
+        let end = end(&mut server.task, &mut self.asked, &self.shares);
         self.runtime.block_on(async { tokio::time::timeout(pause, end).await.ok() })
     }
 
@@ -134,7 +106,7 @@ impl Node {
                 tracing::warn!(seconds = DRAIN.as_secs(), "requests in flight were cut off");
             }
         }
-        let stopped = self.engine.stop().map_err(|reason| anyhow!("the dataflows did not stop cleanly: {reason}"));
+        let stopped = self.shares.stop_all();
         self.runtime.shutdown_timeout(Duration::from_secs(1));
         stopped
     }
@@ -169,11 +141,7 @@ fn serve(listener: TcpListener, state: aulaflow_query_api::ApiState) -> Result<S
 }
 
 /// Completes when the instance should stop.
-async fn end(
-    server: &mut JoinHandle<std::io::Result<()>>,
-    asked: &mut watch::Receiver<bool>,
-    monitor: &Monitor,
-) -> End {
+async fn end(server: &mut JoinHandle<std::io::Result<()>>, asked: &mut watch::Receiver<bool>, shares: &Shares) -> End {
     tokio::select! {
         asked = asked.wait_for(|asked| *asked) => match asked {
             Ok(_) => End::Asked,
@@ -184,7 +152,7 @@ async fn end(
             Ok(Err(error)) => anyhow::Error::new(error).context("the HTTP server has failed"),
             Err(error) => anyhow::Error::new(error).context("the HTTP server has ended"),
         }),
-        reason = failure(monitor) => End::Failed(anyhow!("the dataflows have stopped: {reason}")),
+        reason = failure(shares) => End::Failed(anyhow!("the dataflows have stopped: {reason}")),
     }
 }
 
@@ -212,9 +180,9 @@ async fn signal() -> std::io::Result<()> {
     }
 }
 
-async fn failure(monitor: &Monitor) -> String {
+async fn failure(shares: &Shares) -> String {
     loop {
-        if let Some(reason) = monitor.status().failure {
+        if let Some(reason) = shares.status().failure {
             return reason;
         }
         tokio::time::sleep(HEALTH_EVERY).await;

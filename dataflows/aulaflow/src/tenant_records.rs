@@ -38,7 +38,7 @@ pub fn read(log: &dyn Log) -> Result<BTreeMap<TenantId, Recorded>> {
         let place = TopicPartition { topic: TENANTS.to_owned(), partition };
         let mut offset = log.start_offset(&place)?;
         loop {
-            let fetched = log.read(&place, offset, READ_BYTES)?;
+            let fetched = log.read_aside(&place, offset, READ_BYTES)?;
             if fetched.records.is_empty() {
                 break;
             }

@@ -16,8 +16,17 @@ const MAY_KNOW: &[(&str, &[&str], &str)] = &[
     ("aulaflow-engine", &["model", "plan", "log"], "changes leave through its trait `Outlet`; it knows no sink"),
     ("aulaflow-sink", &["model"], "the trait is written against changes, not against who makes them"),
     ("aulaflow-serving", &["model", "sink"], "readers must be able to have it without the dataflows"),
+    (
+        "aulaflow-changelog",
+        &["model", "log", "sink", "serving"],
+        "it copies a store to the log and back; who fills the store is not its business",
+    ),
     ("aulaflow-query-api", &["model", "log", "serving"], "the edge writes to the log and reads the store, no more"),
-    ("aulaflow", &["model", "plan", "log", "engine", "sink", "serving", "query-api"], "the only one that sees all"),
+    (
+        "aulaflow",
+        &["model", "plan", "log", "engine", "sink", "serving", "changelog", "query-api"],
+        "the only one that sees all",
+    ),
     ("aulaflow-bench", &["model", "plan", "log", "engine", "sink", "serving", "query-api"], "it measures all"),
 ];
 
@@ -33,6 +42,7 @@ const MUST_NOT_REACH: &[(&str, &[&str], &str)] = &[
     ("aulaflow-engine", &["tokio", "axum"], "workers park and never await"),
     ("aulaflow-sink", &["timely", "tokio", "fjall", "axum"], "a sink chooses its own runtime and storage"),
     ("aulaflow-serving", &["timely", "tokio", "fjall", "axum"], "memory only; a read must not wait for anything"),
+    ("aulaflow-changelog", &["timely", "tokio", "axum"], "a replica runs no dataflow"),
     ("aulaflow-query-api", &["timely", "differential-dataflow"], "the edge never sees the dataflows"),
 ];
 

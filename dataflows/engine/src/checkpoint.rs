@@ -6,6 +6,7 @@
 
 use crate::dead_letters::{Class, DeadLetter, Writer};
 use crate::dedupe::Seen;
+use crate::gate::Gates;
 use crate::shared::{EXPORT_PARTS, Shared, StateMessage, Time};
 use crate::state::{self, Covered, EncodedChange, StateStore};
 use aulaflow_log::{Log, Offset, TopicPartition};
@@ -43,6 +44,8 @@ pub struct Checkpointer {
     pub log: Arc<dyn Log>,
     /// Dead letters.
     pub letters: Writer,
+    /// Sinks outside the process, which a checkpoint waits for.
+    pub gates: Gates,
     /// What is durable.
     pub durable: Arc<Mutex<Durable>>,
     /// How many workers export.
@@ -176,6 +179,7 @@ impl Checkpointer {
     fn try_commit(&mut self, changes: &mut Vec<EncodedChange>, covers: &Barrier) -> Result<usize, String> {
         let time = covers.time;
         self.flush_letters(time).map_err(|e| e.to_string())?;
+        let marks = self.gates.reach(time)?;
         let store = self.store.as_ref().ok_or("the state is not open")?;
         let clock = ClockTime(time).clock();
         let mut expired = Vec::new();
@@ -196,6 +200,7 @@ impl Checkpointer {
             slots: self.shared.layout.known(),
             views: self.shared.known_views(),
             event_high: covers.event_high.iter().map(high).collect(),
+            marks,
         };
         // A row that is written and expires in the same checkpoint must go: removals come last.
         let kept = changes.len();

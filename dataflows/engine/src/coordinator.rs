@@ -2,8 +2,9 @@
 //! the workers, and keeps at most a few epochs under way: that is the backpressure.
 
 use crate::ask::{ASKS_MAX, Ask, Asked};
-use crate::checkpoint::Durable;
+use crate::checkpoint::{Durable, SOURCES};
 use crate::clock::{PartitionTime, event_clock};
+use crate::gate::Gates;
 use crate::operators::ask::AskRef;
 use crate::operators::behavior::BehaviorInput;
 use crate::operators::evaluations::EvaluationInput;
@@ -15,6 +16,7 @@ use crate::worker::{EpochInput, Progress, ToWorker};
 use crate::{Position, Status};
 use aulaflow_log::{Log, LogError, Offset, TopicPartition};
 use aulaflow_model::instant::{ClockTime, Millis};
+use aulaflow_model::share::Share;
 use aulaflow_model::topic;
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
@@ -29,6 +31,8 @@ const UNDER_WAY_MAX: usize = 2;
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Bytes read from one partition at a time.
 const READ_BYTES_MAX: usize = 1 << 20;
+/// Time between two looks for partitions that were added.
+const PARTITIONS_EVERY: Duration = Duration::from_secs(2);
 /// Fewer records than this are not split over the workers.
 const SPLIT_MIN: u32 = 1_024;
 
@@ -65,6 +69,8 @@ pub struct Coordinator {
     pub wall: Wall,
     /// The log.
     pub log: Arc<dyn Log>,
+    /// Sinks outside the process.
+    pub gates: Gates,
     /// Channels to the workers.
     pub workers: Vec<Sender<ToWorker>>,
     /// How far the workers are.
@@ -92,6 +98,8 @@ struct Loop {
     under_way: VecDeque<UnderWay>,
     last_epoch: Instant,
     last_barrier: Instant,
+    /// When partitions were last looked for.
+    last_look: Instant,
     /// Offsets that the last barrier covers.
     covered: Vec<Offset>,
     /// The last gathering took all it may: more is waiting.
@@ -108,6 +116,7 @@ struct Loop {
 struct Gathered {
     inputs: Vec<EpochInput>,
     records: usize,
+    bytes: usize,
     accepted: Vec<Millis>,
 }
 
@@ -120,6 +129,7 @@ impl Coordinator {
             under_way: VecDeque::new(),
             last_epoch: started,
             last_barrier: started,
+            last_look: started,
             covered: self.durable_offsets(),
             backlog: true,
             seen: 0,
@@ -142,6 +152,9 @@ impl Coordinator {
             if let Some(rest) = tick.checked_sub(state.last_epoch.elapsed()).filter(|_| !state.backlog && !first) {
                 std::thread::park_timeout(rest);
                 continue;
+            }
+            if state.last_look.elapsed() >= PARTITIONS_EVERY {
+                self.find_partitions(&mut state).map_err(|e| e.to_string())?;
             }
             let gathered = self.gather(&mut state).map_err(|e| e.to_string())?;
             if gathered.records > 0 || first || !self.asks.is_empty() || self.due(&state) {
@@ -166,26 +179,50 @@ impl Coordinator {
         self.sources.iter().map(|s| durable.offsets.get(&key(s)).copied().unwrap_or(0)).collect()
     }
 
+    /// Reads partitions that were added to a topic from their start on. Where a share is one partition, others are
+    /// somebody else's.
+    fn find_partitions(&mut self, state: &mut Loop) -> Result<(), LogError> {
+        state.last_look = Instant::now();
+        if self.shared.share != Share::All {
+            return Ok(());
+        }
+        for topic in SOURCES {
+            let known = self.sources.iter().filter(|source| source.topic == topic).count() as u32;
+            for partition in known..self.log.partitions(topic)? {
+                let place = TopicPartition { topic: topic.to_owned(), partition };
+                let (next, end) = (self.log.start_offset(&place)?, self.log.end_offset(&place)?);
+                tracing::info!(topic, partition, "a partition was added: it is read from its start");
+                self.status.lock().positions.push(Position { place: place.clone(), visible: next, end });
+                self.sources.push(Source { topic, place, next, end_at_start: next, last_data: None });
+                state.covered.push(next);
+            }
+        }
+        Ok(())
+    }
+
     /// Reads what there is, in turns, up to the batch's limit.
     fn gather(&mut self, state: &mut Loop) -> Result<Gathered, LogError> {
         let workers = self.workers.len();
-        let records_max = self.shared.plan.runtime.engine.batch_records_max;
+        let settings = &self.shared.plan.runtime.engine;
+        let (records_max, bytes_max) = (settings.batch_records_max, settings.batch_bytes_max);
         let mut gathered =
             Gathered { inputs: (0..workers).map(|_| EpochInput::default()).collect(), ..Gathered::default() };
         let mut idle = 0;
-        while gathered.records < records_max && idle < self.sources.len() {
+        while gathered.records < records_max && gathered.bytes < bytes_max && idle < self.sources.len() {
             let at = state.turn % self.sources.len();
             state.turn += 1;
             let source = &mut self.sources[at];
             let fetched = self.log.read(&source.place, source.next, READ_BYTES_MAX)?;
+            // Also where nothing comes: a log may have offsets without records.
+            source.next = fetched.next_offset;
             if fetched.records.is_empty() {
                 idle += 1;
                 continue;
             }
             idle = 0;
-            source.next = fetched.next_offset;
             source.last_data = Some(Instant::now());
             gathered.records += fetched.records.len() as usize;
+            gathered.bytes += fetched.records.len_bytes();
             gathered.accepted.extend(fetched.records.iter().next().map(|r| r.timestamp));
             let chunk =
                 |records| Chunk { partition: source.place.partition, base_offset: fetched.base_offset, records };
@@ -205,7 +242,7 @@ impl Coordinator {
                 }
             }
         }
-        state.backlog = gathered.records >= records_max;
+        state.backlog = gathered.records >= records_max || gathered.bytes >= bytes_max;
         let behind = state.backlog || !self.status.lock().caught_up;
         self.shared.behind.store(behind, Ordering::Release);
         Ok(gathered)
@@ -382,6 +419,7 @@ impl Coordinator {
         if !status.caught_up {
             status.caught_up = self.sources.iter().zip(offsets).all(|(s, offset)| *offset >= s.end_at_start);
             if status.caught_up {
+                self.gates.caught_up();
                 self.shared.replayed.store(0, Ordering::Release);
             }
         }

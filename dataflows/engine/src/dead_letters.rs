@@ -21,6 +21,8 @@ pub enum Class {
     Future,
     /// An expression of a view has no value for it; the other views count it.
     Expression,
+    /// The tenant's records belong in another partition, which another engine may read.
+    Partition,
     /// The student has too many distinct values in a window; the other views count it.
     Limit,
 }
@@ -34,6 +36,7 @@ impl Class {
             Self::Late => "late",
             Self::Future => "future",
             Self::Expression => "expression",
+            Self::Partition => "partition",
             Self::Limit => "limit",
         }
     }

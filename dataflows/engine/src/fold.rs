@@ -151,7 +151,7 @@ fn micros_of(value: &Exact) -> i128 {
 }
 
 /// The least-squares slope in millionths, from the count and the sums of y, x, x·y and x² (in millionths and their squares).
-fn slope(&[n, y, x, xy, xx]: &[i128; 5]) -> Scalar {
+pub fn slope(&[n, y, x, xy, xx]: &[i128; 5]) -> Scalar {
     let product = |a: i128, b: i128| Exact::from_micros(a).mul(&Exact::from_micros(b));
     let over = product(n, xy).sub(&product(x, y));
     let under = product(n, xx).sub(&product(x, x));

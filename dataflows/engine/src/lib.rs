@@ -3,16 +3,19 @@
 
 mod ask;
 mod backfill;
+pub mod batch;
 mod cells;
 mod checkpoint;
 mod clock;
 mod configs;
 mod coordinator;
 mod dead_letters;
+mod decode;
 mod dedupe;
 pub mod describe;
 mod evaluations;
 mod fold;
+mod gate;
 mod grade_views;
 mod layout;
 mod metrics;
@@ -36,6 +39,7 @@ use aulaflow_log::{LogError, Offset, TopicPartition};
 use aulaflow_model::change::{ChangeBatch, CohortBatch};
 use aulaflow_model::instant::{ClockTime, Millis};
 pub use describe::{Assumptions, Description, StateSummary, describe};
+pub use gate::Gate;
 pub use grade_views::{GradeView, ShownGrade};
 pub use metrics::Metrics;
 use parking_lot::Mutex;
@@ -47,6 +51,19 @@ pub use wall::{HandClock, Wall};
 pub trait Outlet: Send {
     /// Rows that changed at one time. After a restart some come again: applying is overwriting by key.
     fn apply(&mut self, batch: ChangeBatch);
+
+    /// Rows that are as the state remembers them, while it is loaded: nothing changed. They come since most outlets start
+    /// empty; one whose readers outlive the process has told them before. What differs from what the state remembers comes
+    /// by `apply`, also while it is loaded.
+    fn shown_again(&mut self, batch: ChangeBatch) {
+        self.apply(batch);
+    }
+
+    /// Cohorts while the state is loaded, as they add up. One that differs from what was shown before has a grade that does,
+    /// and that comes by `apply`.
+    fn cohorts_loaded(&mut self, batch: CohortBatch) {
+        self.cohorts(batch);
+    }
 
     /// Cohorts that changed at one time, likewise. Called before `advance` says that the time is complete.
     fn cohorts(&mut self, batch: CohortBatch);
@@ -93,6 +110,25 @@ pub struct Status {
 }
 
 impl Status {
+    /// Several engines' as one: the clock of the one that is furthest behind, everybody's partitions. Without an engine
+    /// there is no clock.
+    pub fn merged(all: impl IntoIterator<Item = Self>) -> Self {
+        let mut merged = Self { loading: None, caught_up: true, ..Self::at_start(0, Vec::new()) };
+        for (index, one) in all.into_iter().enumerate() {
+            merged.clock = if index == 0 { one.clock } else { merged.clock.min(one.clock) };
+            merged.caught_up &= one.caught_up;
+            merged.loading = match (merged.loading, one.loading) {
+                (Some((done, of)), Some((more, of_more))) => Some((done + more, of + of_more)),
+                (one, other) => one.or(other),
+            };
+            merged.positions.extend(one.positions);
+            merged.checkpoint_age_ms = merged.checkpoint_age_ms.max(one.checkpoint_age_ms);
+            merged.checkpoint_failing = merged.checkpoint_failing.or(one.checkpoint_failing);
+            merged.failure = merged.failure.or(one.failure);
+        }
+        merged
+    }
+
     /// Before anything is loaded.
     fn at_start(rows: u64, positions: Vec<Position>) -> Self {
         Self {

@@ -37,6 +37,14 @@ impl Outlet for Share {
         self.inner.lock().outlet.cohorts(batch);
     }
 
+    fn shown_again(&mut self, batch: ChangeBatch) {
+        self.inner.lock().outlet.shown_again(batch);
+    }
+
+    fn cohorts_loaded(&mut self, batch: CohortBatch) {
+        self.inner.lock().outlet.cohorts_loaded(batch);
+    }
+
     /// Passed on at once: a boundary that is known early only makes readers more careful.
     fn expiring(&mut self, boundary: Option<Millis>) {
         self.inner.lock().outlet.expiring(boundary);

@@ -116,8 +116,17 @@ impl Outlet for Sampled {
         self.outlet.apply(batch);
     }
 
+    fn shown_again(&mut self, batch: ChangeBatch) {
+        self.shared.sampler.saw(&batch);
+        self.outlet.shown_again(batch);
+    }
+
     fn cohorts(&mut self, batch: CohortBatch) {
         self.outlet.cohorts(batch);
+    }
+
+    fn cohorts_loaded(&mut self, batch: CohortBatch) {
+        self.outlet.cohorts_loaded(batch);
     }
 
     fn expiring(&mut self, boundary: Option<Millis>) {

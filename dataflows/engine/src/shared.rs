@@ -12,6 +12,7 @@ use aulaflow_model::change::ViewIndex;
 use aulaflow_model::instant::Millis;
 use aulaflow_model::share::Share;
 use aulaflow_plan::Plan;
+use aulaflow_plan::sql::Format;
 use crossbeam_channel::Sender;
 use dashmap::DashMap;
 use parking_lot::Mutex;
@@ -71,6 +72,9 @@ pub enum StateMessage {
     Stop,
 }
 
+/// The partition where a tenant's records belong.
+pub type Home = Box<dyn Fn(&str) -> u32 + Send + Sync>;
+
 /// What all workers share.
 pub struct Shared {
     /// The configuration.
@@ -87,6 +91,10 @@ pub struct Shared {
     pub configs: Arc<Configs>,
     /// Which partitions are read.
     pub share: Share,
+    /// The partition where a tenant's records belong.
+    pub home: Home,
+    /// How behaviour events are written.
+    pub format: Format,
     /// Counters.
     pub metrics: Metrics,
     /// Boundaries whose panes are being released.
@@ -120,6 +128,23 @@ impl Shared {
     /// The metrics' label of the partitions that are read.
     pub fn share_labels(&self) -> ShareLabels {
         ShareLabels { share: self.share.to_string() }
+    }
+
+    /// Refuses a tenant's record in a partition where it does not belong: another engine has the tenant's other records.
+    /// One that has all partitions has all of the tenant's records wherever they are.
+    pub fn check_home(&self, tenant: &str) -> Result<(), (Class, String)> {
+        let Share::Partition(own) = self.share else { return Ok(()) };
+        let home = (self.home)(tenant);
+        if home == own {
+            return Ok(());
+        }
+        Err((
+            Class::Partition,
+            format!(
+                "records of tenant {tenant} belong in partition {home} and not in {own}: producers partition by the \
+                 tenant, with murmur2"
+            ),
+        ))
     }
 
     /// The views, for whoever compares a later plan with this one.

@@ -6,9 +6,10 @@ use crate::checkpoint::{Checkpointer, Durable, SOURCES};
 use crate::configs::Configs;
 use crate::coordinator::{Coordinator, Source, positions};
 use crate::dead_letters::Writer;
+use crate::gate::{Gate, Gates};
 use crate::layout::Layout;
 use crate::metrics::Metrics;
-use crate::shared::{Settling, Shared};
+use crate::shared::{Home, Settling, Shared};
 use crate::state::{Covered, KnownSlots, StateStore};
 use crate::symbols::Symbols;
 use crate::wall::Wall;
@@ -59,6 +60,8 @@ pub struct Start {
     pub state_dir: PathBuf,
     /// One per worker: their number is the number of workers.
     pub outlets: Vec<Box<dyn Outlet>>,
+    /// Sinks outside the process, by name: no checkpoint is made of what they don't hold.
+    pub gates: Vec<(String, Arc<dyn Gate>)>,
     /// What it counts, shared by the engines of a process.
     pub metrics: Metrics,
     /// The clock on the wall.
@@ -68,13 +71,15 @@ pub struct Start {
 /// Starts the dataflows: loads the checkpoint in the state's folder, reads on from its offsets.
 /// Returns at once; [`Monitor::status`] tells how far loading and catching up are.
 pub fn start(start: Start) -> Result<Engine, StartError> {
-    let Start { plan, log, share, state_dir, outlets, metrics, wall } = start;
+    let Start { plan, log, share, state_dir, outlets, gates, metrics, wall } = start;
+    let gates = Gates::new(gates);
     let state_dir = state_dir.as_path();
     let store = StateStore::open(state_dir).map_err(|e| StartError::State(e.to_string()))?;
     let covered = store.covered().map_err(|e| StartError::State(e.to_string()))?;
     let (layout, rebuild) = layout(&plan, covered.as_ref());
     let layout = Arc::new(layout);
     let covered = covered.unwrap_or_default();
+    gates.resume(&covered.marks);
     let live = plan.runtime.engine.clock == ClockMode::Live;
     let sources = sources(log.as_ref(), share, &covered)?;
     let replayed = replayed(&store, &sources)?;
@@ -91,6 +96,8 @@ pub fn start(start: Start) -> Result<Engine, StartError> {
         configs: Arc::new(Configs::default()),
         metrics,
         share,
+        home: home(&log)?,
+        format: plan.tables.first().map(|table| table.format).unwrap_or_default(),
         settling: Settling::new(workers),
         histories: dashmap::DashMap::new(),
         event_high: Mutex::default(),
@@ -115,6 +122,7 @@ pub fn start(start: Start) -> Result<Engine, StartError> {
         state_dir: state_dir.to_owned(),
         log: log.clone(),
         letters,
+        gates: gates.clone(),
         durable: durable.clone(),
         workers,
         shared: shared.clone(),
@@ -128,6 +136,7 @@ pub fn start(start: Start) -> Result<Engine, StartError> {
         shared,
         wall,
         log: log.clone(),
+        gates,
         workers: senders,
         progress,
         sources,
@@ -196,6 +205,7 @@ fn spawn_coordinator(
             if rebuild { make_missing(&mut coordinator, &monitor) } else { Ok(()) }
         });
         let outcome = loaded.and_then(|()| {
+            coordinator.gates.loaded();
             monitor.status.lock().loading = None;
             coordinator.run(&abandon)
         });
@@ -251,6 +261,14 @@ fn replayed(store: &StateStore, sources: &[Source]) -> Result<u32, StartError> {
     let crashed = store.note_running(true).map_err(|e| StartError::State(e.to_string()))?;
     let tail = sources.iter().filter(|s| s.topic != topic::BEHAVIOR).map(|s| s.end_at_start - s.next).sum::<u64>();
     Ok(if crashed { u32::try_from(tail).unwrap_or(u32::MAX) } else { 0 })
+}
+
+/// Every topic has a tenant in a partition of the same number, so one topic tells.
+fn home(log: &Arc<dyn Log>) -> Result<Home, StartError> {
+    let log = Arc::clone(log);
+    // Asked once more whenever it is needed, so that an error here is found before anything starts.
+    log.partition_of(topic::BEHAVIOR, "")?;
+    Ok(Box::new(move |tenant| log.partition_of(topic::BEHAVIOR, tenant).unwrap_or(u32::MAX)))
 }
 
 /// Tables that the state has nothing of.

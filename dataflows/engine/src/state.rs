@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The version of what is stored. Another one is refused.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// Free space below which nothing is written.
 const FREE_BYTES_MIN: u64 = 16 << 20;
@@ -64,6 +64,8 @@ pub struct Covered {
     pub views: Vec<KnownView>,
     /// Per source partition, the highest event time seen: the event clock's memory.
     pub event_high: BTreeMap<(String, u32), i64>,
+    /// What sinks outside the process remember by, by name (see `gate`).
+    pub marks: BTreeMap<String, Vec<u8>>,
 }
 
 /// A view that was shown.

@@ -9,6 +9,9 @@ pub const EVENTS: &str = "aula.events.v1";
 /// Tenants' configurations, keyed `tenant`. Compacted.
 pub const TENANTS: &str = "aula.tenants.v1";
 
+/// What the serving store shows, keyed `tenant/student_id`, for whoever keeps a copy of it. Compacted.
+pub const PROFILES: &str = "aula.profiles.v1";
+
 /// The topics that are read, in the order of their ids in the embedded log.
 pub const SOURCES: [&str; 4] = [EVALUATIONS, BEHAVIOR, EVENTS, TENANTS];
 

@@ -19,6 +19,8 @@ pub struct Runtime {
     pub engine: Engine,
     /// `[serving]`
     pub serving: Serving,
+    /// `[archive]`; `None`: checkpoints are not copied.
+    pub archive: Option<Archive>,
 }
 
 /// `[server]`
@@ -154,6 +156,8 @@ pub struct Engine {
     pub idle_timeout: Duration,
     /// `batch_records_max`: records in one epoch. Default 65,536.
     pub batch_records_max: usize,
+    /// `batch_bytes_max`: bytes in one epoch, about. Default `"32 MiB"`.
+    pub batch_bytes_max: usize,
     /// `checkpoint_interval`. Default `"5 seconds"`.
     pub checkpoint_interval: Duration,
 }
@@ -165,6 +169,15 @@ pub enum ClockMode {
     Live,
     /// The highest event time seen, less the lateness.
     Event,
+}
+
+/// `[archive]`: copies of checkpoints in an object store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archive {
+    /// `url`: `file:///folder` or `s3://bucket/folder`.
+    pub url: String,
+    /// `interval`: time between copies. Default `"1 minute"`.
+    pub interval: Duration,
 }
 
 /// `[serving]`

@@ -5,8 +5,8 @@ use crate::diagnostic::{Diagnostic, Severity, Source, sort};
 use crate::document::{At, Document};
 use crate::quantity::{GIB, KIB, MIB};
 use crate::runtime::{
-    Auth, AuthKey, ClockMode, Engine, Fsync, KeyMaterial, LogSettings, Runtime, SECRET_BYTES_MIN, SecretSource, Server,
-    Serving,
+    Archive, Auth, AuthKey, ClockMode, Engine, Fsync, KeyMaterial, LogSettings, Runtime, SECRET_BYTES_MIN,
+    SecretSource, Server, Serving,
 };
 use crate::settings::{Reader, Section, Setting, list};
 use serde_json::Value;
@@ -115,8 +115,9 @@ fn read(reader: &mut Reader, value: &Value) -> Raw {
     let log = log(root.table("log"));
     let engine = engine(root.table("engine"));
     let serving = serving(root.table("serving"));
+    let archive = archive(root.table("archive"));
     root.finish();
-    Raw { runtime: Runtime { data_dir, server, auth, log, engine, serving }, dataflows, tenants }
+    Raw { runtime: Runtime { data_dir, server, auth, log, engine, serving, archive }, dataflows, tenants }
 }
 
 fn server(mut s: Section<'_, '_>) -> Server {
@@ -311,6 +312,12 @@ fn engine(mut s: Section<'_, '_>) -> Engine {
         ),
         batch_records_max: s.count("batch_records_max", 65_536, None, 1..=1_048_576, "records in one step of the clock")
             as usize,
+        batch_bytes_max: s.bytes(
+            "batch_bytes_max",
+            32 * MIB,
+            MIB..=4 * GIB,
+            "bytes in one step of the clock, about; two steps are in memory at once",
+        ),
         checkpoint_interval: s.duration(
             "checkpoint_interval",
             seconds(5),
@@ -340,6 +347,20 @@ fn serving(mut s: Section<'_, '_>) -> Serving {
     };
     s.finish();
     serving
+}
+
+fn archive(mut s: Section<'_, '_>) -> Option<Archive> {
+    let place = "`file:///folder` or `s3://bucket/folder`";
+    let help = "where checkpoints are copied to, so that another machine can go on from them; for S3 keys, region and \
+                endpoint come from the `AWS_…` environment variables; without it nothing is copied";
+    let url = s.text("url", "text", place, help);
+    let interval = s.duration("interval", seconds(60), seconds(1)..=hours(24), "time between copies");
+    let known = ["file://", "s3://"];
+    if let Some(url) = url.as_ref().filter(|url| !known.iter().any(|scheme| url.starts_with(scheme))) {
+        s.reader.fault(s.pointer("url"), format!("{url:?} is neither {place}"));
+    }
+    s.finish();
+    url.map(|url| Archive { url, interval })
 }
 
 /// What is allowed and probably not meant.

@@ -11,7 +11,7 @@ use aulaflow_model::tenant::Rule;
 use aulaflow_model::window::WindowSpec;
 use aulaflow_query_api::auth::{AuthKey, KeyMaterial, TokenClaims, make_token};
 use aulaflow_query_api::{ApiConfig, ApiState, Ask, AskFailure, LagReport, PartitionLag, Parts, Role, router};
-use aulaflow_serving::{WriteHalf, store};
+use aulaflow_serving::{Stores, WriteHalf, store};
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use parking_lot::{Condvar, Mutex};
@@ -280,7 +280,7 @@ pub fn edge_with(config: ApiConfig, log: Arc<MemoryLog>) -> Edge {
     let reads = Arc::clone(&clock);
     let parts = Parts {
         log: log.clone(),
-        store: read,
+        stores: Stores::single(read),
         registry: Arc::new(Mutex::new(Registry::with_prefix("aulaflow"))),
         not_ready: Box::new(move || why.lock().clone()),
         lag: Box::new(|| LagReport {
@@ -399,7 +399,7 @@ pub fn state_over(log: Arc<dyn Log>) -> ApiState {
     let (_, read) = store([].into(), vec![], 10, 1);
     let parts = Parts {
         log,
-        store: read,
+        stores: Stores::single(read),
         registry: Arc::new(Mutex::new(Registry::with_prefix("aulaflow"))),
         not_ready: Box::new(|| None),
         lag: Box::new(|| LagReport {

@@ -75,4 +75,9 @@ impl Instant {
             Some(_) | None => at,
         }
     }
+
+    /// As of when a profile is true that has not changed for long, whoever writes it.
+    pub(crate) fn of_all(&self) -> Millis {
+        self.expiring.iter().fold(self.complete, |at, boundary| at.min(Millis(boundary - 1)))
+    }
 }

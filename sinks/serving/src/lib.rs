@@ -28,6 +28,7 @@ mod profile;
 mod read;
 mod render;
 mod stamp;
+mod stores;
 mod view;
 mod write;
 
@@ -35,6 +36,7 @@ pub use cohorts::{CohortEntry, CohortQuery};
 pub use derived::{CohortLookup, DerivedRow, DerivedView};
 pub use profile::GradeEntry;
 pub use read::{ProfileRead, ReadHalf};
+pub use stores::Stores;
 pub use write::WriteHalf;
 
 use aulaflow_model::change::ViewSchema;

@@ -1,12 +1,12 @@
 //! The store's metrics, taken when they are asked for.
 
-use crate::ReadHalf;
+use crate::Stores;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::gauge::ConstGauge;
 use std::fmt;
 
-pub(crate) struct StoreMetrics(pub(crate) ReadHalf);
+pub(crate) struct StoreMetrics(pub(crate) Stores);
 
 impl fmt::Debug for StoreMetrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,14 +4,12 @@ use crate::Shared;
 use crate::clock::{self, Instant};
 use crate::cohorts::{CohortEntry, CohortQuery, Kept};
 use crate::key::{KeyRef, KeyTexts};
-use crate::metrics::StoreMetrics;
 use crate::profile::{GradeEntry, Profile};
 use crate::render::{Fresh, Rendered};
 use aulaflow_model::change::{FeatureRow, FeatureValue, ViewIndex, ViewSchema};
 use aulaflow_model::cohort::Cohort;
 use aulaflow_model::ids::{PeriodId, StudentId, Subject, TenantId};
 use aulaflow_model::instant::{ClockTime, Millis};
-use prometheus_client::registry::Registry;
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,7 +22,7 @@ pub struct ReadHalf {
 
 /// A student's profile at one instant. Holds no lock.
 pub struct ProfileRead<'a> {
-    shared: &'a Shared,
+    shared: Arc<Shared>,
     tenant: &'a TenantId,
     student: &'a StudentId,
     profile: Arc<Profile>,
@@ -40,13 +38,13 @@ impl ReadHalf {
     }
 
     /// A student's profile; `None` where there is no row of such a student.
-    pub fn profile<'a>(&'a self, tenant: &'a TenantId, student: &'a StudentId) -> Option<ProfileRead<'a>> {
+    pub fn profile<'a>(&self, tenant: &'a TenantId, student: &'a StudentId) -> Option<ProfileRead<'a>> {
         // The order matters: what is known of time first, the profile after it (see `clock`).
         let instant = Instant::load(&self.shared.workers);
         let key: &dyn KeyTexts = &KeyRef { tenant, student };
         let profile = Arc::clone(self.shared.profiles.get(key)?.value());
         let as_of = instant.as_of(profile.worker, profile.changed_at);
-        Some(ProfileRead { shared: &self.shared, tenant, student, profile, as_of })
+        Some(ProfileRead { shared: Arc::clone(&self.shared), tenant, student, profile, as_of })
     }
 
     /// A tenant's cohorts, in order of (subject, period).
@@ -65,6 +63,11 @@ impl ReadHalf {
         clock::frontier(&self.shared.workers)
     }
 
+    /// As of when every profile is true; one that changed later says a later instant.
+    pub fn as_of(&self) -> Millis {
+        Instant::load(&self.shared.workers).of_all()
+    }
+
     /// How many students have a profile.
     pub fn students(&self) -> usize {
         self.shared.students.load(Ordering::Relaxed)
@@ -73,11 +76,6 @@ impl ReadHalf {
     /// The views whose rows the store holds; a view's place is its `ViewIndex`.
     pub fn schemas(&self) -> &Arc<[ViewSchema]> {
         &self.shared.schemas
-    }
-
-    /// Adds the store's metrics (`serving_students`, `serving_frontier_seconds`) to a registry, whose prefix they take.
-    pub fn register_metrics(&self, registry: &mut Registry) {
-        registry.register_collector(Box::new(StoreMetrics(self.clone())));
     }
 }
 

@@ -33,6 +33,18 @@ impl WriteHalf {
         }
     }
 
+    /// Makes a student's profile exactly these rows, as of a clock; without a row there is none. For a store that is a copy:
+    /// it is told whole profiles, and not what changed of them.
+    pub fn replace(&mut self, whole: &StudentChange, clock: Millis) -> Outcome {
+        if let Some(reason) = whole.features.iter().find_map(|feature| self.refusal(feature)) {
+            return Outcome::Stop(reason);
+        }
+        let key: &dyn KeyTexts = &KeyRef { tenant: &whole.tenant, student: &whole.student };
+        let there = self.shared.profiles.contains_key(key);
+        self.put(whole, there, Profile::after(None, whole, self.worker, clock));
+        Outcome::Applied
+    }
+
     /// Why a feature's row is none that the store was started for.
     fn refusal(&self, feature: &FeatureChange) -> Option<String> {
         let view = feature.view;
@@ -64,7 +76,15 @@ impl WriteHalf {
         let profiles = &self.shared.profiles;
         let key: &dyn KeyTexts = &KeyRef { tenant: &change.tenant, student: &change.student };
         let before = profiles.get(key).map(|entry| Arc::clone(entry.value()));
-        match (Profile::after(before.as_deref(), change, self.worker, clock).map(Arc::new), before.is_some()) {
+        let after = Profile::after(before.as_deref(), change, self.worker, clock);
+        self.put(change, before.is_some(), after);
+    }
+
+    /// Puts a student's next profile in the place of the one that is there.
+    fn put(&self, change: &StudentChange, there: bool, after: Option<Profile>) {
+        let profiles = &self.shared.profiles;
+        let key: &dyn KeyTexts = &KeyRef { tenant: &change.tenant, student: &change.student };
+        match (after.map(Arc::new), there) {
             (Some(after), true) => {
                 // Only the pointer is swapped under the lock; the old profile is freed after it.
                 let old = profiles.get_mut(key).map(|mut entry| std::mem::replace(entry.value_mut(), after));

@@ -10,7 +10,7 @@ use aulaflow_model::ids::{EvaluationType, PeriodId, StudentId, Subject, TenantId
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::tenant::Scale;
 use aulaflow_model::window::{DAY_MS, WindowKind, WindowSpec, Zone};
-use aulaflow_serving::{CohortEntry, CohortQuery, DerivedView, ReadHalf, WriteHalf, store};
+use aulaflow_serving::{CohortEntry, CohortQuery, DerivedView, ReadHalf, Stores, WriteHalf, store};
 use aulaflow_sink::conformance::{self, Reference, Rows};
 use aulaflow_sink::{Guarantee, Outcome, Sink};
 use proptest::prelude::*;
@@ -632,7 +632,7 @@ fn metrics_are_the_store_s() {
     put(&mut writers[0], ClockTime::at(Millis(1)), vec![feature("a", 1, one(1), 1)]);
     writers[0].advance(ClockTime::at(Millis(2500)));
     let mut registry = prometheus_client::registry::Registry::with_prefix("aulaflow");
-    read.register_metrics(&mut registry);
+    Stores::single(read.clone()).register_metrics(&mut registry);
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
     assert!(text.contains("aulaflow_serving_students 1\n"), "{text}");

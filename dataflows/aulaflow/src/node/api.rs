@@ -1,16 +1,16 @@
 //! The HTTP server's settings and what it talks to, from the plan and the running parts.
 
 use super::ask::Dataflow;
+use super::shares::Shares;
 use crate::failure::Misuse;
 use crate::tenant_records;
 use anyhow::Result;
-use aulaflow_engine::{Asker, Monitor, Status};
+use aulaflow_engine::Status;
 use aulaflow_log::Log;
 use aulaflow_plan::Plan;
 use aulaflow_plan::runtime::ClockMode;
 use aulaflow_query_api::auth::AuthKey;
 use aulaflow_query_api::{ApiConfig, ApiState, ConfigError, LagReport, PartitionLag, Parts};
-use aulaflow_serving::ReadHalf;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
@@ -20,12 +20,8 @@ use std::time::Duration;
 pub struct Running {
     /// The log.
     pub log: Arc<dyn Log>,
-    /// The serving store.
-    pub store: ReadHalf,
-    /// How far the views are.
-    pub monitor: Monitor,
-    /// Asks the views.
-    pub asker: Asker,
+    /// The dataflows and their stores.
+    pub shares: Arc<Shares>,
     /// The process's metrics.
     pub registry: Registry,
 }
@@ -41,23 +37,23 @@ pub fn state(plan: &Plan, keys: Vec<AuthKey>, running: Running) -> Result<ApiSta
         audience: settings.auth.audience.clone(),
         ..ApiConfig::new(settings.server.listen, keys)
     };
-    let Running { log, store, monitor, asker, registry } = running;
+    let Running { log, shares, registry } = running;
     let live = settings.engine.clock == ClockMode::Live;
     let stale_after = live.then_some(settings.serving.stale_after);
-    let (for_lag, for_clock) = (monitor.clone(), monitor.clone());
+    let (for_lag, for_clock, for_ready) = (Arc::clone(&shares), Arc::clone(&shares), Arc::clone(&shares));
     let served = plan.views.iter().map(|view| view.serve).collect();
     let parts = Parts {
         log,
-        store,
+        stores: shares.stores().clone(),
         registry: Arc::new(Mutex::new(registry)),
-        not_ready: Box::new(move || not_ready(&monitor.status(), stale_after)),
+        not_ready: Box::new(move || not_ready(&for_ready.status(), stale_after)),
         lag: Box::new(move || lag(for_lag.status(), live)),
         clock: Box::new(
             move || {
                 if live { tenant_records::now() } else { for_clock.status().clock.unwrap_or_default() }
             },
         ),
-        dataflow: Box::new(Dataflow { asker, served }),
+        dataflow: Box::new(Dataflow { shares, served }),
     };
     ApiState::new(config, parts).map_err(|error| match error {
         ConfigError::Log(error) => anyhow::Error::new(error).context("the tenants' configurations cannot be read"),

@@ -1,5 +1,6 @@
 //! The running dataflows as the HTTP server may ask them.
 
+use super::shares::Shares;
 use aulaflow_engine::{AskError, Asker};
 use aulaflow_model::change::ViewIndex;
 use aulaflow_model::explain::{FeatureExplanation, GradeExplanation};
@@ -7,12 +8,19 @@ use aulaflow_model::grade::Preview;
 use aulaflow_model::ids::{PeriodId, StudentId, Subject, TenantId};
 use aulaflow_model::tenant::Rule;
 use aulaflow_query_api::{Ask, AskFailure};
+use std::sync::Arc;
 use std::time::Duration;
 
-/// The engine, and which of its views are served: the others have no row that an explanation could be of.
+/// The engines, and which of their views are served: the others have no row that an explanation could be of.
 pub struct Dataflow {
-    pub asker: Asker,
+    pub shares: Arc<Shares>,
     pub served: Vec<bool>,
+}
+
+impl Dataflow {
+    fn asker(&self, tenant: &TenantId) -> Result<Asker, AskFailure> {
+        self.shares.asker(tenant).ok_or(AskFailure::NotHere)
+    }
 }
 
 impl Ask for Dataflow {
@@ -24,7 +32,7 @@ impl Ask for Dataflow {
         period: &PeriodId,
         timeout: Duration,
     ) -> Result<Option<GradeExplanation>, AskFailure> {
-        self.asker.grade(tenant, student, subject, period, timeout).map_err(failure)
+        self.asker(tenant)?.grade(tenant, student, subject, period, timeout).map_err(failure)
     }
 
     fn feature(
@@ -37,15 +45,15 @@ impl Ask for Dataflow {
         if !self.served.get(usize::from(view)).is_some_and(|served| *served) {
             return Ok(None);
         }
-        self.asker.feature(tenant, student, view, timeout).map_err(failure)
+        self.asker(tenant)?.feature(tenant, student, view, timeout).map_err(failure)
     }
 
     fn preview(&self, tenant: &TenantId, rule: &Rule, timeout: Duration) -> Result<Preview, AskFailure> {
-        self.asker.preview(tenant, rule, timeout).map_err(failure)
+        self.asker(tenant)?.preview(tenant, rule, timeout).map_err(failure)
     }
 
     fn compared(&self, kind: &'static str, agrees: bool) {
-        self.asker.compared(kind, agrees);
+        self.shares.compared(kind, agrees);
     }
 }
 

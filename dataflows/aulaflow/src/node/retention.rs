@@ -21,7 +21,7 @@ pub struct Retention(#[allow(dead_code, reason = "dropping it is the sign to end
 
 impl Retention {
     /// Starts on a thread of its own: removing files can take the disk a while.
-    pub fn start(log: Arc<impl Log + 'static>, keep: Duration) -> Result<Self> {
+    pub fn start(log: Arc<dyn Log>, keep: Duration) -> Result<Self> {
         let (ends, end) = channel();
         let thread = std::thread::Builder::new().name("aulaflow-retention".to_owned());
         thread.spawn(move || {

@@ -2,7 +2,8 @@
 //! worker read them. What leaves is small: the student, the event's identity and what it adds to which slots.
 
 use crate::cells::{Kind, Scalar};
-use crate::dead_letters::{Class, DeadLetter, describe};
+use crate::dead_letters::{Class, DeadLetter};
+use crate::decode;
 use crate::dedupe::{IdHash, id_hash};
 use crate::fold::{self, Piece};
 use crate::layout::{Grid, GroupProgram, Layout, Program};
@@ -12,7 +13,7 @@ use crate::shared::{Chunk, Local, Time};
 use crate::sum::{Amount, Slot};
 use crate::symbols::{StudentNo, StudentRef, TenantNo};
 use aulaflow_log::{Offset, RecordRef};
-use aulaflow_model::event::{Behavior, Origin, decode_behavior};
+use aulaflow_model::event::Behavior;
 use aulaflow_model::ids::TenantId;
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::topic;
@@ -252,11 +253,12 @@ impl Decoder {
         if self.tenant.as_ref().is_none_or(|(bytes, ..)| bytes != tenant_bytes) {
             let id = std::str::from_utf8(tenant_bytes).ok().and_then(|t| TenantId::new(t).ok());
             let id = id.ok_or_else(|| (Class::Key, "the key does not start with a tenant's name".to_owned()))?;
+            self.local.shared.check_home(id.as_str())?;
             let number = self.local.shared.symbols.tenant(id.as_str());
             self.tenant = Some((tenant_bytes.to_vec(), id, number));
         }
         let Some((_, tenant, tenant_number)) = &self.tenant else { return Ok(()) };
-        let event = decode_behavior(json, Origin::Log(tenant)).map_err(|faults| (Class::Schema, describe(&faults)))?;
+        let event = decode::behavior(self.local.shared.format, json, tenant)?;
         let shared = &self.local.shared;
         // On the live clock an event is judged by when the log took it: the same after a restart, however long that took.
         let now = if shared.live { record.timestamp } else { ClockTime(time).clock() };
@@ -421,9 +423,11 @@ impl Scratch {
 }
 
 /// An event as a row of a table.
-struct EventRow<'a> {
-    event: &'a Behavior<'a>,
-    fields: &'a [aulaflow_plan::sql::Column],
+pub struct EventRow<'a> {
+    /// The event.
+    pub event: &'a Behavior<'a>,
+    /// The table's columns.
+    pub fields: &'a [aulaflow_plan::sql::Column],
 }
 
 impl Row for EventRow<'_> {

@@ -148,7 +148,8 @@ impl<O: Outlet> CohortOperator<O> {
                 period: symbols.period(period),
                 row,
             });
-            self.outlet.cohorts(CohortBatch { time, changes: changes.collect() });
+            let batch = CohortBatch { time, changes: changes.collect() };
+            if self.local.loading.get() { self.outlet.cohorts_loaded(batch) } else { self.outlet.cohorts(batch) }
         }
         if epoch.barrier {
             self.local.gauge("grades", "cohorts", usize::try_from(self.present).unwrap_or(0));

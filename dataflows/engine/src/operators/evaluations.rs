@@ -2,15 +2,17 @@
 
 use super::tenants::ConfigDiff;
 use super::{Epochs, upper};
-use crate::dead_letters::{Class, DeadLetter, describe};
+use crate::dead_letters::{Class, DeadLetter};
+use crate::decode;
 use crate::evaluations::{EvaluationChange, EvaluationStore, GradeKey};
 use crate::metrics::RecordLabels;
 use crate::shared::{Chunk, Local, Time};
 use crate::state::{Key, Row};
 use aulaflow_log::RecordRef;
-use aulaflow_model::event::{Origin, decode_evaluation, tenant_of_key};
+use aulaflow_model::event::tenant_of_key;
 use aulaflow_model::grade::Item;
 use aulaflow_model::topic;
+use aulaflow_plan::sql::Format;
 use compact_str::CompactString;
 use std::sync::Arc;
 use timely::dataflow::StreamVec;
@@ -73,12 +75,14 @@ fn decode_chunk(chunk: &Chunk, time: Time, local: &Local, give: &mut impl FnMut(
 fn decode_record(record: &RecordRef<'_>, offset: u64, local: &Local) -> Result<EvaluationChange, (Class, String)> {
     let no_key = || (Class::Key, "the key is not tenant/evaluation_id".to_owned());
     let tenant = tenant_of_key(record.key).ok_or_else(no_key)?;
+    local.shared.check_home(tenant.as_str())?;
     let id =
         std::str::from_utf8(record.key).ok().and_then(|k| k.split_once('/')).map(|(_, id)| id).ok_or_else(no_key)?;
     let value = match record.value {
         None => None,
         Some(json) => {
-            let value = decode_evaluation(json, Origin::Log(&tenant)).map_err(|f| (Class::Schema, describe(&f)))?;
+            // Evaluations are no table of the plan, and written as JSON.
+            let value = decode::evaluation(Format::Json, json, &tenant)?;
             if value.evaluation_id.as_str() != id {
                 return Err((
                     Class::Schema,

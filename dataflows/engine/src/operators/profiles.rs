@@ -93,6 +93,18 @@ struct Mark {
     told: bool,
 }
 
+impl Mark {
+    /// Whether the row was shown by an earlier process, and was not made again by this one.
+    fn is_untold(&self) -> bool {
+        !self.told && self.digest != 0
+    }
+
+    /// The row has gone.
+    fn leave(&mut self, clock: Millis) {
+        *self = Self { version: self.version.saturating_add(1), updated_at: clock.0, digest: 0, told: true, ..*self };
+    }
+}
+
 #[derive(Default)]
 struct History {
     grades: FxHashMap<RowKey, Mark>,
@@ -110,6 +122,8 @@ struct ProfileOperator {
     local: Local,
     outlet: Box<dyn Outlet>,
     history: FxHashMap<StudentNo, History>,
+    /// Whether the rows that left while no process ran were looked for.
+    settled: bool,
     dirty: FxHashSet<StudentNo>,
     /// Students to export as of the last barrier, and those among them that are not exported yet.
     exporting: Vec<StudentNo>,
@@ -133,6 +147,7 @@ impl ProfileOperator {
             local,
             outlet,
             history: FxHashMap::default(),
+            settled: false,
             dirty: FxHashSet::default(),
             exporting: Vec::new(),
             pending: FxHashSet::default(),
@@ -154,19 +169,72 @@ impl ProfileOperator {
                 }
             }
         }
-        let changes: Vec<_> = students.into_iter().filter_map(|(s, d)| self.student(s, d, clock)).collect();
+        let time = ClockTime(epoch.time);
+        let mut changes = if self.local.loading.get() { Vec::new() } else { self.departed(clock) };
+        let mut again = Vec::new();
+        for (student, differences) in students {
+            match self.student(student, differences, clock) {
+                Some((change, true)) => changes.push(change),
+                Some((change, false)) => again.push(change),
+                None => {}
+            }
+        }
+        if !again.is_empty() {
+            self.outlet.shown_again(ChangeBatch { time, changes: again });
+        }
         if !changes.is_empty() {
-            self.outlet.apply(ChangeBatch { time: ClockTime(epoch.time), changes });
+            self.outlet.apply(ChangeBatch { time, changes });
         }
         if epoch.barrier {
             self.begin_export();
         }
         self.export_step();
         self.outlet.expiring(self.local.shared.settling.oldest(epoch.time));
-        self.outlet.advance(ClockTime(epoch.time));
+        self.outlet.advance(time);
     }
 
-    fn student(&mut self, student: StudentNo, differences: Differences, clock: Millis) -> Option<StudentChange> {
+    /// Once, when the state is loaded: rows that were shown before it was written, and that nothing made again. They left
+    /// while no process ran (their panes are too old now, or a scheduled rule leaves them out), and whoever was told of
+    /// them must hear that they went.
+    fn departed(&mut self, clock: Millis) -> Vec<StudentChange> {
+        if std::mem::replace(&mut self.settled, true) {
+            return Vec::new();
+        }
+        let shared = self.local.shared.clone();
+        let (index, peers) = (self.local.index as u64, self.local.peers as u64);
+        // Students of whom nothing came. They belong to the worker that their rows would have come to.
+        let silent = shared.histories.iter().map(|entry| *entry.key()).filter(|s| s.hashed() % peers == index);
+        for student in silent.collect::<Vec<_>>() {
+            self.history.entry(student).or_insert_with(|| load(&self.local, student));
+        }
+        let mut changes = Vec::new();
+        for (student, history) in &mut self.history {
+            let (mut grades, mut features) = (Vec::new(), Vec::new());
+            for (key, mark) in history.grades.iter_mut().filter(|(_, mark)| mark.is_untold()) {
+                mark.leave(clock);
+                let (subject, period) = (shared.symbols.subject(key.0), shared.symbols.period(key.1));
+                grades.push(GradeChange { subject, period, row: None });
+            }
+            for (view, mark) in history.features.iter_mut().filter(|(_, mark)| mark.is_untold()) {
+                mark.leave(clock);
+                features.push(FeatureChange { view: *view, row: None });
+            }
+            if !grades.is_empty() || !features.is_empty() {
+                self.dirty.insert(*student);
+                let (tenant, id) = shared.symbols.student_id(*student);
+                changes.push(StudentChange { tenant: shared.symbols.tenant_id(tenant), student: id, grades, features });
+            }
+        }
+        changes
+    }
+
+    /// What a student's differences make, and whether any of it is new.
+    fn student(
+        &mut self,
+        student: StudentNo,
+        differences: Differences,
+        clock: Millis,
+    ) -> Option<(StudentChange, bool)> {
         let shared = self.local.shared.clone();
         if self.pending.remove(&student) {
             let change = self.stored(student);
@@ -198,7 +266,8 @@ impl ProfileOperator {
             return None;
         }
         let (tenant, id) = shared.symbols.student_id(student);
-        Some(StudentChange { tenant: shared.symbols.tenant_id(tenant), student: id, grades, features })
+        let change = StudentChange { tenant: shared.symbols.tenant_id(tenant), student: id, grades, features };
+        Some((change, changed))
     }
 
     /// From now on the histories of this epoch are exported in steps.

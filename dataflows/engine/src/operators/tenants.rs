@@ -103,9 +103,9 @@ impl Store {
                         (Some(_), None) => {
                             Err((Class::Schema, "a tenant's configuration cannot be deleted".to_owned()))
                         }
-                        (Some(tenant), Some(json)) => {
+                        (Some(tenant), Some(json)) => local.shared.check_home(tenant.as_str()).and_then(|()| {
                             decode(json, tenant.as_str()).map(|c| (tenant, c, json)).map_err(|e| (Class::Schema, e))
-                        }
+                        }),
                     };
                     let labels = |outcome| RecordLabels { topic: topic::TENANTS, outcome };
                     match outcome {

@@ -2,6 +2,7 @@
 
 use super::reference::{Agg, Arg, Base, DAY, Event, Filter, Outer, Row, Window};
 use super::stepper::{Checkpoint, Records, Running};
+use crate::batch::Batch;
 use aulaflow_model::change::FeatureValue;
 use aulaflow_model::instant::Millis;
 use aulaflow_plan::{Plan, Source, compile, parse_runtime};
@@ -211,6 +212,24 @@ impl Model {
     }
 }
 
+/// The rows as `aulaflow verify` recomputes them from the log.
+fn recomputed(running: &Running, model: &Model, clock: i64) -> BTreeMap<(String, u16), Row> {
+    let mut batch = Batch::new(running.plan(), Millis(clock));
+    batch.take(aulaflow_model::topic::BEHAVIOR, 0, 0, &model.records.set(0, running.read));
+    let mut rows = BTreeMap::new();
+    for (tenant, student) in
+        batch.students().into_iter().flat_map(|(t, all)| all.into_iter().map(move |s| (t.clone(), s)))
+    {
+        let of = batch.student(&tenant, &student, Millis(clock));
+        assert_eq!(of.untold, BTreeMap::new());
+        let plain = |(values, session): (Arc<[FeatureValue]>, Option<(Millis, Millis)>)| {
+            (values.to_vec(), session.map(|(start, end)| (start.0, end.0)))
+        };
+        rows.extend(of.features.into_iter().map(|(view, row)| ((student.to_string(), view), plain(row))));
+    }
+    rows
+}
+
 fn check(running: &mut Running, model: &Model, views: &Views, clock: i64) {
     let expected = model.expected(views, running.read, clock);
     {
@@ -221,6 +240,7 @@ fn check(running: &mut Running, model: &Model, views: &Views, clock: i64) {
         let shown: BTreeMap<_, Row> = shown.iter().map(|(key, row)| (key.clone(), plain(row))).collect();
         assert_eq!(shown, expected, "at {}", Millis(clock));
     }
+    assert_eq!(recomputed(running, model, clock), expected, "recomputed at {}", Millis(clock));
     // One of the rows, or of those that are not there, explains itself.
     let student = (clock / 60_000).rem_euclid(i64::from(STUDENTS)) as u8;
     let view = running.read % (views.bases.len() + views.outers.len());

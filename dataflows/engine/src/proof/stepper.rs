@@ -62,7 +62,7 @@ impl Records {
         self.0.len()
     }
 
-    fn set(&self, from: usize, to: usize) -> RecordSet {
+    pub fn set(&self, from: usize, to: usize) -> RecordSet {
         let mut set = RecordSetBuilder::default();
         for (at, key, value) in &self.0[from..to] {
             set.push(*at, key, Some(value), &[]);
@@ -111,6 +111,8 @@ pub fn shared(plan: &Arc<Plan>, known: &KnownSlots, workers: usize) -> (Arc<Shar
         configs: Arc::new(Configs::default()),
         metrics: Metrics::new(&mut Registry::default()),
         share: aulaflow_model::share::Share::All,
+        home: Box::new(|_| 0),
+        format: aulaflow_plan::sql::Format::Json,
         settling: Settling::new(workers),
         histories: dashmap::DashMap::new(),
         event_high: Mutex::default(),
@@ -235,6 +237,11 @@ impl Running {
             checkpoint.covered = self.read;
             checkpoint.time = self.time;
         }
+    }
+
+    /// The plan that is in force.
+    pub fn plan(&self) -> Arc<Plan> {
+        self.shared.plan.clone()
     }
 
     /// Explains a student's row, as of the last epoch's clock.

@@ -130,11 +130,21 @@ impl Harness {
 
     /// Over the same log behind another door.
     pub fn start_on(&self, workers: usize, log: Arc<dyn Log>) -> Running {
+        self.start_share(workers, log, Share::All)
+    }
+
+    /// An engine over a part of the partitions, with a state of its own.
+    pub fn start_share(&self, workers: usize, log: Arc<dyn Log>, share: Share) -> Running {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let outlet = |worker| Box::new(Remember { worker, seen: seen.clone() }) as Box<dyn Outlet>;
         let outlets = (0..workers).map(outlet).collect();
         let mut registry = Registry::with_prefix("aulaflow");
-        let engine = start(self.parts(outlets, log, &mut registry)).unwrap();
+        let mut parts = self.parts(outlets, log, &mut registry);
+        parts.share = share;
+        if share != Share::All {
+            parts.state_dir = parts.state_dir.join(share.to_string());
+        }
+        let engine = start(parts).unwrap();
         Running { engine, seen, registry }
     }
 
@@ -146,6 +156,7 @@ impl Harness {
             share: Share::All,
             state_dir: self.dir.path().join("state"),
             outlets,
+            gates: Vec::new(),
             metrics: Metrics::new(registry),
             wall: Wall::System,
         }

@@ -6,4 +6,5 @@ mod cohorts;
 mod describe;
 mod harness;
 mod recompute;
+mod shares;
 mod views;

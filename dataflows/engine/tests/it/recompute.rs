@@ -2,6 +2,7 @@
 //! view equals a plain recomputation over the list of what was accepted.
 
 use crate::harness::{Harness, plan, settled};
+use aulaflow_engine::batch::Batch;
 use aulaflow_model::change::FeatureValue;
 use aulaflow_model::decimal::Decimal;
 use aulaflow_model::event::{Evaluation, splice_tenant};
@@ -165,6 +166,7 @@ fn run(steps: Vec<Step>, workers: usize) {
     let clock = model.high.map(|_| model.clock());
     settled(&harness, &running, clock);
     check(&running.seen.lock(), &model);
+    check_recomputed(&harness, &running.seen.lock(), clock.unwrap_or_default());
     // A clean stop and another number of workers show the same.
     running.engine.stop().unwrap();
     let running = harness.start(workers % 3 + 1);
@@ -259,6 +261,37 @@ fn check(seen: &crate::harness::Seen, model: &Model) {
     for (student, left) in features {
         assert_eq!(left, (None, None, None, None), "{student:?}");
     }
+}
+
+/// What `aulaflow verify` recomputes from the log is what is shown: grades, features and cohorts.
+fn check_recomputed(harness: &Harness, seen: &crate::harness::Seen, clock: Millis) {
+    let mut batch = Batch::new(harness.plan.clone(), clock);
+    let mut read = 0;
+    batch.read(harness.log.as_ref(), None, &mut |records| read += records).unwrap();
+    let shown = |t: &TenantId, s: &StudentId| seen.students.get(&(t.to_string(), s.to_string())).cloned();
+    let mut students = 0;
+    for (tenant, student) in batch.students().iter().flat_map(|(t, all)| all.iter().map(move |s| (t, s))) {
+        let (of, shown) = (batch.student(tenant, student, clock), shown(tenant, student).unwrap_or_default());
+        let grades = shown.grades.iter().map(|((subject, period), row)| {
+            ((Subject::new(subject).unwrap(), PeriodId::new(period).unwrap()), row.grade.clone())
+        });
+        assert_eq!(of.grades, grades.collect());
+        let features = shown.features.iter().filter(|(view, _)| !of.untold.contains_key(view));
+        let features: BTreeMap<_, _> = features.map(|(view, row)| (*view, (row.values.clone(), row.session))).collect();
+        let told = of.features.into_iter().filter(|(view, _)| !of.untold.contains_key(view)).collect();
+        assert_eq!(features, told, "student {student} of {tenant}");
+        students += usize::from(!(shown.grades.is_empty() && shown.features.is_empty()));
+    }
+    let rows = |shown: &&crate::harness::Shown| !(shown.grades.is_empty() && shown.features.is_empty());
+    assert_eq!(students, seen.students.values().filter(rows).count(), "students that no record is of");
+    let cohorts = batch.students().into_keys().flat_map(|tenant| {
+        let of = batch.cohorts(&tenant, clock);
+        of.into_iter()
+            .map(move |((subject, period), row)| ((tenant.to_string(), subject.to_string(), period.to_string()), row))
+    });
+    assert_eq!(cohorts.collect::<BTreeMap<_, _>>(), seen.cohorts);
+    let evaluations = batch.letters().keys().filter(|(source, _)| *source == topic::EVALUATIONS).count();
+    assert_eq!((evaluations, read > 0), (0, students > 0 || read > 0));
 }
 
 proptest! {

@@ -45,12 +45,22 @@ pub struct Table {
     pub name: String,
     /// The log's topic.
     pub topic: String,
+    /// `format`: how its records are written.
+    pub format: Format,
     /// Its columns, in the order declared.
     pub columns: Vec<Column>,
     /// `lateness`: how far the event clock stays behind the highest event time. Default 0.
     pub lateness_ms: i64,
     /// `dedupe_horizon`, where `dedupe` names the event id: how long ids are remembered. Default 24 hours.
     pub dedupe_horizon_ms: Option<i64>,
+}
+
+/// How a topic's records are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// JSON objects. The default, and the only one so far.
+    #[default]
+    Json,
 }
 
 /// A column: its name in SQL, its type, and the event's field behind it (the same name).

@@ -4,7 +4,7 @@ use super::expr::Type;
 use super::options::Options;
 use super::parse::Source;
 use super::resolve::fold_name;
-use super::{BehaviorField, Column, SqlFault, Table, nearest_help, object_name};
+use super::{BehaviorField, Column, Format, SqlFault, Table, nearest_help, object_name};
 use aulaflow_model::topic;
 use sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
 use sqlparser::ast::{ColumnDef, CreateTable, DataType, ExactNumberInfo};
@@ -25,7 +25,7 @@ pub fn type_help(data_type: &DataType) -> &'static str {
 /// How long ids are remembered where `dedupe_horizon` does not say.
 const DEDUPE_HORIZON_MS: i64 = 24 * 3_600_000;
 
-const OPTIONS: [&str; 6] = ["connector", "topic", "event_time", "lateness", "dedupe", "dedupe_horizon"];
+const OPTIONS: [&str; 7] = ["connector", "topic", "format", "event_time", "lateness", "dedupe", "dedupe_horizon"];
 
 /// The fields of a behaviour event and their types.
 const FIELDS: [(&str, Type, BehaviorField); 6] = [
@@ -61,13 +61,14 @@ pub fn check(
     let at = source.place(&create.name, within);
     let options = Options::new(source, &create.table_options, &OPTIONS, within, faults);
     let topic = topic_option(&options, &at, faults);
+    let format = format_option(&options, faults);
     event_time_option(&options, &columns, &at, faults);
     let lateness_ms = options.duration_ms("lateness", faults).unwrap_or(0);
     let dedupe_horizon_ms = dedupe_options(&options, &columns, faults);
     if faults.len() > before {
         return None;
     }
-    Some(Table { name: name?, topic: topic?, columns, lateness_ms, dedupe_horizon_ms })
+    Some(Table { name: name?, topic: topic?, columns, format, lateness_ms, dedupe_horizon_ms })
 }
 
 fn columns(
@@ -130,6 +131,17 @@ fn topic_option(options: &Options<'_>, at: &Range<usize>, faults: &mut Vec<SqlFa
         return None;
     }
     Some(given)
+}
+
+fn format_option(options: &Options<'_>, faults: &mut Vec<SqlFault>) -> Format {
+    match options.text("format", faults) {
+        None => Format::default(),
+        Some((given, _)) if given == "json" => Format::Json,
+        Some((given, place)) => {
+            faults.push(SqlFault::new(place, format!("unknown format '{given}'")).help("format = 'json'"));
+            Format::default()
+        }
+    }
 }
 
 fn event_time_option(options: &Options<'_>, columns: &[Column], at: &Range<usize>, faults: &mut Vec<SqlFault>) {

@@ -1,7 +1,7 @@
 //! How fresh the views are: the time from an accepted write to the moment when the views hold it, sampled.
 
 use crate::client::Positions;
-use aulaflow_engine::Monitor;
+use crate::node::Shares;
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -31,13 +31,13 @@ pub struct Freshness {
 
 impl Freshness {
     /// Starts measuring. The thread ends when the last handle is dropped.
-    pub fn start(monitor: Monitor) -> std::io::Result<Self> {
+    pub fn start(shares: Arc<Shares>) -> std::io::Result<Self> {
         // One write at a time is followed; the others are not sampled.
         let (writes, accepted) = sync_channel(0);
         let samples = Arc::new(Mutex::new(VecDeque::with_capacity(SAMPLES_MAX)));
         let for_thread = Arc::clone(&samples);
         let thread = std::thread::Builder::new().name("demo-freshness".to_owned());
-        thread.spawn(move || follow(&accepted, &monitor, &for_thread))?;
+        thread.spawn(move || follow(&accepted, &shares, &for_thread))?;
         Ok(Self { writes, samples })
     }
 
@@ -58,9 +58,9 @@ impl Freshness {
     }
 }
 
-fn follow(accepted: &Receiver<Accepted>, monitor: &Monitor, samples: &Mutex<VecDeque<Duration>>) {
+fn follow(accepted: &Receiver<Accepted>, shares: &Shares, samples: &Mutex<VecDeque<Duration>>) {
     for write in accepted {
-        while !is_visible(monitor, &write.positions) && write.at.elapsed() < GIVE_UP {
+        while !is_visible(shares, &write.positions) && write.at.elapsed() < GIVE_UP {
             std::thread::sleep(LOOK_EVERY);
         }
         let mut samples = samples.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -72,8 +72,8 @@ fn follow(accepted: &Receiver<Accepted>, monitor: &Monitor, samples: &Mutex<VecD
 }
 
 /// Whether the views hold everything before the positions.
-pub fn is_visible(monitor: &Monitor, positions: &Positions) -> bool {
-    let status = monitor.status();
+pub fn is_visible(shares: &Shares, positions: &Positions) -> bool {
+    let status = shares.status();
     positions.0.iter().all(|((topic, partition), end)| {
         let place = status.positions.iter().find(|p| p.place.topic == *topic && p.place.partition == *partition);
         place.is_some_and(|place| place.visible >= *end)

@@ -107,7 +107,7 @@ impl Demo {
     fn play(&self, node: &mut Node, cast: &Cast, settings: Settings) -> Result<()> {
         let counters = Arc::new(Counters::default());
         let stop = Arc::new(AtomicBool::new(false));
-        let freshness = Freshness::start(node.monitor.clone())?;
+        let freshness = Freshness::start(Arc::clone(&node.shares))?;
         let school = School {
             service: Client::new(&node.url, &cast.service),
             teacher: Client::new(&node.url, &cast.teacher),
@@ -155,7 +155,7 @@ fn start_school(
 fn settle(node: &Node, counters: &Counters) {
     let positions = counters.positions.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
     let started = Instant::now();
-    while !freshness::is_visible(&node.monitor, &positions) && started.elapsed() < SETTLE {
+    while !freshness::is_visible(&node.shares, &positions) && started.elapsed() < SETTLE {
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -3,7 +3,7 @@
 use super::freshness::Freshness;
 use super::school::Counters;
 use crate::node::Node;
-use aulaflow_log::{Log, TopicPartition};
+use aulaflow_log::TopicPartition;
 use aulaflow_model::topic;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
@@ -72,12 +72,12 @@ impl Screen {
         };
         let millis =
             |per_mille| self.freshness.quantile_ms(per_mille).map_or("-".to_owned(), |ms| format!("{ms:.0} ms"));
-        let clock = node.monitor.status().clock.map_or("-".to_owned(), |clock| clock.to_string());
+        let clock = node.shares.status().clock.map_or("-".to_owned(), |clock| clock.to_string());
         format!(
             "accepted {accepted} ({} evaluations){refused} | dead letters {} | students {} | fresh p50 {} p99 {} | clock {clock}",
             self.counters.evaluations.load(Ordering::Relaxed),
             dead_letters(node),
-            node.store.students(),
+            node.shares.stores().students(),
             millis(500),
             millis(990),
         )

@@ -166,6 +166,7 @@ impl Stage<'_> {
             share: Share::All,
             state_dir: self.state_dir.to_owned(),
             outlets: ServingOutlet::all(writers),
+            gates: Vec::new(),
             metrics: Metrics::new(&mut registry),
             wall: Wall::Hand(Arc::clone(&wall)),
         })?;

@@ -1,0 +1,159 @@
+//! Goal: how long a killed instance takes until it is ready again, with a large state and a long tail of the log that no
+//! checkpoint covers; and what memory it takes meanwhile.
+//!
+//! Load: 1,000,000 students with one event each, which all five features count, in a checkpoint. The process is killed.
+//! 10,000,000 further events of the same students are put on the log while nothing runs. Then it is started and waited
+//! for until `/readyz` says that the views are complete.
+//!
+//! Configuration: live clock, two workers. Limits: reading the checkpoint's files from start to end, and memory with
+//! the same state and nothing to catch up with.
+
+use super::Case;
+use crate::client::{Client, Kind};
+use crate::disk;
+use crate::http::{Connection, request};
+use crate::report::Outcome;
+use crate::school::{School, event, now, student};
+use crate::server::Server;
+use crate::setting::Setting;
+use anyhow::{Result, bail};
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+pub const CASE: Case =
+    Case { name: "recovery", about: "kill, and start again with 10,000,000 events to catch up with", run };
+
+/// How long catching up may take.
+const READY_WITHIN: Duration = Duration::from_secs(600);
+/// Time between two looks at how far a start is.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+const MIB: f64 = (1 << 20) as f64;
+const WORKERS: usize = 2;
+
+fn run(setting: &Setting) -> Result<Outcome> {
+    let mut outcome = Outcome::new(CASE.name);
+    let students = setting.size(1_000_000, 20_000);
+    let behind = setting.size(10_000_000, 100_000);
+    outcome.say(format!("{students} students, 5 features, {WORKERS} workers, live clock; {behind} events behind"));
+    for run in 1..=setting.runs {
+        measure(setting, run, students, behind, &mut outcome)?;
+    }
+    Ok(outcome)
+}
+
+fn measure(setting: &Setting, run: usize, students: usize, behind: usize, outcome: &mut Outcome) -> Result<()> {
+    let school = School::make(setting, students)?;
+    let server = school.start(WORKERS)?;
+    server.until_ready(Duration::from_secs(60))?;
+    let tokens = school.tokens()?;
+    let mut client = Client::open(server.address, &tokens)?;
+    let say = |what: &str| setting.progress(CASE.name, &format!("run {run} of {}: {what}", setting.runs));
+    say("loading the students");
+    let at = now();
+    client.load(Kind::Events, students, |lines, n| event(lines, format_args!("{n}"), &student(n), &at))?;
+    client.until_checkpointed()?;
+    drop(client);
+    server.kill()?;
+
+    say("starting with nothing to catch up with");
+    let server = school.start(WORKERS)?;
+    let ready = server.until_ready(READY_WITHIN)?;
+    outcome.add("start to ready, nothing behind", "s", ready.as_secs_f64());
+    outcome.add("memory, nothing behind", "MiB", server.memory()?.resident as f64 / MIB);
+    outcome.add("memory, peak, nothing behind", "MiB", server.memory()?.peak as f64 / MIB);
+    server.kill()?;
+
+    say("putting the tail on the log");
+    fill(setting, &school, students, behind)?;
+    let state = school.data().join("state");
+    let started = Instant::now();
+    let bytes = disk::read_all(&state)?;
+    let plain = started.elapsed();
+    outcome.add("limit: the checkpoint's files, read from start to end", "s", plain.as_secs_f64());
+    outcome.add("the checkpoint's files", "MiB", bytes as f64 / MIB);
+
+    say("starting with the tail to catch up with");
+    let server = school.start(WORKERS)?;
+    let loaded = until_loaded(&server)?;
+    let limit = "limit: the checkpoint's files, read from start to end";
+    outcome.add_against("start to state loaded", "s", loaded.as_secs_f64(), limit);
+    let ready = server.until_ready(READY_WITHIN)?;
+    outcome.add_against("start to ready", "s", ready.as_secs_f64(), limit);
+    let rate = behind as f64 / (ready - loaded).as_secs_f64();
+    outcome.add("catching up", "events/s", rate);
+    let memory = server.memory()?;
+    let before = "memory, peak, nothing behind";
+    outcome.add_against("memory, peak while catching up", "MiB", memory.peak as f64 / MIB, before);
+    outcome.add("memory, caught up", "MiB", memory.resident as f64 / MIB);
+    check(&server, &school, students, behind)?;
+    server.stop()
+}
+
+/// Puts events on the log of an instance that does not run.
+fn fill(setting: &Setting, school: &School, students: usize, behind: usize) -> Result<()> {
+    let mut import = school.command(setting, &["import", "jsonl", "--topic", "behavior", "--tenant", "bench"]);
+    import.arg("-").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::inherit());
+    let mut child = import.spawn()?;
+    let written = match child.stdin.take() {
+        Some(mut input) => write(&mut input, students, behind),
+        None => bail!("a piped stdin is there"),
+    };
+    let status = child.wait()?;
+    written?;
+    if !status.success() {
+        bail!("`aulaflow import` ended with {status}");
+    }
+    Ok(())
+}
+
+fn write(input: &mut impl Write, students: usize, behind: usize) -> Result<()> {
+    let mut lines = Vec::new();
+    let at = now();
+    for n in 0..behind {
+        event(&mut lines, format_args!("tail-{n}"), &student(n % students), &at);
+        if lines.len() > 1 << 20 {
+            input.write_all(&lines)?;
+            lines.clear();
+        }
+    }
+    input.write_all(&lines)?;
+    Ok(())
+}
+
+/// Waits until the state is loaded, whether or not the log was read to its end.
+fn until_loaded(server: &Server) -> Result<Duration> {
+    let ask = request("GET", "/readyz", "", None);
+    let mut connection = Connection::open(server.address)?;
+    loop {
+        let answer = connection.call(&ask)?;
+        if answer.status == 200 || !String::from_utf8_lossy(&answer.body).contains("is being loaded") {
+            return Ok(server.started.elapsed());
+        }
+        if server.started.elapsed() > READY_WITHIN {
+            answer.success("/readyz")?;
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// What is shown at the end counts every event once.
+fn check(server: &Server, school: &School, students: usize, behind: usize) -> Result<()> {
+    let each = 1 + behind / students;
+    let names: Vec<_> = (0..students).step_by(students.div_ceil(500)).map(student).collect();
+    let expected = format!("\"participations\":{each},");
+    let found = Client::open(server.address, &school.tokens()?)?.count_in_profiles(&names, &expected)?;
+    if found != (names.len(), names.len()) {
+        bail!("after catching up, of {} profiles (read, right) are {found:?}", names.len());
+    }
+    Ok(())
+}
+
+impl School {
+    /// A command of the product with this school's configuration.
+    fn command(&self, setting: &Setting, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&setting.binary);
+        command.args(arguments).arg("--config").arg(self.config());
+        command
+    }
+}
