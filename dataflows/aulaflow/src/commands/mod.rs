@@ -8,6 +8,7 @@ mod plan;
 mod run;
 mod test;
 mod token;
+pub mod topics;
 
 use anyhow::Result;
 
@@ -23,6 +24,7 @@ pub enum Command {
     Token(token::Token),
     Lag(lag::LagCommand),
     Demo(demo::Demo),
+    Topics(topics::Topics),
 }
 
 impl Command {
@@ -32,7 +34,13 @@ impl Command {
             Self::Run(_) => "info",
             // An engine that is killed complains of it; what went wrong is in the command's output.
             Self::Test(_) => "warn,aulaflow_engine=off",
-            Self::Check(_) | Self::Plan(_) | Self::Import(_) | Self::Token(_) | Self::Lag(_) | Self::Demo(_) => "warn",
+            Self::Check(_)
+            | Self::Plan(_)
+            | Self::Import(_)
+            | Self::Token(_)
+            | Self::Lag(_)
+            | Self::Demo(_)
+            | Self::Topics(_) => "warn",
         }
     }
 
@@ -47,6 +55,7 @@ impl Command {
             Self::Token(command) => command.run(),
             Self::Lag(command) => command.run(),
             Self::Demo(command) => command.run(),
+            Self::Topics(command) => command.run(),
         }
     }
 }
