@@ -8,6 +8,7 @@ mod changelog;
 mod retention;
 mod shares;
 
+use crate::commands::topics;
 use crate::failure::Misuse;
 use crate::{crash, log_store, tenant_records, token};
 use anyhow::{Result, anyhow};
@@ -68,7 +69,8 @@ impl Node {
         let keys = token::keys(&settings.auth)?;
         // First, since it is the cheapest thing that can fail. Requests wait until the rest has started.
         let listener = bind(settings.server.listen)?;
-        let log: Arc<dyn Log> = Arc::new(log_store::open(settings)?);
+        topics::refuse_wrong(&plan)?;
+        let log = log_store::open(settings)?.log;
         tenant_records::record_files(log.as_ref(), &plan.tenants)?;
         let mut registry = Registry::with_prefix("aulaflow");
         let shares = Shares::new(&plan, &log, &mut registry);
