@@ -13,6 +13,11 @@ pub fn topics() -> Vec<String> {
     sources.chain(dead_letters).chain([topic::PROFILES.to_owned()]).collect()
 }
 
+/// Whether other processes can have the log open as well. The embedded one belongs to one process.
+pub fn is_shared(_runtime: &Runtime) -> bool {
+    false
+}
+
 /// Opens the log in the runtime's data directory, which is made if it is missing.
 pub fn open(runtime: &Runtime) -> Result<EmbeddedLog> {
     make_data_dir(&runtime.data_dir)?;

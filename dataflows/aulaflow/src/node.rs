@@ -4,22 +4,27 @@
 mod api;
 mod ask;
 mod changelog;
+mod replica;
 mod retention;
+mod roles;
 mod shares;
 
 use crate::failure::Misuse;
 use crate::{crash, log_store, tenant_records, token};
 use anyhow::{Result, anyhow};
+use aulaflow_changelog::Replica;
 use aulaflow_log::Log;
 use aulaflow_model::share::Share;
 use aulaflow_plan::Plan;
+use aulaflow_plan::runtime::Runtime;
 use prometheus_client::registry::Registry;
+use replica::ReplicaMonitor;
 use retention::Retention;
+pub use roles::Roles;
 pub use shares::Shares;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -37,7 +42,9 @@ pub struct Node {
     pub log: Arc<dyn Log>,
     /// The dataflows and their stores.
     pub shares: Arc<Shares>,
-    runtime: Runtime,
+    /// What fills the stores where there are no dataflows.
+    replica: Option<Replica>,
+    runtime: tokio::runtime::Runtime,
     server: Option<Server>,
     /// Turns true when somebody asks the process to stop.
     asked: watch::Receiver<bool>,
@@ -59,20 +66,31 @@ pub enum End {
 }
 
 impl Node {
-    /// Starts everything. What is returned answers requests; `/readyz` says when the views are up to date.
-    pub fn start(plan: Plan) -> Result<Self> {
+    /// Starts what the roles ask for. What is returned answers requests; `/readyz` says when the views are up to date.
+    pub fn start(plan: Plan, roles: Roles) -> Result<Self> {
         crash::install();
+        let open = |settings: &Runtime| Ok(Arc::new(log_store::open(settings)?) as Arc<dyn Log>);
+        Self::start_on(plan, roles, open)
+    }
+
+    fn start_on(plan: Plan, roles: Roles, open: impl FnOnce(&Runtime) -> Result<Arc<dyn Log>>) -> Result<Self> {
         let plan = Arc::new(plan);
         let settings = &plan.runtime;
         let keys = token::keys(&settings.auth)?;
         // First, since it is the cheapest thing that can fail. Requests wait until the rest has started.
         let listener = bind(settings.server.listen)?;
-        let log: Arc<dyn Log> = Arc::new(log_store::open(settings)?);
-        tenant_records::record_files(log.as_ref(), &plan.tenants)?;
+        let log = open(settings)?;
         let mut registry = Registry::with_prefix("aulaflow");
         let shares = Shares::new(&plan, &log, &mut registry);
-        shares.start(Share::All)?;
-        let running = api::Running { log: Arc::clone(&log), shares: Arc::clone(&shares), registry };
+        if roles.dataflow {
+            tenant_records::record_files(log.as_ref(), &plan.tenants)?;
+            shares.start(Share::All)?;
+        }
+        let replica =
+            if roles.is_replica() { Some(replica::start(&plan, &log, &shares, &mut registry)?) } else { None };
+        let monitor = replica.as_ref().map(|replica| Arc::new(replica.monitor()) as ReplicaMonitor);
+        let running =
+            api::Running { log: Arc::clone(&log), shares: Arc::clone(&shares), roles, replica: monitor, registry };
         let state = api::state(&plan, keys, running)?;
         let runtime =
             tokio::runtime::Builder::new_multi_thread().enable_all().thread_name(crash::HTTP_THREAD).build()?;
@@ -81,19 +99,19 @@ impl Node {
         let asked = listen_for_signals(&runtime);
         let retention = Retention::start(Arc::clone(&log), settings.log.retention)?;
         let url = format!("http://{address}");
-        Ok(Self { url, log, shares, runtime, server: Some(server), asked, _retention: retention })
+        Ok(Self { url, log, shares, replica, runtime, server: Some(server), asked, _retention: retention })
     }
 
     /// Waits until somebody asks it to stop, or until it cannot go on.
     pub fn until_end(&mut self) -> End {
         let Some(server) = &mut self.server else { return End::Asked };
-        self.runtime.block_on(end(&mut server.task, &mut self.asked, &self.shares))
+        self.runtime.block_on(end(&mut server.task, &mut self.asked, &self.shares, self.replica.as_ref()))
     }
 
     /// The same, for a while. `None`: it runs on.
     pub fn until_end_or(&mut self, pause: Duration) -> Option<End> {
         let Some(server) = &mut self.server else { return Some(End::Asked) };
-        let end = end(&mut server.task, &mut self.asked, &self.shares);
+        let end = end(&mut server.task, &mut self.asked, &self.shares, self.replica.as_ref());
         self.runtime.block_on(async { tokio::time::timeout(pause, end).await.ok() })
     }
 
@@ -108,6 +126,9 @@ impl Node {
             }
         }
         let stopped = self.shares.stop_all();
+        if let Some(replica) = self.replica.take() {
+            replica.stop();
+        }
         self.runtime.shutdown_timeout(Duration::from_secs(1));
         stopped
     }
@@ -142,7 +163,12 @@ fn serve(listener: TcpListener, state: aulaflow_query_api::ApiState) -> Result<S
 }
 
 /// Completes when the instance should stop.
-async fn end(server: &mut JoinHandle<std::io::Result<()>>, asked: &mut watch::Receiver<bool>, shares: &Shares) -> End {
+async fn end(
+    server: &mut JoinHandle<std::io::Result<()>>,
+    asked: &mut watch::Receiver<bool>,
+    shares: &Shares,
+    replica: Option<&Replica>,
+) -> End {
     tokio::select! {
         asked = asked.wait_for(|asked| *asked) => match asked {
             Ok(_) => End::Asked,
@@ -153,12 +179,12 @@ async fn end(server: &mut JoinHandle<std::io::Result<()>>, asked: &mut watch::Re
             Ok(Err(error)) => anyhow::Error::new(error).context("the HTTP server has failed"),
             Err(error) => anyhow::Error::new(error).context("the HTTP server has ended"),
         }),
-        reason = failure(shares) => End::Failed(anyhow!("the dataflows have stopped: {reason}")),
+        reason = failure(shares, replica) => End::Failed(anyhow!("{reason}")),
     }
 }
 
 /// Remembers a signal, also while nobody waits for one.
-fn listen_for_signals(runtime: &Runtime) -> watch::Receiver<bool> {
+fn listen_for_signals(runtime: &tokio::runtime::Runtime) -> watch::Receiver<bool> {
     let (ask, asked) = watch::channel(false);
     runtime.spawn(async move {
         match signal().await {
@@ -181,11 +207,17 @@ async fn signal() -> std::io::Result<()> {
     }
 }
 
-async fn failure(shares: &Shares) -> String {
+async fn failure(shares: &Shares, replica: Option<&Replica>) -> String {
     loop {
         if let Some(reason) = shares.status().failure {
+            return format!("the dataflows have stopped: {reason}");
+        }
+        if let Some(reason) = replica.and_then(|replica| replica.status().failure) {
             return reason;
         }
         tokio::time::sleep(HEALTH_EVERY).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

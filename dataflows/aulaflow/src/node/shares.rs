@@ -3,6 +3,7 @@
 
 use super::changelog::{self, Outward};
 use crate::derived::derived_views;
+use crate::log_store;
 use anyhow::{Context as _, Result, anyhow};
 use aulaflow_changelog::{Changelog, WriterMetrics};
 use aulaflow_engine::{Asker, Engine, Metrics, Start, Status, Wall};
@@ -50,8 +51,8 @@ impl Shares {
         let stores = Stores::new(schemas);
         stores.register_metrics(registry);
         Arc::new(Self {
-            // The embedded log belongs to one process.
-            changelog: changelog::is_written(plan, false).then(|| WriterMetrics::new(registry)),
+            changelog: changelog::is_written(plan, log_store::is_shared(&plan.runtime))
+                .then(|| WriterMetrics::new(registry)),
             derived: derived_views(plan, registry),
             metrics: Metrics::new(registry),
             plan: Arc::clone(plan),
@@ -59,6 +60,11 @@ impl Shares {
             stores,
             running: Mutex::default(),
         })
+    }
+
+    /// Views over the profile.
+    pub fn derived(&self) -> &[DerivedView] {
+        &self.derived
     }
 
     /// What readers read.
