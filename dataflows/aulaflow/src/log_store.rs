@@ -1,7 +1,7 @@
 //! Opens the embedded log of a data directory, as every command that needs it does.
 
 use anyhow::{Context, Result, anyhow};
-use aulaflow_log::embedded::{EmbeddedConfig, EmbeddedLog, Fsync};
+use aulaflow_log::embedded::{EmbeddedConfig, EmbeddedLog, Fsync, OpenError};
 use aulaflow_model::topic;
 use aulaflow_plan::runtime::{self, Runtime};
 use std::path::Path;
@@ -33,6 +33,11 @@ pub fn open(runtime: &Runtime) -> Result<EmbeddedLog> {
         ..EmbeddedConfig::new(runtime.data_dir.join("log"), topics())
     };
     Ok(EmbeddedLog::open(config)?)
+}
+
+/// Whether a log could not be opened because another process has it.
+pub fn is_in_use(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<OpenError>(), Some(OpenError::InUse { .. }))
 }
 
 /// Makes the data directory and makes sure that it can be written.

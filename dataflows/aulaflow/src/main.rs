@@ -20,6 +20,7 @@ mod random;
 mod tenant_records;
 mod token;
 mod traffic;
+mod verify;
 mod wait;
 
 use clap::Parser;

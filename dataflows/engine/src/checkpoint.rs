@@ -42,8 +42,8 @@ pub struct Checkpointer {
     pub state_dir: PathBuf,
     /// Where dead letters go.
     pub log: Arc<dyn Log>,
-    /// Dead letters.
-    pub letters: Writer,
+    /// Dead letters; `None` where they are not to be written.
+    pub letters: Option<Writer>,
     /// Sinks outside the process, which a checkpoint waits for.
     pub gates: Gates,
     /// What is durable.
@@ -78,7 +78,7 @@ impl Checkpointer {
                 return;
             }
             match message {
-                StateMessage::Dead(letter) => self.letters.push(letter),
+                StateMessage::Dead(letter) => self.dead(letter),
                 StateMessage::DeadAt { time, partition, offset, class, error } => {
                     self.dead_at(time, partition, offset, class, &error);
                 }
@@ -113,6 +113,12 @@ impl Checkpointer {
         }
     }
 
+    fn dead(&mut self, letter: DeadLetter) {
+        if let Some(letters) = &mut self.letters {
+            letters.push(letter);
+        }
+    }
+
     /// A record that was found to be dead where only its place was known any more.
     fn dead_at(&mut self, time: Time, partition: u32, offset: Offset, class: Class, error: &str) {
         let place = TopicPartition { topic: topic::BEHAVIOR.to_owned(), partition };
@@ -128,12 +134,12 @@ impl Checkpointer {
         let found = records.into_iter().find(|r| fetched.base_offset + u64::from(r.index) == offset);
         if let Some(record) = found {
             let letter = DeadLetter::new(time, (topic::BEHAVIOR, partition, offset), &record, class, error);
-            self.letters.push(letter);
+            self.dead(letter);
         }
     }
 
     fn flush_letters(&mut self, time: Time) -> Result<(), aulaflow_log::LogError> {
-        self.letters.flush(self.log.as_ref(), time, now())
+        self.letters.as_mut().map_or(Ok(()), |letters| letters.flush(self.log.as_ref(), time, now()))
     }
 
     /// Writes a checkpoint, trying until it succeeds: meanwhile the channel fills and holds the dataflow back.
@@ -181,6 +187,7 @@ impl Checkpointer {
         self.flush_letters(time).map_err(|e| e.to_string())?;
         let marks = self.gates.reach(time)?;
         let store = self.store.as_ref().ok_or("the state is not open")?;
+        let letters = self.letters.as_ref().ok_or("a checkpoint without dead letters is none")?;
         let clock = ClockTime(time).clock();
         let mut expired = Vec::new();
         for (table, horizon) in self.shared.plan.tables.iter().map(|t| t.dedupe_horizon_ms).enumerate() {
@@ -195,8 +202,8 @@ impl Checkpointer {
         let covered = Covered {
             time,
             offsets: covers.offsets.clone(),
-            dead_letter_ends: self.letters.ends(self.log.as_ref(), &SOURCES).map_err(|e| e.to_string())?,
-            dead_letters_written: self.letters.written().clone(),
+            dead_letter_ends: letters.ends(self.log.as_ref(), &SOURCES).map_err(|e| e.to_string())?,
+            dead_letters_written: letters.written().clone(),
             slots: self.shared.layout.known(),
             views: self.shared.known_views(),
             event_high: covers.event_high.iter().map(high).collect(),

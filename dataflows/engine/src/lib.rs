@@ -38,12 +38,13 @@ pub use ask::{AskError, Asker};
 use aulaflow_log::{LogError, Offset, TopicPartition};
 use aulaflow_model::change::{ChangeBatch, CohortBatch};
 use aulaflow_model::instant::{ClockTime, Millis};
+pub use dead_letters::Class;
 pub use describe::{Assumptions, Description, StateSummary, describe};
 pub use gate::Gate;
 pub use grade_views::{GradeView, ShownGrade};
 pub use metrics::Metrics;
 use parking_lot::Mutex;
-pub use start::{Engine, Start, start};
+pub use start::{Engine, Start, examine, start};
 use std::sync::Arc;
 pub use wall::{HandClock, Wall};
 

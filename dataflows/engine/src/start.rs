@@ -14,7 +14,7 @@ use crate::state::{Covered, KnownSlots, StateStore};
 use crate::symbols::Symbols;
 use crate::wall::Wall;
 use crate::worker::{self, Progress, ToWorker};
-use crate::{Monitor, Outlet, StartError, Status, backfill, restore};
+use crate::{Monitor, Outlet, Position, StartError, Status, backfill, restore};
 use aulaflow_log::{Log, LogError, TopicPartition};
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::share::Share;
@@ -28,6 +28,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use timely::worker::Worker;
 use timely::{CommunicationConfig, WorkerConfig};
 
@@ -39,6 +40,7 @@ const STATE_QUEUE: usize = 4_096;
 /// A running engine. Dropping it does not stop it: call [`Engine::stop`].
 pub struct Engine {
     monitor: Monitor,
+    began: Vec<Position>,
     stop: Arc<AtomicBool>,
     abandon: Arc<AtomicBool>,
     log: Arc<dyn Log>,
@@ -68,9 +70,30 @@ pub struct Start {
     pub wall: Wall,
 }
 
+/// What an engine leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leaves {
+    /// Checkpoints and dead letters.
+    Everything,
+    /// Nothing: it was only looked at.
+    Nothing,
+}
+
 /// Starts the dataflows: loads the checkpoint in the state's folder, reads on from its offsets.
 /// Returns at once; [`Monitor::status`] tells how far loading and catching up are.
 pub fn start(start: Start) -> Result<Engine, StartError> {
+    launch(start, Leaves::Everything)
+}
+
+/// Starts the dataflows as [`start`] does, to look at what they show: neither checkpoints nor dead letters are written.
+/// To be ended with [`Engine::abandon`].
+pub fn examine(start: Start) -> Result<Engine, StartError> {
+    let mut plan = Plan::clone(&start.plan);
+    plan.runtime.engine.checkpoint_interval = Duration::MAX;
+    launch(Start { plan: Arc::new(plan), ..start }, Leaves::Nothing)
+}
+
+fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
     let Start { plan, log, share, state_dir, outlets, gates, metrics, wall } = start;
     let gates = Gates::new(gates);
     let state_dir = state_dir.as_path();
@@ -82,7 +105,8 @@ pub fn start(start: Start) -> Result<Engine, StartError> {
     gates.resume(&covered.marks);
     let live = plan.runtime.engine.clock == ClockMode::Live;
     let sources = sources(log.as_ref(), share, &covered)?;
-    let replayed = replayed(&store, &sources)?;
+    let replayed = if leaves == Leaves::Everything { replayed(&store, &sources)? } else { 0 };
+    let began = positions(&sources);
     let letters =
         Writer::open(log.as_ref(), share, &SOURCES, &covered.dead_letter_ends, covered.dead_letters_written.clone())?;
     let workers = outlets.len();
@@ -121,7 +145,7 @@ pub fn start(start: Start) -> Result<Engine, StartError> {
         store: Some(store.clone()),
         state_dir: state_dir.to_owned(),
         log: log.clone(),
-        letters,
+        letters: (leaves == Leaves::Everything).then_some(letters),
         gates: gates.clone(),
         durable: durable.clone(),
         workers,
@@ -150,7 +174,7 @@ pub fn start(start: Start) -> Result<Engine, StartError> {
     };
     let monitor = Monitor { status, durable };
     let coordinator = spawn_coordinator(coordinator, (store, rebuild), monitor.clone(), abandon.clone())?;
-    Ok(Engine { monitor, stop, abandon, log, asker, coordinator, checkpointer, workers: threads })
+    Ok(Engine { monitor, began, stop, abandon, log, asker, coordinator, checkpointer, workers: threads })
 }
 
 impl Engine {
@@ -162,6 +186,11 @@ impl Engine {
     /// A cheap handle to ask the views for previews and explanations.
     pub fn asker(&self) -> Asker {
         self.asker.clone()
+    }
+
+    /// How far the partitions were covered by the checkpoint that it started from.
+    pub fn began(&self) -> &[Position] {
+        &self.began
     }
 
     /// Finishes what was read, writes a checkpoint, ends the workers.
@@ -236,7 +265,7 @@ fn spawn_workers(
         let watched_by_worker = watched.clone();
         let guards = timely::execute(config, move |worker: &mut Worker| {
             // A worker that leaves, however, is the end of all: timely's rule.
-            let _leaves = Leaves(watched_by_worker.clone());
+            let _left = Left(watched_by_worker.clone());
             let seat = seats.lock().get_mut(worker.index()).and_then(Option::take);
             if let Some((outlet, receiver)) = seat {
                 worker::run(worker, shared.clone(), outlet, &receiver, &progress);
@@ -248,9 +277,9 @@ fn spawn_workers(
 }
 
 /// Says that a worker has left, also by a panic.
-struct Leaves(Arc<AtomicBool>);
+struct Left(Arc<AtomicBool>);
 
-impl Drop for Leaves {
+impl Drop for Left {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Release);
     }

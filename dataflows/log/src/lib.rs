@@ -1,11 +1,14 @@
-//! The log: the truth that every view is a function of. One trait, [`Log`]; the embedded implementation
-//! keeps it in an LSM store on the local disk. Knows nothing of dataflows, JSON or tenants' rules.
+//! The log: the truth that every view is a function of. One trait, [`Log`]; the embedded implementation keeps it in an
+//! LSM store on the local disk, the other one in Apache Kafka. Knows nothing of dataflows, JSON or tenants' rules.
 
 pub mod embedded;
+pub mod kafka;
+pub mod letters;
 pub mod record;
 
 use aulaflow_model::instant::Millis;
 pub use embedded::{EmbeddedConfig, EmbeddedLog, Fsync, LogStats, OpenError};
+pub use kafka::{KafkaConfig, KafkaLog};
 pub use record::{DamagedRecords, Headers, RecordRef, RecordSet, RecordSetBuilder, Records};
 use std::time::Duration;
 

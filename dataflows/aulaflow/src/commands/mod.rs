@@ -8,6 +8,7 @@ mod plan;
 mod run;
 mod test;
 mod token;
+mod verify;
 
 use anyhow::Result;
 
@@ -22,6 +23,7 @@ pub enum Command {
     Import(import::Import),
     Token(token::Token),
     Lag(lag::LagCommand),
+    Verify(verify::Verify),
     Demo(demo::Demo),
 }
 
@@ -32,7 +34,13 @@ impl Command {
             Self::Run(_) => "info",
             // An engine that is killed complains of it; what went wrong is in the command's output.
             Self::Test(_) => "warn,aulaflow_engine=off",
-            Self::Check(_) | Self::Plan(_) | Self::Import(_) | Self::Token(_) | Self::Lag(_) | Self::Demo(_) => "warn",
+            Self::Check(_)
+            | Self::Plan(_)
+            | Self::Import(_)
+            | Self::Token(_)
+            | Self::Lag(_)
+            | Self::Verify(_)
+            | Self::Demo(_) => "warn",
         }
     }
 
@@ -46,6 +54,7 @@ impl Command {
             Self::Import(command) => command.run(),
             Self::Token(command) => command.run(),
             Self::Lag(command) => command.run(),
+            Self::Verify(command) => command.run(),
             Self::Demo(command) => command.run(),
         }
     }

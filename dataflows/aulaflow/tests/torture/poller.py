@@ -1,0 +1,86 @@
+"""Reads profiles all the time, while everything else happens: versions never go back, and replicas always answer."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+
+import school
+from client import Unanswered
+from judge import BESIDE
+from process import Process
+from school import parse_rfc3339, rfc3339
+
+READ_MAX_S = 5
+PAUSE_S = 0.03
+
+
+class Poller(threading.Thread):
+    """Reads one tenant's profiles of one process at a time."""
+
+    def __init__(self, processes: list[Process], replicas: list[Process], rng: random.Random) -> None:
+        super().__init__(name="poller", daemon=True)
+        self.processes = processes
+        self.replicas = replicas
+        self.rng = rng
+        self.ended = threading.Event()
+        self.reads = {"processes": 0, "replicas": 0}
+        self.errors = {"processes": 0, "replicas": 0}
+        self.differences: list[str] = []
+        self.rows: dict[tuple, tuple[int, int]] = {}
+        """By process, tenant, student, subject and period: instant and version."""
+        self.contents: dict[tuple, str] = {}
+        """What a version of a row says, the same wherever it is read."""
+
+    def run(self) -> None:
+        """Until it is told to end."""
+        while not self.ended.wait(PAUSE_S):
+            self.look(self.rng.choice(self.processes), "processes")
+            for replica in self.replicas:
+                self.look(replica, "replicas")
+
+    def end(self) -> None:
+        """Ends it."""
+        self.ended.set()
+        self.join(60)
+
+    def look(self, process: Process, kind: str) -> None:
+        """One read."""
+        tenant = self.rng.choice(school.TENANTS)
+        # Only what was up before the read, and still is after it, must answer.
+        up = process.down_since is None
+        try:
+            read = process.client.profiles(tenant, school.STUDENTS, READ_MAX_S)
+            why = "it does not answer 200"
+        except Unanswered as error:
+            read, why = None, str(error)
+        if read is not None:
+            self.reads[kind] += 1
+            # A process that is not ready yet shows its checkpoint, which may be older than what was shown before.
+            if up and process.down_since is None:
+                for student, profile in read.items():
+                    self.check(process.name, tenant, student, profile)
+        elif up and process.down_since is None:
+            self.errors[kind] += 1
+            if kind == "replicas":
+                self.differences.append(f"{time.strftime('%H:%M:%S')} {process.name} did not answer a read: {why}")
+
+    def check(self, process: str, tenant: str, student: str, profile: dict) -> None:
+        """Versions never go back, and a version says the same for ever."""
+        as_of = parse_rfc3339(profile["as_of"])
+        for grade in profile["grades"]:
+            row = (tenant, student, grade["subject"], grade["period"])
+            before_as_of, before = self.rows.get((process, *row), (0, 0))
+            if grade["version"] < before and as_of >= before_as_of:
+                self.differences.append(
+                    f"{process}: {row}: version {before} as of {rfc3339(before_as_of)}, then {grade['version']} as of "
+                    f"{profile['as_of']}: {json.dumps(grade)}"
+                )
+            if as_of >= before_as_of:
+                self.rows[process, *row] = as_of, grade["version"]
+            said = json.dumps({k: v for k, v in grade.items() if k not in BESIDE and k != "cohort"}, sort_keys=True)
+            known = self.contents.setdefault((*row, grade["version"]), said)
+            if known != said:
+                self.differences.append(f"{process}: {row}: version {grade['version']} says {known}, then {said}")

@@ -1,0 +1,158 @@
+"""Processes of the product: started, killed, stopped in order, halted and let go on. Every wait is bounded."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Callable
+
+from client import Client, Unanswered
+
+READY_MAX_S = 60
+STOP_MAX_S = 40
+LOOK_EVERY_S = 0.05
+CRASHED = 137
+"""The exit code of a process that ended itself at a crash point."""
+
+
+class Broken(Exception):
+    """The product did not do what every run needs: the run fails."""
+
+
+def free_port() -> int:
+    """A port that nobody has now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait(seconds: float, what: str, done: Callable[[], bool]) -> float:
+    """Waits for something; how long it took."""
+    begun = time.monotonic()
+    while not done():
+        if time.monotonic() > begun + seconds:
+            raise Broken(f"not within {seconds} s: {what}")
+        time.sleep(LOOK_EVERY_S)
+    return time.monotonic() - begun
+
+
+def crash_points(repository: Path) -> list[str]:
+    """The named points at which a process can be told to end itself: what the code says."""
+    names: list[str] = []
+    for source in sorted((repository / "dataflows").glob("*/src/**/*.rs")):
+        found = re.search(r"pub const CRASH_POINTS[^=]*=\s*&?\[(.*?)\];", source.read_text(), re.DOTALL)
+        if found:
+            names += re.findall(r'"([a-z0-9_.:-]+)"', found[1])
+    return names
+
+
+class Process:
+    """One process and its folder, which outlives its lives. One thread starts and ends it; others only look."""
+
+    def __init__(self, name: str, binary: Path, config: Path, data: Path, roles: str = "") -> None:
+        self.name = name
+        self.binary = binary
+        self.config = config
+        self.data = data
+        self.roles = roles
+        self.port = free_port()
+        self.client = Client(self.port)
+        self.log = config.parent / f"{name}.log"
+        self.process: subprocess.Popen | None = None
+        self.workers = 1
+        self.lives = 0
+        self.halted = False
+        self.changing = threading.RLock()
+        self.down_since: float | None = time.monotonic()
+        """From when on reads may fail; `None` while it was found to be ready."""
+
+    def start(self, crash_at: str = "") -> None:
+        """Starts it, and does not wait. `crash_at`: where it is to end itself."""
+        with self.changing:
+            self.lives += 1
+            command = [str(self.binary), "run", "--config", str(self.config), "--data-dir", str(self.data)]
+            command += ["--listen", f"127.0.0.1:{self.port}", "--workers", str(self.workers)]
+            if self.roles:
+                command += ["--roles", self.roles]
+            environment = {**os.environ, "RUST_BACKTRACE": "1"}
+            if crash_at:
+                environment["AULAFLOW_CRASH_AT"] = crash_at
+            with self.log.open("ab") as log:
+                log.write(f"--- life {self.lives} {crash_at}: {' '.join(command)}\n".encode())
+                log.flush()
+                self.process = subprocess.Popen(
+                    command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
+                )
+
+    def alive(self) -> bool:
+        """Whether it runs, halted or not."""
+        return self.process is not None and self.process.poll() is None
+
+    def wait_ready(self) -> float:
+        """Waits until `/readyz` says so; seconds."""
+
+        def done() -> bool:
+            if not self.alive():
+                code = self.process.returncode if self.process else None
+                raise Broken(f"{self.name} ended with exit code {code} while it should become ready:\n{self.tail()}")
+            return self.client.ready()
+
+        took = wait(READY_MAX_S, f"{self.name} is ready", done)
+        self.down_since = None
+        return took
+
+    def kill(self) -> None:
+        """kill -9."""
+        with self.changing:
+            self.down_since = self.down_since or time.monotonic()
+            if self.process:
+                self.process.kill()
+                self.process.wait(STOP_MAX_S)
+            self.halted = False
+
+    def stop(self) -> int:
+        """Asks it to stop, and waits; its exit code."""
+        with self.changing:
+            self.down_since = self.down_since or time.monotonic()
+            if not self.process:
+                return 0
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                return self.process.wait(STOP_MAX_S)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise Broken(f"{self.name} did not stop within {STOP_MAX_S} s:\n{self.tail()}") from None
+
+    def halt(self) -> None:
+        """SIGSTOP: it holds its connections and does nothing."""
+        with self.changing:
+            if self.alive():
+                self.down_since = self.down_since or time.monotonic()
+                self.halted = True
+                self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """SIGCONT."""
+        with self.changing:
+            if self.alive():
+                self.process.send_signal(signal.SIGCONT)
+            self.halted = False
+
+    def lag(self) -> dict[tuple[str, int], int] | None:
+        """Records not yet visible, by topic and partition; none where it does not say."""
+        try:
+            return {(p["topic"], p["partition"]): p["lag_records"] for p in self.client.lag()["partitions"]}
+        except Unanswered:
+            return None
+
+    def tail(self, lines: int = 15) -> str:
+        """The end of its log, without the requests that it answered."""
+        text = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        telling = [line for line in text if '"message":"answered"' not in line or '"level":"INFO"' not in line]
+        return "\n".join(line[:500] for line in telling[-lines:])

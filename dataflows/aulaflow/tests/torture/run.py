@@ -1,0 +1,200 @@
+#!/usr/bin/env python3
+"""Torture: seeded runs of random traffic while processes, broker, network and disk fail in every way that the driver
+knows. After each run every profile, every replica and every dead letter must equal a batch recomputation of the log
+that shares no code with the product (`batch.py`, `views.py`), and everything acknowledged must be on the log.
+
+    run.py --binary BIN --log embedded --seeds 1..12
+    run.py --binary BIN --log kafka --seeds 1..200 --report torture.json
+    run.py --self-test                  plants differences, and expects each to be found
+
+A seed decides what is sent and what fails when; how long things take is the machine's. A run that differs keeps its
+folder, says what differs, and ends the whole with exit code 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+sys.dont_write_bytecode = True
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parents[3]
+# This folder first: some files of both have one name. Grades and cohorts are recomputed there.
+sys.path[:0] = [str(HERE), str(HERE.parent / "oulad")]
+
+import judge  # noqa: E402
+import plan as plans  # noqa: E402
+import stand as stands  # noqa: E402
+from batch import Batch  # noqa: E402
+from faults import Faults  # noqa: E402
+from plan import Plan  # noqa: E402
+from poller import Poller  # noqa: E402
+from process import Broken, crash_points  # noqa: E402
+from stand import Stand, Tools  # noqa: E402
+from tally import Tally  # noqa: E402
+from traffic import Sent, Writer  # noqa: E402
+
+SHOWN_MAX = 12
+
+
+class Run:
+    """One run: traffic with faults, and what is found after it."""
+
+    def __init__(self, stand: Stand) -> None:
+        self.stand = stand
+        self.plan = stand.plan
+        self.sent = Sent()
+        self.faults = Faults(stand, self.sent)
+        self.differences: list[str] = []
+        self.poller = Poller(stand.processes, stand.replicas, self.plan.rng("poller"))
+        self.reads: list[tuple[str, judge.Read]] = []
+        self.records: list = []
+        self.batch: Batch | None = None
+
+    def go(self) -> None:
+        """All of it. `Broken` where the product does not get there."""
+        self.stand.start()
+        self.poller.start()
+        writers = [
+            Writer(f"w{n}", f"{self.plan.seed}/writer/{n}", self.stand.clients, self.sent, self.plan.pause_s)
+            for n in range(self.plan.writers)
+        ]
+        begun = time.monotonic()
+        for writer in writers:
+            writer.start()
+        try:
+            self.faults.run()
+            time.sleep(max(0.0, begun + self.plan.traffic_s - time.monotonic()))
+        finally:
+            for writer in writers:
+                writer.end()
+        for writer in writers:
+            if writer.failure:
+                raise writer.failure
+        self.stand.settle()
+        self.read("after the traffic")
+        self.counters()
+        self.poller.end()
+        self.differences += self.poller.differences
+        self.differences += self.stand.end(self.plan.end_with_kill)
+        self.restart()
+        self.compare()
+
+    def restart(self) -> None:
+        """Once more from the checkpoint, with nothing new on the log."""
+        for process in self.stand.processes:
+            process.workers = process.workers % 3 + 1
+        self.stand.settle()
+        self.read("after a restart")
+        self.counters()
+        self.differences += self.stand.end(kill=False)
+
+    def read(self, when: str) -> None:
+        """Keeps what all profiles say now."""
+        for name, tenants in self.stand.read().items():
+            self.reads.append((f"{name} {when}", tenants))
+
+    def counters(self) -> None:
+        """The product's own alarms."""
+        self.differences += [f"{name} is {n}" for name, n in self.faults.last_looks().items() if n != 0]
+
+    def compare(self) -> None:
+        """Everything that was read against the log."""
+        self.records = self.stand.log.read()
+        self.batch = Batch(self.records)
+        for name, read in self.reads:
+            self.differences += judge.profiles(name, read, self.batch)
+        self.differences += judge.dead_letters(self.records, self.batch, self.sent)
+        self.differences += judge.acknowledged(self.records, self.sent)
+
+
+def one(plan: Plan, stand: Stand, tally: Tally, keep: bool) -> bool:
+    """One run; whether nothing differs."""
+    begun = time.monotonic()
+    run = Run(stand)
+    try:
+        run.go()
+    except Broken as error:
+        run.differences.append(str(error))
+    except Exception:  # of the driver, or of a read that nobody foresaw: a failed run too
+        run.differences.append(traceback.format_exc())
+    finally:
+        run.poller.ended.set()
+        stand.clear(keep=keep or bool(run.differences))
+    tally.add(run, time.monotonic() - begun)
+    faults = ", ".join(f"{f.kind}{' ' + f.point if f.point else ''} at {f.at_s} s" for f in plan.faults)
+    good = not run.differences
+    records = run.batch.records if run.batch else 0
+    print(
+        f"{'ok  ' if good else 'FAIL'} seed {plan.seed}: {time.monotonic() - begun:.1f} s, {records} records, "
+        f"{len(run.batch.dead) if run.batch else 0} dead; {faults}",
+        flush=True,
+    )
+    for difference in run.differences[:SHOWN_MAX]:
+        print(f"       {difference}", flush=True)
+    if len(run.differences) > SHOWN_MAX:
+        print(f"       … and {len(run.differences) - SHOWN_MAX} more")
+    if not good:
+        print(f"       its folder: {stand.folder}", flush=True)
+    return good
+
+
+def main() -> int:
+    options = arguments()
+    if options.self_test:
+        import planted
+
+        return planted.run()
+    points = crash_points(REPOSITORY)
+    tools = Tools(options.binary.resolve(), options.log_tool or options.binary.resolve().parent / "examples" / "log_tool")
+    work = options.keep or Path(tempfile.mkdtemp(prefix="aulaflow-torture-"))
+    root = stands.may_mount()
+    tally = Tally(options.log, points)
+    print(f"{options.log} log; {len(points)} crash points; {'' if root else 'no small disks (needs root); '}working in {work}")
+    good = True
+    for seed in options.seeds:
+        plan = plans.make(seed, options.log, points, root, scale_out=True, replicas=True)
+        stand = Stand(plan, tools, work / f"seed-{seed}")
+        good = one(plan, stand, tally, keep=bool(options.keep)) and good
+        if not good and not options.go_on:
+            break
+    print(tally.text())
+    if options.report:
+        options.report.write_text(tally.json())
+    if good and not options.keep:
+        os.rmdir(work)
+    return 0 if good else 1
+
+
+def seeds(text: str) -> list[int]:
+    """`7`, `1..12` or `1,5,9`."""
+    out: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("..")
+        out += range(int(first), int(last or first) + 1)
+    return out
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--binary", type=Path, help="the program")
+    parser.add_argument("--log-tool", type=Path, help="the log crate's example [default: examples/log_tool beside it]")
+    parser.add_argument("--log", choices=("embedded", "kafka"), default="embedded", help="which log")
+    parser.add_argument("--seeds", type=seeds, default=seeds("1..12"), help="such as 7, 1..12 or 1,5,9 [default: 1..12]")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep every run's folder, in this one")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="the report as JSON")
+    parser.add_argument("--go-on", action="store_true", help="go on after a run that differs")
+    parser.add_argument("--self-test", action="store_true", help="only whether differences are found")
+    options = parser.parse_args()
+    if not options.self_test and not options.binary:
+        parser.error("--binary is needed")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

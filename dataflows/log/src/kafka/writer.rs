@@ -1,0 +1,139 @@
+//! A writer: a transactional producer that fences earlier ones of its name. A write is one transaction; what it could not
+//! finish it finishes, or takes back, before the next.
+
+use super::append::Batch;
+use super::client::{Context, Health, append_error};
+use super::config::{KafkaConfig, refused};
+use crate::{Appended, LogError, RecordSet, TopicPartition, Writer};
+use crossbeam_channel::{Receiver, bounded};
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{Producer, ThreadedProducer};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The least time for one step: a step that is cut off has to be finished later.
+const STEP_MIN: Duration = Duration::from_millis(100);
+
+/// How long the answers of a committed transaction may take to go from one thread to another.
+const ANSWERS_WAIT: Duration = Duration::from_secs(5);
+
+/// Writes transactions.
+pub(super) struct TransactionalWriter {
+    name: String,
+    producer: ThreadedProducer<Context>,
+    health: Arc<Health>,
+    left: Left,
+}
+
+/// What the write before has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    /// Its commit was cut off; it may or may not have happened.
+    Commit,
+    /// It must be taken back.
+    Abort,
+}
+
+type Answer = Receiver<Result<Appended, LogError>>;
+
+impl TransactionalWriter {
+    /// Makes a writer, which ends every earlier one of its name.
+    pub fn new(config: &KafkaConfig, context: Context, name: &str) -> Result<Self, LogError> {
+        let health = Arc::clone(&context.health);
+        let producer: Result<ThreadedProducer<Context>, _> = config.writer(name).create_with_context(context);
+        let producer = producer.map_err(|e| LogError::Unavailable(refused(e).to_string()))?;
+        let writer = Self { name: name.to_owned(), producer, health, left: Left::Nothing };
+        let begun = writer.producer.init_transactions(config.request_timeout);
+        begun.map_err(|error| writer.error(&error))?;
+        Ok(writer)
+    }
+
+    fn error(&self, error: &KafkaError) -> LogError {
+        append_error(error, Some(&self.name), &self.health)
+    }
+
+    /// Brings what the write before has left to an end.
+    fn settle(&mut self, deadline: Instant) -> Result<(), LogError> {
+        if self.left == Left::Commit {
+            match self.producer.commit_transaction(rest(deadline)) {
+                Ok(()) => self.left = Left::Nothing,
+                Err(KafkaError::Transaction(error)) if error.txn_requires_abort() => self.left = Left::Abort,
+                Err(error) => return Err(self.error(&error)),
+            }
+        }
+        if self.left == Left::Abort {
+            self.producer.abort_transaction(rest(deadline)).map_err(|error| self.error(&error))?;
+            self.left = Left::Nothing;
+        }
+        Ok(())
+    }
+
+    fn send(&self, parts: &[(TopicPartition, RecordSet)]) -> (Vec<Answer>, Result<(), KafkaError>) {
+        let mut answers = Vec::with_capacity(parts.len());
+        for (place, records) in parts {
+            let (done, answer) = bounded(1);
+            // Nobody listens to a write that has failed.
+            let done = Box::new(move |outcome| drop(done.send(outcome)));
+            let batch = Batch::new(place, records.len(), Some(&self.name), &self.health, done);
+            answers.push(answer);
+            if let Err(error) = batch.send(&self.producer, records) {
+                return (answers, Err(error));
+            }
+        }
+        (answers, Ok(()))
+    }
+
+    /// Takes the transaction back after an error; what could not be taken back is left for the next write.
+    fn back(&mut self, error: LogError, deadline: Instant) -> LogError {
+        self.left = Left::Abort;
+        if !matches!(error, LogError::Fenced(_))
+            && let Err(also @ LogError::Fenced(_)) = self.settle(deadline)
+        {
+            return also;
+        }
+        error
+    }
+}
+
+impl Writer for TransactionalWriter {
+    fn write(&mut self, parts: &[(TopicPartition, RecordSet)], timeout: Duration) -> Result<Vec<Appended>, LogError> {
+        let deadline = Instant::now() + timeout;
+        self.settle(deadline)?;
+        self.producer.begin_transaction().map_err(|error| self.error(&error))?;
+        let (answers, sent) = self.send(parts);
+        if let Err(error) = sent {
+            let error = self.error(&error);
+            return Err(self.back(error, deadline));
+        }
+        let committed = self.producer.commit_transaction(rest(deadline));
+        // The first record's error says more than the transaction's.
+        // A flush waits until all are on their way to the callback, not until it was called.
+        let wait = if committed.is_ok() { ANSWERS_WAIT } else { Duration::ZERO };
+        let outcomes: Vec<_> = answers.iter().map(|answer| answer.recv_timeout(wait).ok()).collect();
+        let first = outcomes.iter().flatten().find_map(|outcome| outcome.as_ref().err()).cloned();
+        match committed {
+            Ok(()) => {
+                let all: Option<Vec<_>> = outcomes.into_iter().map(|outcome| outcome.and_then(Result::ok)).collect();
+                all.ok_or_else(|| LogError::Unavailable("a transaction is committed without all answers".to_owned()))
+            }
+            Err(error) => {
+                let why = match self.error(&error) {
+                    fenced @ LogError::Fenced(_) => fenced,
+                    other => first.unwrap_or(other),
+                };
+                if matches!(&error, KafkaError::Transaction(e) if e.txn_requires_abort())
+                    || matches!(error, KafkaError::Flush(_))
+                {
+                    return Err(self.back(why, deadline));
+                }
+                self.left = Left::Commit;
+                Err(why)
+            }
+        }
+    }
+}
+
+fn rest(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now()).max(STEP_MIN)
+}

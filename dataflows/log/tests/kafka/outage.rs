@@ -1,0 +1,68 @@
+//! A broker that goes away, hangs and comes back.
+
+use crate::support::*;
+use aulaflow_log::kafka::{KafkaLog, Membership, Ownership, topics};
+use aulaflow_log::{Log, LogError, SourceState};
+use std::sync::Arc;
+use std::time::Duration;
+
+#[test]
+fn a_broker_restarts_hangs_and_is_killed() {
+    if broker().is_none() {
+        return;
+    }
+    let broker = Broker::start(&[]);
+    let topic = fresh("outage");
+    let mut config = config(&broker.address(), &[&topic]);
+    topics::ensure(&config, &[spec(&topic, 1)]).unwrap();
+    config.append_timeout = Duration::from_secs(3);
+    let log = Arc::new(KafkaLog::open(config).unwrap());
+    let place = at(&topic, 0);
+    let member = Membership::join(&log, &topic).unwrap();
+    assert_eq!(until("a partition", || member.next(Duration::from_millis(50))), Ownership::Gained(vec![0]));
+    let mut writer = Arc::clone(&log).writer("w").unwrap();
+    log.append_wait(&place, numbered(0, 10), WAIT).unwrap();
+    assert_eq!(read_to(log.as_ref(), &place, 0, 10), pairs(0, 10));
+
+    broker.script(&["restart"]);
+    until("an append", || log.append_wait(&place, numbered(10, 20), WAIT).ok());
+    let end = log.read_aside(&place, 0, 1).unwrap().end_offset;
+    // An append that was not acknowledged may be there all the same: all from 10 on are the same ten.
+    let found = read_to(log.as_ref(), &place, 10, end);
+    assert!(found.len() >= 10 && found.iter().all(|(offset, v)| *v == (10 + offset % 10).to_string()), "{found:?}");
+    until("live", || (log.source_state(&place) == SourceState::Live).then_some(()));
+
+    // It hangs: connections stay, and nothing is answered.
+    broker.script(&["pause"]);
+    let why = until("stalled", || match log.source_state(&place) {
+        SourceState::Stalled(why) => Some(why),
+        SourceState::Live | SourceState::Connecting => None,
+    });
+    assert!(!why.is_empty());
+    assert!(matches!(log.append_wait(&place, numbered(50, 51), WAIT), Err(LogError::Unavailable(_))));
+    assert!(writer.write(&[(place.clone(), numbered(60, 61))], Duration::from_secs(2)).is_err());
+    // Positions stay where they were, and what was read ahead stays readable.
+    assert!(log.read(&place, end, 1).unwrap().records.is_empty());
+    // The group has not heard of us for longer than the session: what was ours may be another's.
+    let gone = until("loss", || member.next(Duration::from_millis(100)));
+    assert_eq!(gone, Ownership::Gone(vec![0]));
+    broker.script(&["resume"]);
+    until("live again", || (log.source_state(&place) == SourceState::Live).then_some(()));
+    assert_eq!(until("again", || member.next(Duration::from_millis(100))), Ownership::Gained(vec![0]));
+    until("a write", || writer.write(&[(place.clone(), numbered(70, 71))], WAIT).ok());
+
+    broker.script(&["kill"]);
+    until("stalled", || matches!(log.source_state(&place), SourceState::Stalled(_)).then_some(()));
+    broker.script(&["start", "--port", &broker.port.to_string()]);
+    until("an append", || log.append_wait(&place, numbered(80, 90), WAIT).ok());
+    until("live at last", || (log.source_state(&place) == SourceState::Live).then_some(()));
+    let mut next = end;
+    let mut found = Vec::new();
+    until("the last record", || {
+        let fetched = log.read(&place, next, 1).unwrap();
+        next = fetched.next_offset;
+        found.extend(values(&fetched).into_iter().map(|(_, value)| value));
+        (found.last().map(String::as_str) == Some("89")).then_some(())
+    });
+    assert_eq!(found.iter().filter(|value| *value == "70").count(), 1, "{found:?}");
+}
