@@ -5,7 +5,7 @@ use anyhow::{Context, Result, anyhow};
 use aulaflow_log::embedded::{EmbeddedConfig, EmbeddedLog, Fsync, OpenError};
 use aulaflow_log::{KafkaLog, Log};
 use aulaflow_model::topic;
-use aulaflow_plan::runtime::{self, Runtime};
+use aulaflow_plan::runtime::{self, LogKind, Runtime};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,6 +14,14 @@ pub fn topics() -> Vec<String> {
     let sources = topic::SOURCES.iter().map(|name| (*name).to_owned());
     let dead_letters = topic::SOURCES.iter().map(|name| topic::dead_letters(name));
     sources.chain(dead_letters).chain([topic::PROFILES.to_owned()]).collect()
+}
+
+/// Whether other processes can have the log open as well. The embedded one belongs to one process.
+pub fn is_shared(runtime: &Runtime) -> bool {
+    match runtime.log.kind {
+        LogKind::Embedded => false,
+        LogKind::Kafka(_) => true,
+    }
 }
 
 /// A log, open.

@@ -31,10 +31,19 @@ pub struct Archiving {
     at: Gauge<f64, AtomicU64>,
 }
 
-/// The thread that copies every so often; it ends when this is dropped, after the copy under way.
+/// The thread that copies every so often.
 pub struct Copying {
-    _stop: Sender<()>,
-    _thread: JoinHandle<()>,
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Copying {
+    /// Ends it, after the copy under way.
+    pub fn stop(self) {
+        drop(self.stop);
+        // A copy that panicked has ended the process.
+        let _ = self.thread.join();
+    }
 }
 
 impl Archiving {
@@ -68,7 +77,7 @@ impl Archiving {
                 }
             }
         })?;
-        Ok(Copying { _stop: stop, _thread: thread })
+        Ok(Copying { stop, thread })
     }
 
     /// Copies a checkpoint, unless it was copied before. A failure is told and counted: the one after it is tried.

@@ -1,8 +1,10 @@
 //! The engines of this process: one for each share of the partitions that it has. Shares come and go while the others
 //! run; requests are routed by their tenant's partition.
 
+use super::archiving::Archiving;
 use super::changelog::{self, Outward};
 use crate::derived::derived_views;
+use crate::log_store;
 use anyhow::{Context as _, Result, anyhow};
 use aulaflow_changelog::{Changelog, WriterMetrics};
 use aulaflow_engine::{Asker, Checkpoint, Engine, Metrics, Start, Status, Wall};
@@ -54,8 +56,8 @@ impl Shares {
         let stores = Stores::new(schemas);
         stores.register_metrics(registry);
         Arc::new(Self {
-            // The embedded log belongs to one process.
-            changelog: changelog::is_written(plan, false).then(|| WriterMetrics::new(registry)),
+            changelog: changelog::is_written(plan, log_store::is_shared(&plan.runtime))
+                .then(|| WriterMetrics::new(registry)),
             derived: derived_views(plan, registry),
             metrics: Metrics::new(registry),
             plan: Arc::clone(plan),
@@ -65,6 +67,11 @@ impl Shares {
             waiting: Mutex::default(),
             failure: Mutex::default(),
         })
+    }
+
+    /// Views over the profile.
+    pub fn derived(&self) -> &[DerivedView] {
+        &self.derived
     }
 
     /// What readers read.
@@ -170,10 +177,23 @@ impl Shares {
         }
     }
 
-    /// Ends all, each with a last checkpoint. The first failure is told; the others are tried all the same.
-    pub fn stop_all(&self) -> Result<()> {
+    /// Ends all, each with a last checkpoint, which goes to the archive. The first failure is told; the others are tried
+    /// all the same.
+    pub fn stop_all(&self, archiving: Option<&Archiving>) -> Result<()> {
         let all: Vec<Share> = self.running.lock().keys().copied().collect();
-        all.into_iter().map(|share| self.stop(share).map(drop)).fold(Ok(()), Result::and)
+        let stop = |share| {
+            let last = self.stop(share)?;
+            if let (Some(archiving), Some(last)) = (archiving, last) {
+                archiving.copy_last(share, &last);
+            }
+            Ok(())
+        };
+        all.into_iter().map(stop).fold(Ok(()), Result::and)
+    }
+
+    /// How far each is.
+    pub fn statuses(&self) -> Vec<Status> {
+        self.running.lock().values().map(|running| running.engine.monitor().status()).collect()
     }
 
     /// Whether a share's engine runs.
@@ -200,6 +220,11 @@ impl Shares {
     pub fn fail(&self, reason: String) {
         tracing::error!(reason, "the dataflows cannot go on");
         self.failure.lock().get_or_insert(reason);
+    }
+
+    /// Why it cannot.
+    pub fn failure(&self) -> Option<String> {
+        self.failure.lock().clone()
     }
 
     /// What must happen before there is something to serve; `None`: nothing.
