@@ -156,6 +156,15 @@ pub struct Engine {
     pub batch_records_max: usize,
     /// `checkpoint_interval`. Default `"5 seconds"`.
     pub checkpoint_interval: Duration,
+    /// `record_bytes_max`: larger records go to the dead letters unread. Default `"1 MiB"`.
+    pub record_bytes_max: usize,
+    /// `error_budget_percent`: a source partition of whose last records more than this many of a hundred cannot be used is
+    /// not read on; 100: never. Default 50.
+    pub error_budget_percent: u32,
+    /// `error_budget_records`: how many records are looked back. Default 10,000.
+    pub error_budget_records: u32,
+    /// `error_budget_records_min`: fewer records than this are not judged. Default 1,000.
+    pub error_budget_records_min: u32,
 }
 
 /// Which clock drives the views.
