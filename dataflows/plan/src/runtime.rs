@@ -261,6 +261,15 @@ pub struct Engine {
     pub checkpoint_interval: Duration,
     /// `checkpoints_kept`: how many checkpoints are kept. Default 3.
     pub checkpoints_kept: usize,
+    /// `record_bytes_max`: larger records go to the dead letters unread. Default `"1 MiB"`.
+    pub record_bytes_max: usize,
+    /// `error_budget_percent`: a source partition of whose last records more than this many of a hundred cannot be used is
+    /// not read on; 100: never. Default 50.
+    pub error_budget_percent: u32,
+    /// `error_budget_records`: how many records are looked back. Default 10,000.
+    pub error_budget_records: u32,
+    /// `error_budget_records_min`: fewer records than this are not judged. Default 1,000.
+    pub error_budget_records_min: u32,
 }
 
 /// Which clock drives the views.

@@ -350,6 +350,22 @@ fn engine(mut s: Section<'_, '_>) -> Engine {
             1..=100,
             "checkpoints that are kept: a start goes on from the newest that is sound",
         ) as usize,
+        record_bytes_max: s.bytes("record_bytes_max", MIB, 1024..=64 * MIB, "larger records go to the dead letters"),
+        error_budget_percent: s.count(
+            "error_budget_percent",
+            50,
+            None,
+            1..=100,
+            "a source partition is not read on when more of its last records than this cannot be used; 100: never",
+        ),
+        error_budget_records: s.count("error_budget_records", 10_000, None, 1..=10_000_000, "that many last records"),
+        error_budget_records_min: s.count(
+            "error_budget_records_min",
+            1_000,
+            None,
+            1..=10_000_000,
+            "before so many records nothing is judged",
+        ),
     };
     s.finish();
     engine
