@@ -107,11 +107,13 @@ fn source(name: &str, plan: &Plan, kafka: &Kafka) -> TopicSpec {
 fn longest_window(plan: &Plan) -> Option<(Duration, String)> {
     let ms = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
     let lateness = plan.tables.iter().map(|table| table.lateness_ms).max().unwrap_or(0);
-    let windows = plan.views.iter().map(|view| {
-        (ms(view.schema.window.size_ms + lateness), format!("the window of `{}`", view.schema.name))
-    });
-    let ids = plan.tables.iter().filter_map(|table| {
-        Some((ms(table.dedupe_horizon_ms?), format!("the `dedupe_horizon` of `{}`", table.name)))
-    });
+    let windows = plan
+        .views
+        .iter()
+        .map(|view| (ms(view.schema.window.size_ms + lateness), format!("the window of `{}`", view.schema.name)));
+    let ids = plan
+        .tables
+        .iter()
+        .filter_map(|table| Some((ms(table.dedupe_horizon_ms?), format!("the `dedupe_horizon` of `{}`", table.name))));
     windows.chain(ids).max_by_key(|(length, _)| *length)
 }

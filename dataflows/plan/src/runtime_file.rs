@@ -257,7 +257,11 @@ fn log(mut s: Section<'_, '_>) -> LogSettings {
     );
     if is_kafka && s.has("fsync") {
         let help = "Kafka's brokers decide when a write is safe: `min_isr` in `[log.kafka]`";
-        s.reader.key_fault(s.pointer("fsync"), "`fsync` is not a key of a log in Kafka".to_owned(), Some(help.to_owned()));
+        s.reader.key_fault(
+            s.pointer("fsync"),
+            "`fsync` is not a key of a log in Kafka".to_owned(),
+            Some(help.to_owned()),
+        );
     }
     let log = LogSettings {
         kind: LogKind::Embedded,

@@ -107,13 +107,15 @@ fn tls(mut s: Section<'_, '_>, used: bool) -> KafkaTls {
         "",
         "authorities that may vouch for the brokers (PEM); the system's if it is not said",
     ));
-    let certificate_file = path(s.text("certificate_file", "path", "", "our certificate (PEM), if the brokers ask for one"));
+    let certificate_file =
+        path(s.text("certificate_file", "path", "", "our certificate (PEM), if the brokers ask for one"));
     let key_file = path(s.text("key_file", "path", "", "its private key (PEM)"));
     let key_password = secret(&mut s, ("key_password_env", "key_password_file"), "the private key's password");
     if used && s.has("certificate_file") != s.has("key_file") {
         let missing = if s.has("key_file") { "certificate_file" } else { "key_file" };
         let at = s.pointer(missing);
-        s.reader.fault(at, format!("missing key `{missing}` in `[log.kafka.tls]`: a certificate and its key go together"));
+        s.reader
+            .fault(at, format!("missing key `{missing}` in `[log.kafka.tls]`: a certificate and its key go together"));
     }
     s.finish();
     KafkaTls { ca_file, certificate_file, key_file, key_password }

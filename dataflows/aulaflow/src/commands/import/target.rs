@@ -81,10 +81,7 @@ impl Target {
             return Ok(Self { route, wait, positions: Positions::default() });
         }
         if url != own {
-            bail!(
-                "nothing answers at {url}: check --url, or leave it out to write to {}",
-                place(runtime)
-            );
+            bail!("nothing answers at {url}: check --url, or leave it out to write to {}", place(runtime));
         }
         if wait.is_some() {
             bail!(
