@@ -43,7 +43,7 @@ fn what_is_missing_is_made_and_what_is_wrong_is_said() {
     let found = errors(&topics::check(&config, &wrong).unwrap());
     let has = |words: &[&str]| found.iter().any(|line| words.iter().all(|word| line.contains(word)));
     assert!(has(&[&a, "cleanup.policy", "compact"]) && has(&[&b, "cleanup.policy", "delete"]), "{found:#?}");
-    assert!(has(&[&c, "1 hours", "the longest window", "7 days"]) && has(&[&c, "1 partitions"]), "{found:#?}");
+    assert!(has(&[&c, "1 hour,", "the longest window", "7 days"]) && has(&[&c, "1 partition,"]), "{found:#?}");
 
     // Empty topics get more partitions, others do not.
     let log = aulaflow_log::KafkaLog::open(config.clone()).unwrap();
