@@ -80,6 +80,11 @@ impl Checkpointer {
                     self.dead_at(time, partition, offset, class, &error);
                 }
                 StateMessage::Changes(more) => changes.extend(more.iter().map(state::encode)),
+                StateMessage::Panes(students) => {
+                    for (student, panes) in students {
+                        state::encode_panes(&self.shared.symbols, student, panes, &mut changes);
+                    }
+                }
                 StateMessage::Complete(time) => {
                     // A log that refuses now is tried again at the next epoch, and must succeed at the next barrier.
                     if let Err(error) = self.flush_letters(time) {
@@ -171,6 +176,7 @@ impl Checkpointer {
             views: self.shared.known_views(),
             event_high: covers.event_high.iter().map(high).collect(),
             forgotten: self.forgotten.clone(),
+            panes_from: self.shared.layout.panes_from(ClockTime(time).clock()),
         };
         self.store.commit(changes, &covered).map_err(|e| e.to_string())
     }

@@ -5,6 +5,7 @@ use crate::dead_letters::{Class, DeadLetter};
 use crate::layout::Layout;
 use crate::metrics::{DeadLabels, Metrics, ShareLabels};
 use crate::operators::behavior::Contributions;
+use crate::panes::StoredStudent;
 use crate::state::{Change, KnownView, StoredHistory};
 use crate::symbols::{StudentNo, Symbols};
 use aulaflow_log::{Offset, RecordSet};
@@ -54,6 +55,8 @@ pub enum StateMessage {
     },
     /// Changes of the state as of a barrier; encoded by the thread that writes them, since workers have events to serve.
     Changes(Vec<Change>),
+    /// Likewise, panes by student: names are looked up where they are encoded.
+    Panes(Vec<(StudentNo, StoredStudent)>),
     /// One of the parts that export in steps has exported all of the barrier.
     Exported,
     /// An epoch is complete: its letters can be written.
