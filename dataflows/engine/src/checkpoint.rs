@@ -80,6 +80,10 @@ impl Checkpointer {
                     self.dead_at(time, partition, offset, class, &error);
                 }
                 StateMessage::Changes(more) => changes.extend(more.iter().map(state::encode)),
+                StateMessage::Histories(students) => {
+                    let symbols = &self.shared.symbols;
+                    changes.extend(students.into_iter().map(|(s, history)| state::encode_history(symbols, s, history)));
+                }
                 StateMessage::Panes(students) => {
                     for (student, panes) in students {
                         state::encode_panes(&self.shared.symbols, student, panes, &mut changes);

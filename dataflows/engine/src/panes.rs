@@ -66,16 +66,23 @@ struct Student {
     /// When the student is due to be settled; no other entry of `due` counts.
     due: i64,
     listed: bool,
-    dirty: bool,
-    /// Whether the panes are still to be exported as they are.
-    pending: bool,
+    /// In which round the student was put on the list of those to export: if it is not the present one, the panes are
+    /// still to be exported as they are.
+    dirty: Option<Round>,
 }
 
 impl Default for Student {
     fn default() -> Self {
         let (rings, changed) = (SmallVec::new(), ViewSet::default());
-        Self { rings, changed, due: i64::MAX, listed: false, dirty: false, pending: false }
+        Self { rings, changed, due: i64::MAX, listed: false, dirty: None }
     }
+}
+
+/// Two take turns: what changed before an export that is under way, and since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Round {
+    One,
+    Other,
 }
 
 /// What one event adds on one grid, as a whole or not at all.
@@ -101,6 +108,7 @@ pub struct PaneStore {
     settling: VecDeque<(i64, Vec<StudentNo>)>,
     changed: Vec<StudentNo>,
     dirty: Vec<StudentNo>,
+    round: Round,
     /// Students to export, as of when [`PaneStore::begin_export`] was called.
     exporting: Vec<StudentNo>,
     /// What was exported early, because it was about to change.
@@ -131,6 +139,7 @@ impl PaneStore {
             settling: VecDeque::new(),
             changed: Vec::new(),
             dirty: Vec::new(),
+            round: Round::One,
             exporting: Vec::new(),
             exported: Vec::new(),
         }
@@ -170,7 +179,7 @@ impl PaneStore {
     /// segment was left out.
     pub fn add(&mut self, number: StudentNo, moment: &Moment, segments: &[Segment<'_>]) -> SmallVec<[Slot; 1]> {
         let student = self.students.entry(number).or_default();
-        if student.pending {
+        if student.dirty.is_some_and(|round| round != self.round) {
             self.exported.extend(self.place.export_before_change(number, student));
         }
         self.place.settle(student);
@@ -190,7 +199,7 @@ impl PaneStore {
     /// Brings a student to the present clock, in all views, if it is due as it was listed.
     fn settle(&mut self, number: StudentNo, boundary: i64) {
         let Some(student) = self.students.get_mut(&number).filter(|student| student.due == boundary) else { return };
-        if student.pending {
+        if student.dirty.is_some_and(|round| round != self.round) {
             self.exported.extend(self.place.export_before_change(number, student));
         }
         self.place.settle(student);
@@ -206,7 +215,8 @@ impl PaneStore {
         if !student.changed.is_empty() && !std::mem::replace(&mut student.listed, true) {
             self.changed.push(number);
         }
-        if dirty && !std::mem::replace(&mut student.dirty, true) {
+        if dirty && student.dirty.is_none() {
+            student.dirty = Some(self.round);
             self.dirty.push(number);
         }
         let wake = student.rings.iter().map(|ring| ring.wake).min().unwrap_or(i64::MAX);
@@ -233,12 +243,15 @@ impl PaneStore {
 
     /// Begins to export the panes that changed since the last export, as they are now. Returns how many students have some.
     pub fn begin_export(&mut self) -> usize {
-        for number in std::mem::take(&mut self.dirty) {
-            let Some(student) = self.students.get_mut(&number) else { continue };
-            student.dirty = false;
-            student.pending = true;
-            self.exporting.push(number);
-        }
+        // One that is still under way is ended: its students are not told from those of the next.
+        let rest = self.export(usize::MAX).0;
+        self.exported = rest;
+        // No student is touched here: fresh events wait meanwhile.
+        self.exporting = std::mem::take(&mut self.dirty);
+        self.round = match self.round {
+            Round::One => Round::Other,
+            Round::Other => Round::One,
+        };
         self.exporting.len()
     }
 
@@ -250,10 +263,10 @@ impl PaneStore {
         for _ in 0..step.min(self.exporting.len()) {
             let Some(number) = self.exporting.pop() else { break };
             let Some(student) = self.students.get_mut(&number) else { continue };
-            if student.pending {
+            if student.dirty.is_some_and(|round| round != self.round) {
                 out.extend(self.place.export_before_change(number, student));
             }
-            if student.rings.is_empty() && !student.listed && !student.dirty {
+            if student.rings.is_empty() && !student.listed && student.dirty.is_none() {
                 self.students.remove(&number);
             }
         }

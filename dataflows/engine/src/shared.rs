@@ -55,6 +55,8 @@ pub enum StateMessage {
     },
     /// Changes of the state as of a barrier; encoded by the thread that writes them, since workers have events to serve.
     Changes(Vec<Change>),
+    /// Likewise, histories by student.
+    Histories(Vec<(StudentNo, StoredHistory)>),
     /// Likewise, panes by student: names are looked up where they are encoded.
     Panes(Vec<(StudentNo, StoredStudent)>),
     /// One of the parts that export in steps has exported all of the barrier.
@@ -309,9 +311,11 @@ impl Local {
         }
     }
 
-    /// Sends a step of an export; with the last one, says so.
-    pub fn export_step(&self, changes: Vec<Change>, last: bool) {
-        self.export(changes);
+    /// Sends a step of an export, if there is one; with the last one, says so.
+    pub fn export_step(&self, step: Option<StateMessage>, last: bool) {
+        if let Some(step) = step {
+            self.shared.send(step);
+        }
         if last {
             self.shared.send(StateMessage::Exported);
             self.shared.export.parts.fetch_sub(1, Ordering::AcqRel);

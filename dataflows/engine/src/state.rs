@@ -293,6 +293,13 @@ fn encode_row(row: &Row) -> Vec<u8> {
     postcard::to_stdvec(row).unwrap_or_else(|e| panic!("a row of plain values can always be encoded: {e}"))
 }
 
+/// Encodes a student's history.
+pub fn encode_history(symbols: &Symbols, student: StudentNo, history: StoredHistory) -> EncodedChange {
+    let (tenant, id) = symbols.student_id(student);
+    let key = Key::History(symbols.tenant_id(tenant).to_string(), id.to_string());
+    (key.encode(), Some(encode_row(&Row::History(history))))
+}
+
 /// Encodes panes of a student, a row each.
 pub fn encode_panes(symbols: &Symbols, student: StudentNo, panes: StoredStudent, out: &mut Vec<EncodedChange>) {
     let (tenant, id) = symbols.student_id(student);
@@ -434,6 +441,11 @@ mod tests {
     /// What is stored must mean the same to every later version that reads the format.
     #[test]
     fn rows_are_written_as_ever() {
+        let json = br#"{"tenant_id":"t","evaluation_id":"e1","student_id":"s","subject":"math","period":"p1","type":"exam",
+            "score":"7.5","max_score":"10","graded_at":"2026-03-01T10:00:00Z","updated_at":"2026-03-01T10:00:00Z"}"#;
+        let tenant = aulaflow_model::ids::TenantId::new("t").unwrap();
+        let origin = aulaflow_model::event::Origin::Log(&tenant);
+        let evaluation = aulaflow_model::event::decode_evaluation(json, origin).unwrap();
         let history = StoredHistory {
             grades: vec![("math".into(), "p1".into(), 3, 1_700_000_000_000, 99)],
             features: vec![(5, -1, 7)],
@@ -444,6 +456,7 @@ mod tests {
         .unwrap();
         let rows = [
             (Key::Tenant("t".into()), Row::Tenant { json: b"{}".to_vec(), offset: 12 }),
+            (Key::Evaluation("t".into(), "s".into(), "e1".into()), Row::Evaluation(Box::new(evaluation), 5)),
             (Key::Pane("t".into(), "s".into(), 77, 490_000), Row::Pane(vec![run])),
             (Key::Ids(1, -2, 3, 0), Row::Ids(vec![(7, 8 << 16)])),
             (Key::History("t".into(), "s".into()), Row::History(history)),

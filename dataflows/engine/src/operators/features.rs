@@ -229,10 +229,7 @@ impl PaneOperator {
         let Some(total) = self.exporting else { return };
         let shared = &self.local.shared;
         let (students, last) = self.store.export(shared.export.step(total));
-        if !students.is_empty() {
-            shared.send(StateMessage::Panes(students));
-        }
-        self.local.export_step(Vec::new(), last);
+        self.local.export_step((!students.is_empty()).then_some(StateMessage::Panes(students)), last);
         if last {
             self.exporting = None;
         }

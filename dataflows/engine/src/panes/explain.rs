@@ -18,7 +18,7 @@ impl PaneStore {
     /// and so is the row that leaves with the next changes. `None`: nothing is known of the student, or the view has no panes.
     pub fn explain(&mut self, number: StudentNo, view: ViewIndex) -> Option<FeatureExplanation> {
         let student = self.students.get_mut(&number)?;
-        if student.pending {
+        if student.dirty.is_some_and(|round| round != self.round) {
             self.exported.extend(self.place.export_before_change(number, student));
         }
         self.place.settle(student);

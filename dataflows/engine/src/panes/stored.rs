@@ -72,15 +72,13 @@ fn stored(ring: &mut Ring) -> Vec<(i64, Vec<StoredRun>)> {
 }
 
 impl Place {
-    /// The changed panes of a student that waits for its export, as they are now.
+    /// The changed panes of a student that waits for its export, as they are now; it does not wait any more.
     pub(super) fn export_before_change(
         &self,
         number: StudentNo,
         student: &mut Student,
     ) -> Option<(StudentNo, StoredStudent)> {
-        if !std::mem::replace(&mut student.pending, false) {
-            return None;
-        }
+        student.dirty = None;
         let mut rings = Vec::new();
         for ring in student.rings.iter_mut().filter(|ring| ring.unsaved > 0) {
             let panes = stored(ring);

@@ -220,6 +220,10 @@ impl Running {
                 StateMessage::Dead(letter) => drop(self.dead.insert(letter.offset, letter.class.name())),
                 StateMessage::DeadAt { offset, class, .. } => drop(self.dead.insert(offset, class.name())),
                 StateMessage::Changes(more) => changes.extend(more.iter().map(state::encode)),
+                StateMessage::Histories(students) => {
+                    let symbols = &self.shared.symbols;
+                    changes.extend(students.into_iter().map(|(s, history)| state::encode_history(symbols, s, history)));
+                }
                 StateMessage::Panes(students) => {
                     for (student, panes) in students {
                         state::encode_panes(&self.shared.symbols, student, panes, &mut changes);
