@@ -8,9 +8,9 @@
 use crate::dedupe::IdHash;
 use crate::panes::{StoredRun, StoredStudent};
 use crate::sum::Slot;
+use crate::symbols::{StudentNo, Symbols};
 use aulaflow_log::Offset;
 use aulaflow_model::event::Evaluation;
-use crate::symbols::{StudentNo, Symbols};
 use aulaflow_state::{CheckpointStore, Committed, Expired, Options, Refusal, Refused, StoreError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -210,14 +210,10 @@ impl Key {
                 key
             }
             Self::History(tenant, student) => two(HISTORY, tenant, student),
-            Self::Ids(table, generation, time, worker) => [
-                &[IDS][..],
-                &table.to_be_bytes(),
-                &ordered(*generation),
-                &time.to_be_bytes(),
-                &worker.to_be_bytes(),
-            ]
-            .concat(),
+            Self::Ids(table, generation, time, worker) => {
+                [&[IDS][..], &table.to_be_bytes(), &ordered(*generation), &time.to_be_bytes(), &worker.to_be_bytes()]
+                    .concat()
+            }
         }
     }
 
@@ -419,10 +415,17 @@ mod tests {
         assert_eq!(StateStore::inspect(dir.path()).unwrap().as_ref(), Some(&covered));
         let store = StateStore::open(dir.path(), 3).unwrap();
         assert_eq!(store.covered().unwrap().as_ref(), Some(&covered));
-        let loaded = || store.load().unwrap().map(|row| row.unwrap()).map(|row| match row {
-            Loaded::Row(key, _) => key,
-            Loaded::Student(tenant, ..) => panic!("no panes were stored: {tenant}"),
-        }).collect::<Vec<_>>();
+        let loaded = || {
+            store
+                .load()
+                .unwrap()
+                .map(|row| row.unwrap())
+                .map(|row| match row {
+                    Loaded::Row(key, _) => key,
+                    Loaded::Student(tenant, ..) => panic!("no panes were stored: {tenant}"),
+                })
+                .collect::<Vec<_>>()
+        };
         assert_eq!(loaded(), [ids(-1).0, ids(1).0, ids(2).0]);
         covered.forgotten.insert(0, Forgotten { horizon_ms: 3, before: 2 });
         store.commit(&mut [], &covered).unwrap();
@@ -441,7 +444,8 @@ mod tests {
     /// What is stored must mean the same to every later version that reads the format.
     #[test]
     fn rows_are_written_as_ever() {
-        let json = br#"{"tenant_id":"t","evaluation_id":"e1","student_id":"s","subject":"math","period":"p1","type":"exam",
+        let json =
+            br#"{"tenant_id":"t","evaluation_id":"e1","student_id":"s","subject":"math","period":"p1","type":"exam",
             "score":"7.5","max_score":"10","graded_at":"2026-03-01T10:00:00Z","updated_at":"2026-03-01T10:00:00Z"}"#;
         let tenant = aulaflow_model::ids::TenantId::new("t").unwrap();
         let origin = aulaflow_model::event::Origin::Log(&tenant);
