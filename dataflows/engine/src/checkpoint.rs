@@ -97,6 +97,15 @@ impl Checkpointer {
                     self.unread.push_back(DeadPlace { time, partition, offset, class, error });
                 }
                 StateMessage::Changes(more) => changes.extend(more.iter().map(state::encode)),
+                StateMessage::Histories(students) => {
+                    let symbols = &self.shared.symbols;
+                    changes.extend(students.into_iter().map(|(s, history)| state::encode_history(symbols, s, history)));
+                }
+                StateMessage::Panes(students) => {
+                    for (student, panes) in students {
+                        state::encode_panes(&self.shared.symbols, student, panes, &mut changes);
+                    }
+                }
                 StateMessage::Complete(time) => {
                     // A log that refuses now is tried again at the next epoch, and must succeed at the next barrier.
                     if let Err(error) = self.flush_letters(time) {
@@ -214,6 +223,7 @@ impl Checkpointer {
             event_high: covers.event_high.iter().map(high).collect(),
             marks,
             forgotten: self.forgotten.clone(),
+            panes_from: self.shared.layout.panes_from(ClockTime(time).clock()),
         };
         self.store.commit(changes, &covered).map_err(|e| e.to_string())
     }
