@@ -6,6 +6,7 @@ use crate::error::{ApiError, Kind};
 use crate::scope::{Role, Scope};
 use crate::state::ApiState;
 use aulaflow_log::RecordSet;
+use aulaflow_log::letters;
 use aulaflow_log::record::RecordSetBuilder;
 use aulaflow_model::fault::Fault;
 use aulaflow_model::ids::TenantId;
@@ -22,6 +23,9 @@ pub(crate) const ITEMS_MAX: usize = 5_000;
 /// A body above this is worked on outside the threads that answer requests: a millisecond of work delays every read
 /// that waits for the same thread.
 pub(crate) const OFFLOAD_BYTES: usize = 64 << 10;
+
+/// The class of what is refused here: the name that the dataflow gives to the same fault of a record on the log.
+const CLASS: &str = "schema";
 
 /// What a batch's query may say.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -119,11 +123,10 @@ impl Batch {
             let failed_at = self.now.to_string();
             // It was never on the source topic, so it has no partition and offset there.
             let headers: [(&str, &[u8]); 4] = [
-                ("error", error.as_bytes()),
-                // The name that the dataflow gives to the same fault of a record on the log.
-                ("error-class", b"schema"),
-                ("source-topic", self.topic.as_bytes()),
-                ("failed-at", failed_at.as_bytes()),
+                (letters::ERROR, error.as_bytes()),
+                (letters::ERROR_CLASS, CLASS.as_bytes()),
+                (letters::SOURCE_TOPIC, self.topic.as_bytes()),
+                (letters::FAILED_AT, failed_at.as_bytes()),
             ];
             dead.push(self.now, self.tenant.as_str().as_bytes(), Some(item.json), &headers);
         }
@@ -151,7 +154,9 @@ impl Prepared {
     ) -> Result<Response, ApiError> {
         let (accepted, refused) = (self.answer.accepted as usize, self.answer.errors.len());
         if !self.dead.is_empty() {
+            let kept = self.dead.len() as usize;
             state.access.append(scope, &topic::dead_letters(topic), self.dead).await?;
+            state.dataflow.refused(topic, CLASS, kept);
         }
         state.metrics.count_records(topic, "refused", refused);
         if self.records.is_empty() && refused > 0 {

@@ -8,7 +8,7 @@
 use crate::Status;
 use crate::configs::{Configs, RuleSet, RuleSetNo};
 use crate::evaluations::GradeKey;
-use crate::metrics::Metrics;
+use crate::metrics::{DeadLabels, Metrics};
 use crate::operators::ask::{Found, Question};
 use crate::shared::{Shared, Time};
 use crate::symbols::{StudentNo, Symbols, WordNo};
@@ -74,6 +74,11 @@ impl Asker {
     /// Counts an explanation that was compared with what is served (`kind`: `grade` or `feature`).
     pub fn compared(&self, kind: &'static str, agrees: bool) {
         self.metrics.compared(kind, agrees);
+    }
+
+    /// Counts records that were refused before they were on the log, and kept as dead letters.
+    pub fn refused(&self, topic: &'static str, error_class: &'static str, count: usize) {
+        self.metrics.dead.get_or_create(&DeadLabels { topic, error_class }).inc_by(count as u64);
     }
 
     /// How a student's grade came about; `None` where there are no evaluations or no rule.

@@ -2,9 +2,11 @@
 
 mod check;
 mod demo;
+mod dlq;
 mod import;
 mod lag;
 mod plan;
+mod resume;
 mod run;
 mod test;
 mod token;
@@ -24,6 +26,8 @@ pub enum Command {
     Token(token::Token),
     Lag(lag::LagCommand),
     Verify(verify::Verify),
+    Dlq(dlq::Dlq),
+    Resume(resume::Resume),
     Demo(demo::Demo),
 }
 
@@ -40,6 +44,8 @@ impl Command {
             | Self::Token(_)
             | Self::Lag(_)
             | Self::Verify(_)
+            | Self::Dlq(_)
+            | Self::Resume(_)
             | Self::Demo(_) => "warn",
         }
     }
@@ -55,6 +61,8 @@ impl Command {
             Self::Token(command) => command.run(),
             Self::Lag(command) => command.run(),
             Self::Verify(command) => command.run(),
+            Self::Dlq(command) => command.run(),
+            Self::Resume(command) => command.run(),
             Self::Demo(command) => command.run(),
         }
     }

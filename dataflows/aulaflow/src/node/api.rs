@@ -4,8 +4,8 @@ use super::ask::Dataflow;
 use crate::failure::Misuse;
 use crate::tenant_records;
 use anyhow::Result;
-use aulaflow_engine::{Asker, Monitor, Status};
-use aulaflow_log::Log;
+use aulaflow_engine::{Asker, Monitor, Status, state_name};
+use aulaflow_log::{Log, SourceState};
 use aulaflow_plan::Plan;
 use aulaflow_plan::runtime::ClockMode;
 use aulaflow_query_api::auth::AuthKey;
@@ -44,7 +44,7 @@ pub fn state(plan: &Plan, keys: Vec<AuthKey>, running: Running) -> Result<ApiSta
     let Running { log, store, monitor, asker, registry } = running;
     let live = settings.engine.clock == ClockMode::Live;
     let stale_after = live.then_some(settings.serving.stale_after);
-    let (for_lag, for_clock) = (monitor.clone(), monitor.clone());
+    let (for_lag, for_clock, for_resume) = (monitor.clone(), monitor.clone(), monitor.clone());
     let served = plan.views.iter().map(|view| view.serve).collect();
     let parts = Parts {
         log,
@@ -57,7 +57,7 @@ pub fn state(plan: &Plan, keys: Vec<AuthKey>, running: Running) -> Result<ApiSta
                 if live { tenant_records::now() } else { for_clock.status().clock.unwrap_or_default() }
             },
         ),
-        dataflow: Box::new(Dataflow { asker, served }),
+        dataflow: Box::new(Dataflow { asker, served, monitor: for_resume }),
     };
     ApiState::new(config, parts).map_err(|error| match error {
         ConfigError::Log(error) => anyhow::Error::new(error).context("the tenants' configurations cannot be read"),
@@ -80,6 +80,17 @@ fn not_ready(status: &Status, stale_after: Option<Duration>) -> Option<String> {
     if !status.caught_up {
         return Some("the dataflows are reading what is on the log".to_owned());
     }
+    // One source that cannot be read makes its own tenants' views old, and nobody else's: only when none can be read is
+    // there nothing here that another instance would not show fresher.
+    let reasons = || {
+        status.positions.iter().filter_map(|position| match &position.state {
+            SourceState::Stalled(reason) => Some(reason),
+            SourceState::Connecting | SourceState::Live => None,
+        })
+    };
+    if let Some(reason) = reasons().next().filter(|_| reasons().count() == status.positions.len()) {
+        return Some(format!("no source can be read: {reason}"));
+    }
     let Some(clock) = status.clock else { return Some("no view is complete yet".to_owned()) };
     let age_ms = tenant_records::now().0.saturating_sub(clock.0);
     let stale = stale_after.is_some_and(|limit| u128::try_from(age_ms).is_ok_and(|age| age > limit.as_millis()));
@@ -95,6 +106,13 @@ fn lag(status: Status, live: bool) -> LagReport {
         visible_offset: position.visible,
         end_offset: position.end,
         lag_records: position.end.saturating_sub(position.visible),
+        lag_seconds: position.lag_seconds,
+        state: state_name(&position.state),
+        reason: match position.state {
+            SourceState::Stalled(reason) => Some(reason),
+            SourceState::Connecting | SourceState::Live => None,
+        },
+        idle: position.idle,
     });
     LagReport {
         clock,

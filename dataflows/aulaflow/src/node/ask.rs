@@ -1,6 +1,6 @@
 //! The running dataflows as the HTTP server may ask them.
 
-use aulaflow_engine::{AskError, Asker};
+use aulaflow_engine::{AskError, Asker, Monitor};
 use aulaflow_model::change::ViewIndex;
 use aulaflow_model::explain::{FeatureExplanation, GradeExplanation};
 use aulaflow_model::grade::Preview;
@@ -13,6 +13,7 @@ use std::time::Duration;
 pub struct Dataflow {
     pub asker: Asker,
     pub served: Vec<bool>,
+    pub monitor: Monitor,
 }
 
 impl Ask for Dataflow {
@@ -42,6 +43,14 @@ impl Ask for Dataflow {
 
     fn preview(&self, tenant: &TenantId, rule: &Rule, timeout: Duration) -> Result<Preview, AskFailure> {
         self.asker.preview(tenant, rule, timeout).map_err(failure)
+    }
+
+    fn refused(&self, topic: &'static str, class: &'static str, count: usize) {
+        self.asker.refused(topic, class, count);
+    }
+
+    fn resume(&self, topic: &str) -> Vec<u32> {
+        self.monitor.resume(topic)
     }
 
     fn compared(&self, kind: &'static str, agrees: bool) {
