@@ -23,6 +23,7 @@ pub(crate) struct Access {
     tenants: Tenants,
     clock: Box<dyn Fn() -> Millis + Send + Sync>,
     append_timeout: Duration,
+    record_bytes_max: usize,
 }
 
 impl Access {
@@ -32,10 +33,11 @@ impl Access {
         store: ReadHalf,
         clock: Box<dyn Fn() -> Millis + Send + Sync>,
         append_timeout: Duration,
+        record_bytes_max: usize,
     ) -> Result<Self, LogError> {
         let tenants = Tenants::default();
         tenants.catch_up(log.as_ref())?;
-        Ok(Self { log, store, tenants, clock, append_timeout })
+        Ok(Self { log, store, tenants, clock, append_timeout, record_bytes_max })
     }
 
     /// A student of the scope's tenant whom the caller may see. Another tenant's student is looked up like any other
@@ -83,6 +85,8 @@ impl Access {
         let json = serde_json::to_vec(&*next).map_err(|error| {
             ApiError::new(crate::error::Kind::Internal, format!("cannot write the record: {error}"))
         })?;
+        let key = scope.tenant().as_str().as_bytes();
+        crate::batch::fits(key, &json, self.record_bytes_max).map_err(|fault| ApiError::invalid(vec![fault]))?;
         let mut records = aulaflow_log::record::RecordSetBuilder::default();
         records.push(now(), scope.tenant().as_str().as_bytes(), Some(&json), &[]);
         let appended = self.append(scope, aulaflow_model::topic::TENANTS, records.finish()).await?;

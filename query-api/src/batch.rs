@@ -74,6 +74,7 @@ pub(crate) struct Batch {
     tenant: TenantId,
     topic: &'static str,
     now: Millis,
+    record_bytes_max: usize,
     records: RecordSetBuilder,
     dead: Option<RecordSetBuilder>,
     errors: Vec<ItemErrors>,
@@ -88,11 +89,12 @@ pub(crate) struct Prepared {
 }
 
 impl Batch {
-    pub(crate) fn new(tenant: TenantId, topic: &'static str, query: BatchQuery) -> Self {
+    pub(crate) fn new(tenant: TenantId, topic: &'static str, query: BatchQuery, record_bytes_max: usize) -> Self {
         Self {
             tenant,
             topic,
             now: now(),
+            record_bytes_max,
             records: RecordSetBuilder::default(),
             dead: query.dead_letters.then(RecordSetBuilder::default),
             errors: Vec::new(),
@@ -104,9 +106,12 @@ impl Batch {
         &self.tenant
     }
 
-    /// Takes an item as a record.
-    pub(crate) fn accept(&mut self, key: &[u8], value: &[u8]) {
-        self.records.push(self.now, key, Some(value), &[]);
+    /// Takes an item as a record, unless that is too large for anybody to look at.
+    pub(crate) fn accept(&mut self, item: &Item<'_>, key: &[u8], value: &[u8]) {
+        match fits(key, value, self.record_bytes_max) {
+            Ok(()) => self.records.push(self.now, key, Some(value), &[]),
+            Err(fault) => self.refuse(item, vec![fault]),
+        }
     }
 
     /// Says something of an item that was taken.
@@ -173,6 +178,15 @@ impl Prepared {
         let body = json(serde_json::to_vec(&self.answer).unwrap_or_default());
         Ok((status, appended.as_ref().map(|appended| [position(appended)]), body).into_response())
     }
+}
+
+/// Whether a record is small enough for the dataflows to look at it.
+pub(crate) fn fits(key: &[u8], value: &[u8], bytes_max: usize) -> Result<(), Fault> {
+    let bytes = key.len() + value.len();
+    if bytes <= bytes_max {
+        return Ok(());
+    }
+    Err(Fault::new("", format!("takes {bytes} bytes as a record; engine.record_bytes_max allows {bytes_max}")))
 }
 
 /// An item's faults, with pointers from the body's root.

@@ -63,7 +63,7 @@ impl ApiState {
         config.check()?;
         let verifier = Verifier::new(&config)?;
         let Parts { log, store, registry, not_ready, lag, clock, dataflow } = parts;
-        let access = Access::open(log, store, clock, config.append_timeout)?;
+        let access = Access::open(log, store, clock, config.append_timeout, config.record_bytes_max)?;
         let metrics = ApiMetrics::register(&mut registry.lock());
         let document = crate::openapi_document();
         Ok(Self(Arc::new(Inner {

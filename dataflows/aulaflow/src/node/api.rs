@@ -37,6 +37,7 @@ pub fn state(plan: &Plan, keys: Vec<AuthKey>, running: Running) -> Result<ApiSta
         body_bytes_max: settings.server.body_bytes_max,
         request_timeout: settings.server.request_timeout,
         append_timeout: settings.log.append_timeout,
+        record_bytes_max: settings.engine.record_bytes_max,
         issuer: settings.auth.issuer.clone(),
         audience: settings.auth.audience.clone(),
         ..ApiConfig::new(settings.server.listen, keys)
