@@ -8,7 +8,7 @@ use crate::coordinator::{Coordinator, Source, positions};
 use crate::dead_letters::Writer;
 use crate::layout::Layout;
 use crate::metrics::Metrics;
-use crate::shared::{Settling, Shared};
+use crate::shared::{Settling, Shared, StateMessage};
 use crate::state::{Covered, KnownSlots, StateStore};
 use crate::symbols::Symbols;
 use crate::wall::Wall;
@@ -21,7 +21,7 @@ use aulaflow_model::topic;
 use aulaflow_plan::Plan;
 use aulaflow_plan::runtime::ClockMode;
 use aulaflow_plan::sql::Relation;
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -100,7 +100,6 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
     let (layout, rebuild) = layout(&plan, covered.as_ref());
     let layout = Arc::new(layout);
     let covered = covered.unwrap_or_default();
-    let live = plan.runtime.engine.clock == ClockMode::Live;
     let sources = sources(log.as_ref(), share, &covered)?;
     let replayed = if leaves == Leaves::Everything { replayed(&store, &sources)? } else { 0 };
     let began = positions(&sources);
@@ -109,29 +108,8 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
     let workers = outlets.len();
     let (state, messages) = bounded(STATE_QUEUE);
     let event_high = covered.event_high.iter().map(|((_, p), at)| (*p, Millis(*at))).collect();
-    let shared = Arc::new(Shared {
-        new_tables: new_tables(&layout, &covered),
-        layout,
-        identities: identities(&plan),
-        symbols: Arc::new(Symbols::default()),
-        configs: Arc::new(Configs::default()),
-        metrics,
-        share,
-        settling: Settling::new(workers),
-        histories: dashmap::DashMap::new(),
-        event_high: Mutex::default(),
-        dead: Mutex::default(),
-        next_due: (0..workers).map(|_| AtomicI64::new(i64::MAX)).collect(),
-        state,
-        export: crate::shared::Export::default(),
-        replayed: AtomicU32::new(replayed),
-        behind: AtomicBool::new(true),
-        asks: crate::ask::Open::default(),
-        sampler: crate::sampler::Sampler::default(),
-        next_switch: AtomicI64::new(i64::MAX),
-        live,
-        plan,
-    });
+    let shared = Arc::new(shared((plan, metrics, share), layout, &covered, (workers, replayed), state));
+    let live = shared.live;
     let time = first_time(&covered, live.then(|| wall.now()));
     let status = Arc::new(Mutex::new(Status::at_start(store.approximate_rows() as u64, positions(&sources))));
     let durable = Arc::new(Mutex::new(Durable { offsets: covered.offsets.clone(), at: None, failing: None }));
@@ -171,6 +149,39 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
     let monitor = Monitor { status, durable, resumes, log: log.clone() };
     let coordinator = spawn_coordinator(coordinator, (store, rebuild), monitor.clone(), abandon.clone())?;
     Ok(Engine { monitor, began, stop, abandon, log, asker, coordinator, checkpointer, workers: threads })
+}
+
+/// What the workers share, before anything is loaded.
+fn shared(
+    (plan, metrics, share): (Arc<Plan>, Metrics, Share),
+    layout: Arc<Layout>,
+    covered: &Covered,
+    (workers, replayed): (usize, u32),
+    state: Sender<StateMessage>,
+) -> Shared {
+    Shared {
+        new_tables: new_tables(&layout, covered),
+        layout,
+        identities: identities(&plan),
+        symbols: Arc::new(Symbols::default()),
+        configs: Arc::new(Configs::default()),
+        metrics,
+        share,
+        settling: Settling::new(workers),
+        histories: dashmap::DashMap::new(),
+        event_high: Mutex::default(),
+        dead: Mutex::default(),
+        next_due: (0..workers).map(|_| AtomicI64::new(i64::MAX)).collect(),
+        state,
+        export: crate::shared::Export::default(),
+        replayed: AtomicU32::new(replayed),
+        behind: AtomicBool::new(true),
+        asks: crate::ask::Open::default(),
+        sampler: crate::sampler::Sampler::default(),
+        next_switch: AtomicI64::new(i64::MAX),
+        live: plan.runtime.engine.clock == ClockMode::Live,
+        plan,
+    }
 }
 
 impl Engine {

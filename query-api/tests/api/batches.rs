@@ -143,7 +143,8 @@ async fn batches_of_evaluations_are_judged_one_by_one() {
 #[tokio::test]
 async fn an_event_that_nobody_would_look_at_is_refused() {
     let edge = edge();
-    let large = r#"{"event_id":"e","student_id":"s1","event_type":"a","occurred_at":"2026-03-02T15:04:05Z","context":{"x":""#;
+    let large =
+        r#"{"event_id":"e","student_id":"s1","event_type":"a","occurred_at":"2026-03-02T15:04:05Z","context":{"x":""#;
     let large = format!("{large}{}\"}}}}", "y".repeat(1 << 20));
     let body = format!("[{},{large}]", event(0));
     let answer = edge.call("POST", "/v1/behavior", &token("school_1", Role::Service), body).await;
