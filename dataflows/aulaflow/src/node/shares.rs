@@ -248,6 +248,17 @@ impl Shares {
         found.map(|(_, running)| running.engine.asker())
     }
 
+    /// Counts records that were refused at the edge and kept as dead letters.
+    pub fn refused(&self, topic: &'static str, error_class: &'static str, count: usize) {
+        self.metrics.refused(topic, error_class, count);
+    }
+
+    /// Reads a topic on that was stopped for its errors; which partitions.
+    pub fn resume(&self, topic: &str) -> Vec<u32> {
+        let monitors: Vec<_> = self.running.lock().values().map(|running| running.engine.monitor()).collect();
+        monitors.iter().flat_map(|monitor| monitor.resume(topic)).collect()
+    }
+
     /// Counts an explanation that was compared with what is served (`kind`: `grade` or `feature`).
     pub fn compared(&self, kind: &'static str, agrees: bool) {
         self.metrics.compared(kind, agrees);
