@@ -236,7 +236,8 @@ impl Work {
         {
             let mut state = self.shared.state.lock();
             state.holding = (!self.held.is_empty()).then_some(from);
-            state.as_of = mark.map_or(Millis(0), |mark| Millis(mark.as_of));
+            // Watermarks of the process before may be later than the one of its checkpoint.
+            state.as_of = state.as_of.max(mark.map_or(Millis(0), |mark| Millis(mark.as_of)));
         }
         self.wait(|state| state.loaded.then_some(()))?;
         loop {
@@ -308,13 +309,16 @@ impl Work {
     fn read_on(&mut self, partitions: &[TopicPartition], mark: Option<&Mark>) -> Result<Offsets, LogError> {
         let mut from = Offsets::new();
         let mut next = Offsets::new();
+        let mut watermarks = Vec::new();
         for place in partitions {
             let first = self.start.log.start_offset(place)?;
             let marked = mark.and_then(|mark| mark.offsets.get(&place.partition)).copied();
             let mut offset = marked.unwrap_or(first).max(first);
             from.insert(place.partition, offset);
+            let mut watermark = None;
             loop {
                 let fetched = self.start.log.read_aside(place, offset, READ_BYTES)?;
+                watermark = fetched.records.iter().filter_map(|record| record::watermark(&record)).last().or(watermark);
                 self.held.extend(fetched.records.iter().filter_map(|record| record::key(&record)));
                 if fetched.next_offset <= offset {
                     break;
@@ -322,8 +326,12 @@ impl Work {
                 offset = fetched.next_offset;
             }
             next.insert(place.partition, offset);
+            watermarks.extend(watermark.map(|watermark| watermark.as_of));
         }
-        self.shared.state.lock().rounds.next = next;
+        let mut state = self.shared.state.lock();
+        state.rounds.next = next;
+        state.as_of = watermarks.into_iter().min().unwrap_or_default();
+        drop(state);
         Ok(from)
     }
 
