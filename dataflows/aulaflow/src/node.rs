@@ -2,21 +2,29 @@
 //! together, in which order they start and stop, and nothing of the command line.
 
 mod api;
+mod archiving;
 mod ask;
 mod changelog;
+mod follow;
 mod replica;
 mod retention;
 mod roles;
 mod shares;
 
+use crate::commands::topics;
 use crate::failure::Misuse;
+use crate::log_store::Opened;
 use crate::{crash, log_store, tenant_records, token};
 use anyhow::{Result, anyhow};
+use archiving::{Archiving, Copying};
 use aulaflow_changelog::Replica;
-use aulaflow_log::Log;
+use aulaflow_log::kafka::Membership;
+use aulaflow_log::{KafkaLog, Log};
 use aulaflow_model::share::Share;
+use aulaflow_model::topic;
 use aulaflow_plan::Plan;
-use aulaflow_plan::runtime::Runtime;
+use aulaflow_plan::runtime::{LogKind, Runtime};
+use follow::Follow;
 use prometheus_client::registry::Registry;
 use replica::ReplicaMonitor;
 use retention::Retention;
@@ -42,6 +50,8 @@ pub struct Node {
     pub log: Arc<dyn Log>,
     /// The dataflows and their stores.
     pub shares: Arc<Shares>,
+    /// What decides which engines run, and copies what they make.
+    dataflow: Option<Dataflow>,
     /// What fills the stores where there are no dataflows.
     replica: Option<Replica>,
     runtime: tokio::runtime::Runtime,
@@ -69,23 +79,21 @@ impl Node {
     /// Starts what the roles ask for. What is returned answers requests; `/readyz` says when the views are up to date.
     pub fn start(plan: Plan, roles: Roles) -> Result<Self> {
         crash::install();
-        let open = |settings: &Runtime| Ok(Arc::new(log_store::open(settings)?) as Arc<dyn Log>);
-        Self::start_on(plan, roles, open)
+        Self::start_on(plan, roles, log_store::open)
     }
 
-    fn start_on(plan: Plan, roles: Roles, open: impl FnOnce(&Runtime) -> Result<Arc<dyn Log>>) -> Result<Self> {
+    fn start_on(plan: Plan, roles: Roles, open: impl FnOnce(&Runtime) -> Result<Opened>) -> Result<Self> {
         let plan = Arc::new(plan);
         let settings = &plan.runtime;
         let keys = token::keys(&settings.auth)?;
         // First, since it is the cheapest thing that can fail. Requests wait until the rest has started.
         let listener = bind(settings.server.listen)?;
-        let log = open(settings)?;
+        topics::refuse_wrong(&plan)?;
+        let Opened { log, kafka } = open(settings)?;
         let mut registry = Registry::with_prefix("aulaflow");
         let shares = Shares::new(&plan, &log, &mut registry);
-        if roles.dataflow {
-            tenant_records::record_files(log.as_ref(), &plan.tenants)?;
-            shares.start(Share::All)?;
-        }
+        let dataflow =
+            if roles.dataflow { Some(start_dataflow(&plan, (&log, kafka), &shares, &mut registry)?) } else { None };
         let replica =
             if roles.is_replica() { Some(replica::start(&plan, &log, &shares, &mut registry)?) } else { None };
         let monitor = replica.as_ref().map(|replica| Arc::new(replica.monitor()) as ReplicaMonitor);
@@ -99,7 +107,7 @@ impl Node {
         let asked = listen_for_signals(&runtime);
         let retention = Retention::start(Arc::clone(&log), settings.log.retention)?;
         let url = format!("http://{address}");
-        Ok(Self { url, log, shares, replica, runtime, server: Some(server), asked, _retention: retention })
+        Ok(Self { url, log, shares, dataflow, replica, runtime, server: Some(server), asked, _retention: retention })
     }
 
     /// Waits until somebody asks it to stop, or until it cannot go on.
@@ -125,13 +133,65 @@ impl Node {
                 tracing::warn!(seconds = DRAIN.as_secs(), "requests in flight were cut off");
             }
         }
-        let stopped = self.shares.stop_all();
+        // First: nothing starts any more, and nothing is copied while the last checkpoints are made.
+        let archiving = self.dataflow.take().and_then(Dataflow::stop);
+        let stopped = self.shares.stop_all(archiving.as_deref());
         if let Some(replica) = self.replica.take() {
             replica.stop();
         }
         self.runtime.shutdown_timeout(Duration::from_secs(1));
         stopped
     }
+}
+
+/// The threads beside the engines.
+struct Dataflow {
+    archiving: Option<Arc<Archiving>>,
+    copying: Option<Copying>,
+    follow: Option<Follow>,
+}
+
+impl Dataflow {
+    /// Ends them. Last checkpoints go to the archive that is returned.
+    fn stop(self) -> Option<Arc<Archiving>> {
+        if let Some(copying) = self.copying {
+            copying.stop();
+        }
+        if let Some(follow) = self.follow {
+            follow.stop();
+        }
+        self.archiving
+    }
+}
+
+/// Starts the engines: at once, or, with a log in Kafka, as the consumer group gives partitions.
+fn start_dataflow(
+    plan: &Plan,
+    (log, kafka): (&Arc<dyn Log>, Option<Arc<KafkaLog>>),
+    shares: &Arc<Shares>,
+    registry: &mut Registry,
+) -> Result<Dataflow> {
+    tenant_records::record_files(log.as_ref(), &plan.tenants)?;
+    let settings = plan.runtime.archive.as_ref();
+    let archiving = settings.map(|settings| Archiving::open(settings, registry)).transpose()?;
+    let follow = match (kafka, &plan.runtime.log.kind) {
+        (Some(kafka), LogKind::Kafka(settings)) => {
+            let membership = Membership::join(&kafka, topic::BEHAVIOR)?;
+            Some(Follow::start(membership, log, shares, archiving.clone(), settings.scale_out)?)
+        }
+        (None | Some(_), LogKind::Embedded | LogKind::Kafka(_)) => {
+            if let Some(archiving) = &archiving {
+                archiving.bring(Share::All, &shares.state_dir(Share::All))?;
+            }
+            shares.start(Share::All)?;
+            None
+        }
+    };
+    let copying = match (&archiving, settings) {
+        (Some(archiving), Some(settings)) => Some(archiving.start(shares, settings.interval)?),
+        (None | Some(_), _) => None,
+    };
+    Ok(Dataflow { archiving, copying, follow })
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener> {

@@ -1,5 +1,7 @@
 //! The engine's metrics. No student and no unbounded label.
 
+use aulaflow_log::SourceState;
+use aulaflow_state::Committed;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -7,6 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 /// `topic`, `outcome`
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -33,6 +36,29 @@ pub struct PartitionLabels {
     pub topic: &'static str,
     /// The partition.
     pub partition: u32,
+}
+
+/// `topic`, `partition`, `state`
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SourceStateLabels {
+    /// The topic.
+    pub topic: &'static str,
+    /// The partition.
+    pub partition: u32,
+    /// `connecting`, `live`, `stalled`.
+    pub state: &'static str,
+}
+
+/// The names of the states of a source.
+const STATES: [&str; 3] = ["connecting", "live", "stalled"];
+
+/// A state's name in metrics and answers.
+pub fn state_name(state: &SourceState) -> &'static str {
+    match state {
+        SourceState::Connecting => STATES[0],
+        SourceState::Live => STATES[1],
+        SourceState::Stalled(_) => STATES[2],
+    }
 }
 
 /// `dataflow`, `operator`, `share`, `worker`
@@ -78,6 +104,12 @@ pub struct Metrics {
     pub late: Family<PartitionTopic, Counter>,
     /// Records on the log that are not visible yet.
     pub lag_records: Family<PartitionLabels, Gauge>,
+    /// How long the oldest of them has been there.
+    pub lag_seconds: Family<PartitionLabels, SecondsGauge>,
+    /// 1 for the state that a source is in.
+    pub source_state: Family<SourceStateLabels, Gauge>,
+    /// How often a source was stopped because its error budget was spent.
+    pub source_stalls: Family<PartitionLabels, Counter>,
     /// The clock as of which the views are true.
     pub clock: Family<ShareLabels, SecondsGauge>,
     /// Wall clock less that clock.
@@ -92,6 +124,18 @@ pub struct Metrics {
     pub checkpoint: Histogram,
     /// Rows written by checkpoints.
     pub checkpoint_rows: Counter,
+    /// Bytes written by checkpoints.
+    pub checkpoint_bytes: Counter,
+    /// Segments of the last checkpoint.
+    pub checkpoint_segments: Family<ShareLabels, Gauge>,
+    /// Bytes written by merging segments.
+    pub compaction_bytes: Counter,
+    /// Seconds that checkpoints waited for merges.
+    pub compaction_wait: Counter<f64, AtomicU64>,
+    /// Rows loaded at starts.
+    pub restored_rows: Counter,
+    /// How long loading them took at the last start.
+    pub restore: Family<ShareLabels, SecondsGauge>,
     /// Retractions of what was never there: a bug.
     pub negative: Counter,
     /// Explanations compared with what is shown.
@@ -119,6 +163,9 @@ impl Metrics {
             output_errors: Counter::default(),
             late: Family::default(),
             lag_records: Family::default(),
+            lag_seconds: Family::default(),
+            source_state: Family::default(),
+            source_stalls: Family::default(),
             clock: Family::default(),
             frontier_lag: Family::default(),
             freshness: Histogram::new(seconds),
@@ -126,6 +173,12 @@ impl Metrics {
             checkpoint_age: Family::default(),
             checkpoint: Histogram::new(seconds),
             checkpoint_rows: Counter::default(),
+            checkpoint_bytes: Counter::default(),
+            checkpoint_segments: Family::default(),
+            compaction_bytes: Counter::default(),
+            compaction_wait: Counter::default(),
+            restored_rows: Counter::default(),
+            restore: Family::default(),
             negative: Counter::default(),
             explain_samples: Family::default(),
             explain_disagreements: Family::default(),
@@ -137,7 +190,7 @@ impl Metrics {
         let failed = "Expressions of views' outputs that had no value (a division by zero, a bad cast): they show null";
         r.register("output_errors", failed, metrics.output_errors.clone());
         r.register("late_records", "Behaviour events older than every window that reads them", metrics.late.clone());
-        r.register("source_lag_records", "Records on the log that no view shows yet", metrics.lag_records.clone());
+        metrics.register_sources(r);
         r.register_with_unit(
             "clock",
             "The instant as of which the views are true",
@@ -158,8 +211,7 @@ impl Metrics {
             Unit::Seconds,
             metrics.checkpoint_age.clone(),
         );
-        r.register_with_unit("checkpoint", "Time to write a checkpoint", Unit::Seconds, metrics.checkpoint.clone());
-        r.register("checkpoint_rows", "Rows written by checkpoints", metrics.checkpoint_rows.clone());
+        metrics.register_state(r);
         r.register("negative_multiplicity", "Retractions of what was never there: a bug", metrics.negative.clone());
         metrics.register_explain(r);
         r.register(
@@ -170,6 +222,40 @@ impl Metrics {
         metrics
     }
 
+    fn register_state(&self, r: &mut Registry) {
+        r.register_with_unit("checkpoint", "Time to write a checkpoint", Unit::Seconds, self.checkpoint.clone());
+        r.register("checkpoint_rows", "Rows written by checkpoints", self.checkpoint_rows.clone());
+        r.register_with_unit("checkpoint", "Written by checkpoints", Unit::Bytes, self.checkpoint_bytes.clone());
+        r.register("checkpoint_segments", "Segments of the last checkpoint", self.checkpoint_segments.clone());
+        let merged = "Written by merging the segments of checkpoints";
+        r.register_with_unit("compaction", merged, Unit::Bytes, self.compaction_bytes.clone());
+        let waited = "Time that checkpoints waited since merging was far behind";
+        r.register_with_unit("compaction_wait", waited, Unit::Seconds, self.compaction_wait.clone());
+        r.register("restored_rows", "Rows of the state loaded at starts", self.restored_rows.clone());
+        r.register_with_unit(
+            "restore",
+            "Time to load the state at the last start",
+            Unit::Seconds,
+            self.restore.clone(),
+        );
+    }
+
+    /// Counts a checkpoint.
+    pub fn committed(&self, share: &ShareLabels, took: Duration, committed: &Committed) {
+        self.checkpoint.observe(took.as_secs_f64());
+        self.checkpoint_rows.inc_by(committed.rows);
+        self.checkpoint_bytes.inc_by(committed.bytes);
+        self.checkpoint_segments.get_or_create(share).set(committed.segments as i64);
+        self.compaction_bytes.inc_by(committed.compacted_bytes);
+        self.compaction_wait.inc_by(committed.waited.as_secs_f64());
+    }
+
+    /// Counts a state that was loaded.
+    pub fn restored(&self, share: &ShareLabels, took: Duration, rows: u64) {
+        self.restored_rows.inc_by(rows);
+        self.restore.get_or_create(share).set(took.as_secs_f64());
+    }
+
     /// Counts an explanation that was compared with what is shown.
     pub fn compared(&self, kind: &'static str, agrees: bool) {
         let labels = ExplainLabels { kind };
@@ -177,6 +263,24 @@ impl Metrics {
         let disagreements = self.explain_disagreements.get_or_create(&labels);
         if !agrees {
             disagreements.inc();
+        }
+    }
+
+    fn register_sources(&self, r: &mut Registry) {
+        r.register("source_lag_records", "Records on the log that no view shows yet", self.lag_records.clone());
+        let oldest = "How long the oldest record that no view shows yet has been on the log";
+        r.register_with_unit("source_lag", oldest, Unit::Seconds, self.lag_seconds.clone());
+        r.register("source_state", "1 for the state that reading a partition is in", self.source_state.clone());
+        let stalls = "How often a partition was not read on because its error budget was spent";
+        r.register("source_stalls", stalls, self.source_stalls.clone());
+    }
+
+    /// Sets the state of a source.
+    pub fn source_state(&self, place: &PartitionLabels, state: &SourceState) {
+        let now = state_name(state);
+        for state in STATES {
+            let labels = SourceStateLabels { topic: place.topic, partition: place.partition, state };
+            self.source_state.get_or_create(&labels).set(i64::from(state == now));
         }
     }
 

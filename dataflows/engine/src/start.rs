@@ -3,6 +3,7 @@
 
 use crate::ask::Asker;
 use crate::checkpoint::{Checkpointer, Durable, SOURCES};
+use crate::checkpoints::Checkpoints;
 use crate::configs::Configs;
 use crate::coordinator::{Coordinator, Source, positions};
 use crate::dead_letters::Writer;
@@ -10,7 +11,7 @@ use crate::gate::{Gate, Gates};
 use crate::layout::Layout;
 use crate::metrics::Metrics;
 use crate::shared::{Home, Settling, Shared};
-use crate::state::{Covered, KnownSlots, StateStore};
+use crate::state::{Covered, KnownSlots, StateError, StateStore};
 use crate::symbols::Symbols;
 use crate::wall::Wall;
 use crate::worker::{self, Progress, ToWorker};
@@ -24,11 +25,11 @@ use aulaflow_plan::runtime::ClockMode;
 use aulaflow_plan::sql::Relation;
 use crossbeam_channel::{Receiver, bounded};
 use parking_lot::Mutex;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use timely::worker::Worker;
 use timely::{CommunicationConfig, WorkerConfig};
 
@@ -44,6 +45,7 @@ pub struct Engine {
     stop: Arc<AtomicBool>,
     abandon: Arc<AtomicBool>,
     log: Arc<dyn Log>,
+    store: StateStore,
     asker: Asker,
     coordinator: JoinHandle<Result<(), String>>,
     checkpointer: JoinHandle<()>,
@@ -90,17 +92,16 @@ pub fn start(start: Start) -> Result<Engine, StartError> {
 pub fn examine(start: Start) -> Result<Engine, StartError> {
     let mut plan = Plan::clone(&start.plan);
     plan.runtime.engine.checkpoint_interval = Duration::MAX;
+    // Everything is to be seen.
+    plan.runtime.engine.error_budget_percent = 100;
     launch(Start { plan: Arc::new(plan), ..start }, Leaves::Nothing)
 }
 
 fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
     let Start { plan, log, share, state_dir, outlets, gates, metrics, wall } = start;
     let gates = Gates::new(gates);
-    let state_dir = state_dir.as_path();
-    let store = StateStore::open(state_dir).map_err(|e| StartError::State(e.to_string()))?;
-    let covered = store.covered().map_err(|e| StartError::State(e.to_string()))?;
+    let (store, covered) = open_state(&plan, &state_dir)?;
     let (layout, rebuild) = layout(&plan, covered.as_ref());
-    let layout = Arc::new(layout);
     let covered = covered.unwrap_or_default();
     gates.resume(&covered.marks);
     let live = plan.runtime.engine.clock == ClockMode::Live;
@@ -114,7 +115,7 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
     let event_high = covered.event_high.iter().map(|((_, p), at)| (*p, Millis(*at))).collect();
     let shared = Arc::new(Shared {
         new_tables: new_tables(&layout, &covered),
-        layout,
+        layout: Arc::new(layout),
         identities: identities(&plan),
         symbols: Arc::new(Symbols::default()),
         configs: Arc::new(Configs::default()),
@@ -125,6 +126,7 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
         settling: Settling::new(workers),
         histories: dashmap::DashMap::new(),
         event_high: Mutex::default(),
+        dead: Mutex::default(),
         next_due: (0..workers).map(|_| AtomicI64::new(i64::MAX)).collect(),
         state,
         export: crate::shared::Export::default(),
@@ -137,13 +139,14 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
         plan,
     });
     let time = first_time(&covered, live.then(|| wall.now()));
-    let status = Arc::new(Mutex::new(Status::at_start(store.approximate_rows() as u64, positions(&sources))));
+    let status = Arc::new(Mutex::new(Status::at_start(store.approximate_rows(), positions(&sources))));
     let durable = Arc::new(Mutex::new(Durable { offsets: covered.offsets.clone(), at: None, failing: None }));
+    let resumes = Arc::new(Mutex::default());
     let (stop, abandon) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
 
     let checkpointer = Checkpointer {
-        store: Some(store.clone()),
-        state_dir: state_dir.to_owned(),
+        store: store.clone(),
+        forgotten: covered.forgotten,
         log: log.clone(),
         letters: (leaves == Leaves::Everything).then_some(letters),
         gates: gates.clone(),
@@ -169,12 +172,20 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
         asks,
         status: status.clone(),
         durable: durable.clone(),
+        resumes: resumes.clone(),
         stop: stop.clone(),
         alive: Box::new(move || alive.load(Ordering::Acquire)),
     };
-    let monitor = Monitor { status, durable };
-    let coordinator = spawn_coordinator(coordinator, (store, rebuild), monitor.clone(), abandon.clone())?;
-    Ok(Engine { monitor, began, stop, abandon, log, asker, coordinator, checkpointer, workers: threads })
+    let monitor = Monitor { status, durable, resumes, log: log.clone() };
+    let coordinator = spawn_coordinator(coordinator, (store.clone(), rebuild), monitor.clone(), abandon.clone())?;
+    Ok(Engine { monitor, began, stop, abandon, log, store, asker, coordinator, checkpointer, workers: threads })
+}
+
+fn open_state(plan: &Plan, dir: &Path) -> Result<(StateStore, Option<Covered>), StartError> {
+    let failed = |e: StateError| StartError::State(e.to_string());
+    let store = StateStore::open(dir, plan.runtime.engine.checkpoints_kept).map_err(failed)?;
+    let covered = store.covered().map_err(failed)?;
+    Ok((store, covered))
 }
 
 impl Engine {
@@ -191,6 +202,11 @@ impl Engine {
     /// How far the partitions were covered by the checkpoint that it started from.
     pub fn began(&self) -> &[Position] {
         &self.began
+    }
+
+    /// The checkpoints that it makes.
+    pub fn checkpoints(&self) -> Checkpoints {
+        Checkpoints(self.store.clone())
     }
 
     /// Finishes what was read, writes a checkpoint, ends the workers.
@@ -227,9 +243,10 @@ fn spawn_coordinator(
     abandon: Arc<AtomicBool>,
 ) -> Result<JoinHandle<Result<(), String>>, StartError> {
     spawn("coordinator", move || {
-        let total = store.approximate_rows() as u64;
+        let (total, begun) = (store.approximate_rows(), Instant::now());
         let progress = |rows| monitor.status.lock().loading = Some((rows, total.max(rows)));
-        let loaded = restore::load(&mut coordinator, &store, &progress).and_then(|()| {
+        let loaded = restore::load(&mut coordinator, &store, &progress).and_then(|rows| {
+            coordinator.shared.metrics.restored(&coordinator.shared.share_labels(), begun.elapsed(), rows);
             drop(store);
             if rebuild { make_missing(&mut coordinator, &monitor) } else { Ok(()) }
         });
@@ -366,7 +383,7 @@ pub fn sources(log: &dyn Log, share: Share, covered: &Covered) -> Result<Vec<Sou
                 )));
             }
             let next = next.unwrap_or(start);
-            sources.push(Source { topic, place, next, end_at_start: end, last_data: None });
+            sources.push(Source::new(topic, place, next, end));
         }
     }
     Ok(sources)

@@ -80,7 +80,7 @@ fn of_dataflows(plan: &Plan, shares: Arc<Shares>) -> Says {
     let served = plan.views.iter().map(|view| view.serve).collect();
     let clock = move || if live { tenant_records::now() } else { for_clock.status().clock.unwrap_or_default() };
     Says {
-        not_ready: Box::new(move || not_ready(&for_ready.status(), stale_after)),
+        not_ready: Box::new(move || none_ready(&for_ready, stale_after)),
         lag: Box::new(move || lag(for_lag.status(), live)),
         clock: Box::new(clock),
         dataflow: Box::new(Dataflow { shares, served }),
@@ -118,7 +118,20 @@ fn of_nothing() -> Says {
     }
 }
 
-/// Why reads should not come here, if they should not. `stale_after` is for the live clock only: on the event clock the
+/// Why reads should not come here, if they should not: nothing here can be served. Where some of several partitions can,
+/// the others' tenants are told so one by one.
+fn none_ready(shares: &Shares, stale_after: Option<Duration>) -> Option<String> {
+    if let Some(reason) = shares.failure() {
+        return Some(reason);
+    }
+    let reasons: Vec<_> = shares.statuses().iter().map(|status| not_ready(status, stale_after)).collect();
+    if reasons.is_empty() {
+        return Some(shares.waiting().unwrap_or_else(|| "the dataflows are being started".to_owned()));
+    }
+    reasons.into_iter().reduce(Option::and).flatten()
+}
+
+/// Why an engine's views should not be read, if they should not. `stale_after` is for the live clock only: on the event clock the
 /// views are as old as the events.
 fn not_ready(status: &Status, stale_after: Option<Duration>) -> Option<String> {
     if let Some(reason) = &status.failure {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::log_store::Opened;
 use crate::token::Bearer;
 use aulaflow_log::embedded::{EmbeddedConfig, EmbeddedLog, Fsync};
 use aulaflow_model::ids::TenantId;
@@ -68,7 +69,7 @@ impl World {
 
     fn start(&self, roles: Roles) -> Node {
         let log = Arc::clone(&self.log);
-        Node::start_on(plan(self.dir.path()), roles, |_| Ok(log)).unwrap()
+        Node::start_on(plan(self.dir.path()), roles, |_| Ok(Opened { log, kafka: None })).unwrap()
     }
 
     fn get(&self, node: &Node, path: &str) -> (u16, Value) {

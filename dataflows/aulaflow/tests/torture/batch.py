@@ -8,7 +8,7 @@ import json
 import re
 from collections import defaultdict
 from decimal import Decimal, InvalidOperation
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple
 from zoneinfo import ZoneInfo
 
 import views
@@ -49,8 +49,8 @@ class Row(NamedTuple):
 class Batch:
     """The whole log, taken in."""
 
-    def __init__(self, records: list[Record], home: dict[str, int] | None = None) -> None:
-        """`home`: the partition of each tenant, where records can stand in the wrong one."""
+    def __init__(self, records: list[Record], home: Callable[[str], int] | None = None) -> None:
+        """`home`: the partition of a tenant, where records can stand in the wrong one."""
         self.home = home
         self.dead: list[Dead] = []
         self.events: dict[tuple[str, str], dict[str, views.Event]] = defaultdict(dict)
@@ -73,7 +73,9 @@ class Batch:
         name = record.key.split(b"/")[0]
         if not NAME.fullmatch(name):
             raise Unusable("key")
-        if self.home is not None and self.home.get(name.decode(), record.partition) != record.partition:
+        if record.value is None and record.topic == TENANTS:
+            raise Unusable("schema")
+        if self.home is not None and self.home(name.decode()) != record.partition:
             raise Unusable("partition")
         return name.decode()
 
@@ -118,10 +120,8 @@ class Batch:
     def tenant(self, record: Record) -> None:
         """A configuration: the newest is in force."""
         tenant = self.tenant_of(record)
-        if record.value is None:
-            raise Unusable("schema")
         try:
-            config = json.loads(record.value, parse_float=Decimal)
+            config = json.loads(record.value or b"", parse_float=Decimal)
         except ValueError:
             raise Unusable("schema") from None
         if not isinstance(config, dict) or config.get("tenant") != tenant or not isinstance(config.get("rule"), list):

@@ -20,10 +20,16 @@ Read = dict[str, dict[str, dict]]
 """Profiles as read: by tenant, then student."""
 
 
+def everything(reads: list[tuple[str, Read]], records: list[Record], batch: Batch, sent: Sent) -> list[str]:
+    """All that can be said after a run."""
+    differences = [line for name, read in reads for line in profiles(name, read, batch)]
+    return differences + dead_letters(records, batch, sent) + acknowledged(records, sent)
+
+
 def profiles(name: str, read: Read, batch: Batch) -> list[str]:
     """Every profile of every student, each as of its own instant."""
     differences = []
-    for tenant in school.TENANTS:
+    for tenant in sorted(read):
         expected = batch.profiles(tenant)
         students = set(school.STUDENTS) | set(expected.grades) | {s for t, s in batch.events if t == tenant}
         for student in sorted(students):

@@ -5,7 +5,7 @@ that shares no code with the product (`batch.py`, `views.py`), and everything ac
 
     run.py --binary BIN --log embedded --seeds 1..12
     run.py --binary BIN --log kafka --seeds 1..200 --report torture.json
-    run.py --self-test                  plants differences, and expects each to be found
+    run.py --binary BIN --self-test     plants differences into a run, and expects each to be found
 
 A seed decides what is sent and what fails when; how long things take is the machine's. A run that differs keeps its
 folder, says what differs, and ends the whole with exit code 1.
@@ -15,11 +15,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import tempfile
 import time
 import traceback
 from pathlib import Path
+from typing import Callable
 
 sys.dont_write_bytecode = True
 HERE = Path(__file__).resolve().parent
@@ -29,6 +31,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "oulad")]
 
 import judge  # noqa: E402
 import plan as plans  # noqa: E402
+import planted  # noqa: E402
 import stand as stands  # noqa: E402
 from batch import Batch  # noqa: E402
 from faults import Faults  # noqa: E402
@@ -45,11 +48,11 @@ SHOWN_MAX = 12
 class Run:
     """One run: traffic with faults, and what is found after it."""
 
-    def __init__(self, stand: Stand) -> None:
+    def __init__(self, stand: Stand, make_faults: type[Faults] = Faults) -> None:
         self.stand = stand
         self.plan = stand.plan
         self.sent = Sent()
-        self.faults = Faults(stand, self.sent)
+        self.faults = make_faults(stand, self.sent)
         self.differences: list[str] = []
         self.poller = Poller(stand.processes, stand.replicas, self.plan.rng("poller"))
         self.reads: list[tuple[str, judge.Read]] = []
@@ -60,10 +63,11 @@ class Run:
         """All of it. `Broken` where the product does not get there."""
         self.stand.start()
         self.poller.start()
-        writers = [
+        writers: list = [
             Writer(f"w{n}", f"{self.plan.seed}/writer/{n}", self.stand.clients, self.sent, self.plan.pause_s)
             for n in range(self.plan.writers)
         ]
+        writers += self.stand.other_writers(self.sent)
         begun = time.monotonic()
         for writer in writers:
             writer.start()
@@ -106,17 +110,13 @@ class Run:
     def compare(self) -> None:
         """Everything that was read against the log."""
         self.records = self.stand.log.read()
-        self.batch = Batch(self.records)
-        for name, read in self.reads:
-            self.differences += judge.profiles(name, read, self.batch)
-        self.differences += judge.dead_letters(self.records, self.batch, self.sent)
-        self.differences += judge.acknowledged(self.records, self.sent)
+        self.batch = Batch(self.records, self.stand.home())
+        self.differences += judge.everything(self.reads, self.records, self.batch, self.sent)
 
 
-def one(plan: Plan, stand: Stand, tally: Tally, keep: bool) -> bool:
+def one(run: Run, tally: Tally, keep: bool) -> bool:
     """One run; whether nothing differs."""
-    begun = time.monotonic()
-    run = Run(stand)
+    begun, stand, plan = time.monotonic(), run.stand, run.plan
     try:
         run.go()
     except Broken as error:
@@ -146,29 +146,57 @@ def one(plan: Plan, stand: Stand, tally: Tally, keep: bool) -> bool:
 
 def main() -> int:
     options = arguments()
-    if options.self_test:
-        import planted
-
-        return planted.run()
     points = crash_points(REPOSITORY)
     tools = Tools(options.binary.resolve(), options.log_tool or options.binary.resolve().parent / "examples" / "log_tool")
     work = options.keep or Path(tempfile.mkdtemp(prefix="aulaflow-torture-"))
     root = stands.may_mount()
+    if options.self_test:
+        return planted.run(Run, tools, work / "self-test")
     tally = Tally(options.log, points)
     print(f"{options.log} log; {len(points)} crash points; {'' if root else 'no small disks (needs root); '}working in {work}")
+    make = embedded(tools, work) if options.log == "embedded" else in_kafka(tools, work)
     good = True
-    for seed in options.seeds:
-        plan = plans.make(seed, options.log, points, root, scale_out=True, replicas=True)
-        stand = Stand(plan, tools, work / f"seed-{seed}")
-        good = one(plan, stand, tally, keep=bool(options.keep)) and good
-        if not good and not options.go_on:
-            break
+    try:
+        for seed in options.seeds:
+            plan = plans.make(seed, options.log, points, root, not options.alone, not options.no_replica)
+            good = one(make(plan), tally, keep=bool(options.keep)) and good
+            if not good and not options.go_on:
+                break
+    finally:
+        make(None)
     print(tally.text())
     if options.report:
         options.report.write_text(tally.json())
     if good and not options.keep:
         os.rmdir(work)
     return 0 if good else 1
+
+
+def embedded(tools: Tools, work: Path) -> Callable[[Plan | None], Run | None]:
+    """Makes runs with the embedded log; none: there are no more."""
+    return lambda plan: plan and Run(Stand(plan, tools, work / f"seed-{plan.seed}"))
+
+
+def in_kafka(tools: Tools, work: Path) -> Callable[[Plan | None], Run | None]:
+    """Makes runs on one broker, which is started now and ends with the last one."""
+    # Only here: the embedded log needs no kafka-python.
+    from broker import Broker
+    from kafka_faults import KafkaFaults
+    from kafka_stand import KafkaStand
+
+    broker = Broker(REPOSITORY, work / "broker", proxies=3)
+    print(f"the broker answers after {broker.start():.1f} s", flush=True)
+
+    def make(plan: Plan | None) -> Run | None:
+        if plan is None:
+            broker.end()
+            shutil.rmtree(broker.folder, ignore_errors=True)
+            return None
+        # A group of its own: what an earlier run committed is none of its business.
+        name = f"{os.getpid()}-{plan.seed}"
+        return Run(KafkaStand(plan, tools, work / f"seed-{plan.seed}", broker, name), KafkaFaults)
+
+    return make
 
 
 def seeds(text: str) -> list[int]:
@@ -182,18 +210,17 @@ def seeds(text: str) -> list[int]:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--binary", type=Path, help="the program")
+    parser.add_argument("--binary", type=Path, required=True, help="the program")
     parser.add_argument("--log-tool", type=Path, help="the log crate's example [default: examples/log_tool beside it]")
     parser.add_argument("--log", choices=("embedded", "kafka"), default="embedded", help="which log")
     parser.add_argument("--seeds", type=seeds, default=seeds("1..12"), help="such as 7, 1..12 or 1,5,9 [default: 1..12]")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep every run's folder, in this one")
     parser.add_argument("--report", type=Path, metavar="FILE", help="the report as JSON")
+    parser.add_argument("--alone", action="store_true", help="Kafka: never two processes")
+    parser.add_argument("--no-replica", action="store_true", help="Kafka: no replica")
     parser.add_argument("--go-on", action="store_true", help="go on after a run that differs")
-    parser.add_argument("--self-test", action="store_true", help="only whether differences are found")
-    options = parser.parse_args()
-    if not options.self_test and not options.binary:
-        parser.error("--binary is needed")
-    return options
+    parser.add_argument("--self-test", action="store_true", help="only whether differences would be found")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

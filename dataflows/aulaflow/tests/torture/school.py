@@ -223,7 +223,7 @@ def poison(rng: random.Random, now_ms: int, tenant: str) -> tuple[str, bytes, by
             (behaviour_topic, key, dump({**good, "value": "many " + mark})),
             (behaviour_topic, key, dump({**good, "tenant_id": "another"})),
             (behaviour_topic, key, None),
-            (behaviour_topic, b"not/a tenant? \xff" + mark.encode(), dump(good)),
+            (behaviour_topic, b"no tenant? \xff/" + mark.encode(), dump(good)),
             (behaviour_topic, key, b"x" * rng.randrange(200_000, 900_000)),
             (evaluations, key, dump({"tenant_id": tenant, "evaluation_id": "another"})),
             (evaluations, key, b"{}"),

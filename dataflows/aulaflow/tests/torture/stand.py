@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 import school
 from client import Client, Unanswered
@@ -15,6 +15,7 @@ from disk import SmallDisk
 from logs import EmbeddedLog
 from plan import Plan
 from process import Broken, Process, wait
+from traffic import Sent
 
 PARTITIONS = 4
 VISIBLE_MAX_S = 60
@@ -88,6 +89,14 @@ class Stand:
     def clients(self) -> list[Client]:
         """Who may take writes: also a process that is down."""
         return [process.client for process in self.processes]
+
+    def home(self) -> Callable[[str], int] | None:
+        """The partition of a tenant, where other producers can put records into the wrong one: here they cannot."""
+        return None
+
+    def other_writers(self, sent: Sent) -> list:
+        """Threads that write beside the edge, where the log can be written by others while it is in use."""
+        return []
 
     def ends(self) -> dict[tuple[str, int], int]:
         """Where the source partitions end, as far as it is known outside the processes: here it is not."""
