@@ -34,6 +34,10 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Bytes read at once.
 const READ_BYTES: usize = 4 << 20;
 
+/// The names of the places that [`ChangelogStart::at`] is called with, for a driver that tries each.
+pub const CRASH_POINTS: &[&str] =
+    &["changelog.resumed", "changelog.write.before", "changelog.write.after", "changelog.round.written"];
+
 /// What a writer is started with.
 pub struct ChangelogStart {
     /// Where it writes.
@@ -50,6 +54,8 @@ pub struct ChangelogStart {
     pub interval: Duration,
     /// What it counts.
     pub metrics: WriterMetrics,
+    /// Called before and after every durable step with its name: where a test ends the process.
+    pub at: fn(&'static str),
 }
 
 /// A running writer. Dropping it does not stop it: call [`Changelog::stop`], after the last checkpoint was made.
@@ -233,6 +239,7 @@ impl Work {
         // After earlier writers have ended: nothing comes behind what is read now.
         let partitions = self.until(|work| work.partitions())?;
         let from = self.until(|work| work.read_on(&partitions, mark.as_ref()))?;
+        (self.start.at)("changelog.resumed");
         {
             let mut state = self.shared.state.lock();
             state.holding = (!self.held.is_empty()).then_some(from);
@@ -368,6 +375,7 @@ impl Work {
             self.write(parts, writer)?;
         }
         gauge.set(0);
+        (self.start.at)("changelog.round.written");
         let newest = self.shared.notes.iter().map(Notes::newest).max().unwrap_or(0);
         let mut state = self.shared.state.lock();
         state.rounds.push(start, newest);
@@ -429,7 +437,9 @@ impl Work {
     fn write(&mut self, parts: Parts, writer: &mut dyn aulaflow_log::Writer) -> Result<(), End> {
         let place = |partition| TopicPartition { topic: topic::PROFILES.to_owned(), partition };
         let parts: Vec<_> = parts.into_iter().map(|(partition, set)| (place(partition), set.finish())).collect();
+        (self.start.at)("changelog.write.before");
         let written = self.until(|_| writer.write(&parts, WRITE_TIMEOUT))?;
+        (self.start.at)("changelog.write.after");
         let mut state = self.shared.state.lock();
         for appended in written {
             state.rounds.next.insert(appended.place.partition, appended.base_offset + u64::from(appended.count));
