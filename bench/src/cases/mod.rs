@@ -5,6 +5,7 @@ mod correction;
 mod freshness;
 mod idle;
 mod import;
+mod kafka;
 mod memory;
 mod reads;
 mod recovery;
@@ -38,5 +39,6 @@ pub const ALL: &[Case] = &[
     memory::CASE,
     checkpoints::CASE,
     recovery::CASE,
+    kafka::CASE,
     steady::CASE,
 ];

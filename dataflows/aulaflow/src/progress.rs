@@ -13,6 +13,7 @@ const LINE_EVERY: Duration = Duration::from_secs(2);
 pub struct Progress {
     what: &'static str,
     total: Option<u64>,
+    unit: &'static str,
     done: AtomicU64,
     started: Instant,
     /// `None` where stderr is no terminal.
@@ -25,7 +26,12 @@ impl Progress {
     pub fn start(what: &'static str, total: Option<u64>) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| bar(what, total));
         let now = Instant::now();
-        Self { what, total, done: AtomicU64::new(0), started: now, bar, last_line: Mutex::new(now) }
+        Self { what, total, unit: "events", done: AtomicU64::new(0), started: now, bar, last_line: Mutex::new(now) }
+    }
+
+    /// What is counted, where it is not events.
+    pub fn of(self, unit: &'static str) -> Self {
+        Self { unit, ..self }
     }
 
     /// `n` more are done.
@@ -62,9 +68,9 @@ impl Progress {
             Some(total) if total > 0 => {
                 let left = total.saturating_sub(done) / rate.max(1);
                 let percent = done * 100 / total;
-                eprintln!("{}: {done} of {total} ({percent} %), {rate} events/s, ETA {left} s", self.what);
+                eprintln!("{}: {done} of {total} ({percent} %), {rate} {}/s, ETA {left} s", self.what, self.unit);
             }
-            Some(_) | None => eprintln!("{}: {done}, {rate} events/s", self.what),
+            Some(_) | None => eprintln!("{}: {done}, {rate} {}/s", self.what, self.unit),
         }
     }
 }

@@ -13,7 +13,8 @@ const MAY_KNOW: &[(&str, &[&str], &str)] = &[
     ("aulaflow-model", &[], "the language that everybody speaks; it must not know who speaks it"),
     ("aulaflow-plan", &["model"], "checking a configuration needs no log, no dataflow and no server"),
     ("aulaflow-log", &["model"], "it stores records; what they mean is not its business"),
-    ("aulaflow-engine", &["model", "plan", "log"], "changes leave through its trait `Outlet`; it knows no sink"),
+    ("aulaflow-state", &[], "it keeps rows of bytes; what they mean is not its business"),
+    ("aulaflow-engine", &["model", "plan", "log", "state"], "changes leave through its trait `Outlet`; it knows no sink"),
     ("aulaflow-sink", &["model"], "the trait is written against changes, not against who makes them"),
     ("aulaflow-serving", &["model", "sink"], "readers must be able to have it without the dataflows"),
     (
@@ -39,6 +40,7 @@ const MUST_NOT_REACH: &[(&str, &[&str], &str)] = &[
     ),
     ("aulaflow-plan", &["timely", "tokio", "fjall", "axum"], "pure: `aulaflow check` starts nothing"),
     ("aulaflow-log", &["timely", "tokio", "axum"], "a library of threads: any runtime can call it"),
+    ("aulaflow-state", &["timely", "tokio", "fjall", "axum"], "files and threads, nothing else"),
     ("aulaflow-engine", &["tokio", "axum"], "workers park and never await"),
     ("aulaflow-sink", &["timely", "tokio", "fjall", "axum"], "a sink chooses its own runtime and storage"),
     ("aulaflow-serving", &["timely", "tokio", "fjall", "axum"], "memory only; a read must not wait for anything"),

@@ -8,14 +8,14 @@ use crate::dead_letters::{Class, DeadLetter, Writer};
 use crate::dedupe::Seen;
 use crate::gate::Gates;
 use crate::shared::{EXPORT_PARTS, Shared, StateMessage, Time};
-use crate::state::{self, Covered, EncodedChange, StateStore};
+use crate::state::{self, Covered, EncodedChange, Forgotten, StateStore};
 use aulaflow_log::{Log, Offset, TopicPartition};
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::topic;
+use aulaflow_state::Committed;
 use crossbeam_channel::Receiver;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -36,10 +36,10 @@ pub struct Durable {
 
 /// What the thread needs.
 pub struct Checkpointer {
-    /// Where the state is; nobody else has a handle once it is loaded.
-    pub store: Option<StateStore>,
-    /// Its folder.
-    pub state_dir: PathBuf,
+    /// Where the state is.
+    pub store: StateStore,
+    /// Event ids that are forgotten as of the last checkpoint.
+    pub forgotten: BTreeMap<u32, Forgotten>,
     /// Where dead letters go.
     pub log: Arc<dyn Log>,
     /// Dead letters; `None` where they are not to be written.
@@ -94,8 +94,7 @@ impl Checkpointer {
                     barrier = Some(Barrier { time, offsets, event_high });
                 }
                 StateMessage::Stop => {
-                    let noted = self.store.as_ref().map(|store| store.note_running(false));
-                    if let Some(Err(error)) = noted {
+                    if let Err(error) = self.store.note_running(false) {
                         tracing::warn!(%error, "a clean end could not be noted: the next start counts as after a crash");
                     }
                     return;
@@ -148,10 +147,8 @@ impl Checkpointer {
         let begun = Instant::now();
         loop {
             match self.try_commit(&mut changes, &covers) {
-                Ok(rows) => {
-                    let metrics = &self.shared.metrics;
-                    metrics.checkpoint.observe(begun.elapsed().as_secs_f64());
-                    metrics.checkpoint_rows.inc_by(rows as u64);
+                Ok(committed) => {
+                    self.shared.metrics.committed(&self.shared.share_labels(), begun.elapsed(), &committed);
                     let at = Some(Instant::now());
                     *self.durable.lock() = Durable { offsets: covers.offsets, at, failing: None };
                     return true;
@@ -164,40 +161,17 @@ impl Checkpointer {
                         return false;
                     }
                     std::thread::sleep(RETRY);
-                    self.reopen();
                 }
             }
         }
     }
 
-    /// A failed write may have ended the store: a fresh one continues from the last checkpoint.
-    fn reopen(&mut self) {
-        let opened = match self.store.take() {
-            Some(store) => store.reopen(),
-            None => StateStore::open(&self.state_dir),
-        };
-        match opened {
-            Ok(store) => self.store = Some(store),
-            Err(error) => tracing::error!(%error, "the state cannot be opened again"),
-        }
-    }
-
-    fn try_commit(&mut self, changes: &mut Vec<EncodedChange>, covers: &Barrier) -> Result<usize, String> {
+    fn try_commit(&mut self, changes: &mut [EncodedChange], covers: &Barrier) -> Result<Committed, String> {
         let time = covers.time;
         self.flush_letters(time).map_err(|e| e.to_string())?;
         let marks = self.gates.reach(time)?;
-        let store = self.store.as_ref().ok_or("the state is not open")?;
+        self.forget(ClockTime(time).clock());
         let letters = self.letters.as_ref().ok_or("a checkpoint without dead letters is none")?;
-        let clock = ClockTime(time).clock();
-        let mut expired = Vec::new();
-        for (table, horizon) in self.shared.plan.tables.iter().map(|t| t.dedupe_horizon_ms).enumerate() {
-            let table = self.shared.layout.tables[table];
-            // What is read again later may repeat what is old now.
-            if let Some(horizon) = horizon.filter(|_| !self.shared.behind.load(Ordering::Acquire)) {
-                let oldest = Seen::new(horizon).oldest(clock);
-                expired.extend(store.expired_ids(u32::from(table), oldest).map_err(|e| e.to_string())?);
-            }
-        }
         let high = |(p, at): (&u32, &Millis)| ((topic::BEHAVIOR.to_owned(), *p), at.0);
         let covered = Covered {
             time,
@@ -208,15 +182,23 @@ impl Checkpointer {
             views: self.shared.known_views(),
             event_high: covers.event_high.iter().map(high).collect(),
             marks,
+            forgotten: self.forgotten.clone(),
         };
-        // A row that is written and expires in the same checkpoint must go: removals come last.
-        let kept = changes.len();
-        changes.extend(expired);
-        let result = store.commit(changes, &covered).map_err(|e| e.to_string());
-        let rows = changes.len();
-        changes.truncate(kept);
-        result?;
-        Ok(rows)
+        self.store.commit(changes, &covered).map_err(|e| e.to_string())
+    }
+
+    /// Event ids that no event can repeat any more leave the state as it is written.
+    fn forget(&mut self, clock: Millis) {
+        let layout = &self.shared.layout;
+        for (table, horizon) in self.shared.plan.tables.iter().map(|t| t.dedupe_horizon_ms).enumerate() {
+            let Some(horizon_ms) = horizon else { continue };
+            let known = self.forgotten.get(&u32::from(layout.tables[table])).filter(|f| f.horizon_ms == horizon_ms);
+            let known = known.map_or(i64::MIN, |forgotten| forgotten.before);
+            // What is read again later may repeat what is old now.
+            let behind = self.shared.behind.load(Ordering::Acquire);
+            let before = if behind { known } else { Seen::new(horizon_ms).oldest(clock).max(known) };
+            self.forgotten.insert(u32::from(layout.tables[table]), Forgotten { horizon_ms, before });
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The engine's metrics. No student and no unbounded label.
 
+use aulaflow_state::Committed;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -7,6 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 /// `topic`, `outcome`
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -92,6 +94,18 @@ pub struct Metrics {
     pub checkpoint: Histogram,
     /// Rows written by checkpoints.
     pub checkpoint_rows: Counter,
+    /// Bytes written by checkpoints.
+    pub checkpoint_bytes: Counter,
+    /// Segments of the last checkpoint.
+    pub checkpoint_segments: Family<ShareLabels, Gauge>,
+    /// Bytes written by merging segments.
+    pub compaction_bytes: Counter,
+    /// Seconds that checkpoints waited for merges.
+    pub compaction_wait: Counter<f64, AtomicU64>,
+    /// Rows loaded at starts.
+    pub restored_rows: Counter,
+    /// How long loading them took at the last start.
+    pub restore: Family<ShareLabels, SecondsGauge>,
     /// Retractions of what was never there: a bug.
     pub negative: Counter,
     /// Explanations compared with what is shown.
@@ -126,6 +140,12 @@ impl Metrics {
             checkpoint_age: Family::default(),
             checkpoint: Histogram::new(seconds),
             checkpoint_rows: Counter::default(),
+            checkpoint_bytes: Counter::default(),
+            checkpoint_segments: Family::default(),
+            compaction_bytes: Counter::default(),
+            compaction_wait: Counter::default(),
+            restored_rows: Counter::default(),
+            restore: Family::default(),
             negative: Counter::default(),
             explain_samples: Family::default(),
             explain_disagreements: Family::default(),
@@ -158,8 +178,7 @@ impl Metrics {
             Unit::Seconds,
             metrics.checkpoint_age.clone(),
         );
-        r.register_with_unit("checkpoint", "Time to write a checkpoint", Unit::Seconds, metrics.checkpoint.clone());
-        r.register("checkpoint_rows", "Rows written by checkpoints", metrics.checkpoint_rows.clone());
+        metrics.register_state(r);
         r.register("negative_multiplicity", "Retractions of what was never there: a bug", metrics.negative.clone());
         metrics.register_explain(r);
         r.register(
@@ -168,6 +187,40 @@ impl Metrics {
             metrics.unweighted.clone(),
         );
         metrics
+    }
+
+    fn register_state(&self, r: &mut Registry) {
+        r.register_with_unit("checkpoint", "Time to write a checkpoint", Unit::Seconds, self.checkpoint.clone());
+        r.register("checkpoint_rows", "Rows written by checkpoints", self.checkpoint_rows.clone());
+        r.register_with_unit("checkpoint", "Written by checkpoints", Unit::Bytes, self.checkpoint_bytes.clone());
+        r.register("checkpoint_segments", "Segments of the last checkpoint", self.checkpoint_segments.clone());
+        let merged = "Written by merging the segments of checkpoints";
+        r.register_with_unit("compaction", merged, Unit::Bytes, self.compaction_bytes.clone());
+        let waited = "Time that checkpoints waited since merging was far behind";
+        r.register_with_unit("compaction_wait", waited, Unit::Seconds, self.compaction_wait.clone());
+        r.register("restored_rows", "Rows of the state loaded at starts", self.restored_rows.clone());
+        r.register_with_unit(
+            "restore",
+            "Time to load the state at the last start",
+            Unit::Seconds,
+            self.restore.clone(),
+        );
+    }
+
+    /// Counts a checkpoint.
+    pub fn committed(&self, share: &ShareLabels, took: Duration, committed: &Committed) {
+        self.checkpoint.observe(took.as_secs_f64());
+        self.checkpoint_rows.inc_by(committed.rows);
+        self.checkpoint_bytes.inc_by(committed.bytes);
+        self.checkpoint_segments.get_or_create(share).set(committed.segments as i64);
+        self.compaction_bytes.inc_by(committed.compacted_bytes);
+        self.compaction_wait.inc_by(committed.waited.as_secs_f64());
+    }
+
+    /// Counts a state that was loaded.
+    pub fn restored(&self, share: &ShareLabels, took: Duration, rows: u64) {
+        self.restored_rows.inc_by(rows);
+        self.restore.get_or_create(share).set(took.as_secs_f64());
     }
 
     /// Counts an explanation that was compared with what is shown.

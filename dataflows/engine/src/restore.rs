@@ -14,14 +14,14 @@ use compact_str::CompactString;
 /// Rows in one step.
 const STEP_ROWS: usize = 20_000;
 
-/// Loads everything; `progress` is told how many rows so far.
-pub fn load(coordinator: &mut Coordinator, store: &StateStore, progress: &dyn Fn(u64)) -> Result<(), String> {
+/// Loads everything, and returns how many rows; `progress` is told how many so far.
+pub fn load(coordinator: &mut Coordinator, store: &StateStore, progress: &dyn Fn(u64)) -> Result<u64, String> {
     let shared = coordinator.shared.clone();
     let workers = coordinator.workers.len();
     let mut step = Step::new(workers);
     let mut group = None;
     let mut rows = 0u64;
-    for row in store.load() {
+    for row in store.load().map_err(|e| e.to_string())? {
         let (key, row) = row.map_err(|e| e.to_string())?;
         let of = step_group(&key);
         if step.rows >= STEP_ROWS && group != Some(of.clone()) {
@@ -34,7 +34,7 @@ pub fn load(coordinator: &mut Coordinator, store: &StateStore, progress: &dyn Fn
     }
     coordinator.load(step.inputs)?;
     progress(rows);
-    Ok(())
+    Ok(rows)
 }
 
 /// Rows of one group belong in one step.

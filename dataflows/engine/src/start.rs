@@ -10,7 +10,7 @@ use crate::gate::{Gate, Gates};
 use crate::layout::Layout;
 use crate::metrics::Metrics;
 use crate::shared::{Home, Settling, Shared};
-use crate::state::{Covered, KnownSlots, StateStore};
+use crate::state::{Covered, KnownSlots, StateError, StateStore};
 use crate::symbols::Symbols;
 use crate::wall::Wall;
 use crate::worker::{self, Progress, ToWorker};
@@ -24,11 +24,11 @@ use aulaflow_plan::runtime::ClockMode;
 use aulaflow_plan::sql::Relation;
 use crossbeam_channel::{Receiver, bounded};
 use parking_lot::Mutex;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use timely::worker::Worker;
 use timely::{CommunicationConfig, WorkerConfig};
 
@@ -96,11 +96,8 @@ pub fn examine(start: Start) -> Result<Engine, StartError> {
 fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
     let Start { plan, log, share, state_dir, outlets, gates, metrics, wall } = start;
     let gates = Gates::new(gates);
-    let state_dir = state_dir.as_path();
-    let store = StateStore::open(state_dir).map_err(|e| StartError::State(e.to_string()))?;
-    let covered = store.covered().map_err(|e| StartError::State(e.to_string()))?;
+    let (store, covered) = open_state(&plan, &state_dir)?;
     let (layout, rebuild) = layout(&plan, covered.as_ref());
-    let layout = Arc::new(layout);
     let covered = covered.unwrap_or_default();
     gates.resume(&covered.marks);
     let live = plan.runtime.engine.clock == ClockMode::Live;
@@ -114,7 +111,7 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
     let event_high = covered.event_high.iter().map(|((_, p), at)| (*p, Millis(*at))).collect();
     let shared = Arc::new(Shared {
         new_tables: new_tables(&layout, &covered),
-        layout,
+        layout: Arc::new(layout),
         identities: identities(&plan),
         symbols: Arc::new(Symbols::default()),
         configs: Arc::new(Configs::default()),
@@ -137,13 +134,13 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
         plan,
     });
     let time = first_time(&covered, live.then(|| wall.now()));
-    let status = Arc::new(Mutex::new(Status::at_start(store.approximate_rows() as u64, positions(&sources))));
+    let status = Arc::new(Mutex::new(Status::at_start(store.approximate_rows(), positions(&sources))));
     let durable = Arc::new(Mutex::new(Durable { offsets: covered.offsets.clone(), at: None, failing: None }));
     let (stop, abandon) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
 
     let checkpointer = Checkpointer {
-        store: Some(store.clone()),
-        state_dir: state_dir.to_owned(),
+        store: store.clone(),
+        forgotten: covered.forgotten,
         log: log.clone(),
         letters: (leaves == Leaves::Everything).then_some(letters),
         gates: gates.clone(),
@@ -175,6 +172,13 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
     let monitor = Monitor { status, durable };
     let coordinator = spawn_coordinator(coordinator, (store, rebuild), monitor.clone(), abandon.clone())?;
     Ok(Engine { monitor, began, stop, abandon, log, asker, coordinator, checkpointer, workers: threads })
+}
+
+fn open_state(plan: &Plan, dir: &Path) -> Result<(StateStore, Option<Covered>), StartError> {
+    let failed = |e: StateError| StartError::State(e.to_string());
+    let store = StateStore::open(dir, plan.runtime.engine.checkpoints_kept).map_err(failed)?;
+    let covered = store.covered().map_err(failed)?;
+    Ok((store, covered))
 }
 
 impl Engine {
@@ -227,9 +231,10 @@ fn spawn_coordinator(
     abandon: Arc<AtomicBool>,
 ) -> Result<JoinHandle<Result<(), String>>, StartError> {
     spawn("coordinator", move || {
-        let total = store.approximate_rows() as u64;
+        let (total, begun) = (store.approximate_rows(), Instant::now());
         let progress = |rows| monitor.status.lock().loading = Some((rows, total.max(rows)));
-        let loaded = restore::load(&mut coordinator, &store, &progress).and_then(|()| {
+        let loaded = restore::load(&mut coordinator, &store, &progress).and_then(|rows| {
+            coordinator.shared.metrics.restored(&coordinator.shared.share_labels(), begun.elapsed(), rows);
             drop(store);
             if rebuild { make_missing(&mut coordinator, &monitor) } else { Ok(()) }
         });

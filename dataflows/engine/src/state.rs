@@ -1,42 +1,35 @@
-//! The state store: what a restart needs, in an embedded LSM store, committed atomically with the log's offsets.
+//! The state store: what a restart needs, as checkpoints in files, each atomic with the log's offsets that it covers.
 //!
 //! It holds inputs and not operators' internals: the present evaluations, the open panes, the event ids seen, the
 //! tenants' configurations, and what history adds to the rows shown (version, time of change). Rows carry names, never
-//! this process's numbers. Any later version of the code can rebuild its views from it.
+//! this process's numbers. Any later version of the code can rebuild its views from it. How files are written is in
+//! `aulaflow-state`; here is what rows mean.
 
 use crate::dedupe::IdHash;
 use crate::panes::StoredStudent;
 use crate::sum::Slot;
 use aulaflow_log::Offset;
 use aulaflow_model::event::Evaluation;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use aulaflow_state::{CheckpointStore, Committed, Expired, Options, Refusal, Refused, Rows, StoreError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 /// The version of what is stored. Another one is refused.
 const FORMAT: u32 = 4;
-
-/// Free space below which nothing is written.
-const FREE_BYTES_MIN: u64 = 16 << 20;
+/// The version that was stored in another way.
+const FORMAT_BEFORE: u32 = 3;
 
 /// What went wrong with the state.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// The store itself.
-    #[error("the state cannot be read or written: {0}")]
-    Store(#[from] fjall::Error),
+    /// The files.
+    #[error(transparent)]
+    Store(StoreError),
     /// A row.
     #[error("a row of the state cannot be decoded: {0}")]
     Row(String),
-    /// The disk is too full to write safely. Tried again later, it may work.
-    #[error("the disk of the state is nearly full: {free} bytes are free, {needed} are needed; free some space")]
-    NearlyFull {
-        /// Free bytes.
-        free: u64,
-        /// Bytes needed.
-        needed: u64,
-    },
     /// Another version.
     #[error(
         "the state was written in format {found}, and this version reads format {FORMAT}; move the folder away to rebuild it from the log"
@@ -45,6 +38,21 @@ pub enum StateError {
         /// Its format.
         found: u32,
     },
+}
+
+impl From<StoreError> for StateError {
+    fn from(error: StoreError) -> Self {
+        match &error {
+            StoreError::Unusable { refused, .. } => {
+                let all = refused.iter().all(|refused| matches!(refused.why, Refusal::Format { .. }));
+                match refused.first().map(|newest| &newest.why) {
+                    Some(Refusal::Format { found, .. }) if all => Self::Format { found: *found },
+                    _ => Self::Store(error),
+                }
+            }
+            _ => Self::Store(error),
+        }
+    }
 }
 
 /// What the state covers.
@@ -66,6 +74,33 @@ pub struct Covered {
     pub event_high: BTreeMap<(String, u32), i64>,
     /// What sinks outside the process remember by, by name (see `gate`).
     pub marks: BTreeMap<String, Vec<u8>>,
+    /// Event ids that are forgotten, by table.
+    pub forgotten: BTreeMap<u32, Forgotten>,
+}
+
+/// Which event ids of a table are forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forgotten {
+    /// The horizon by which generations are counted.
+    pub horizon_ms: i64,
+    /// Generations before this one.
+    pub before: i64,
+}
+
+impl Covered {
+    /// Tells the rows that nobody needs any more.
+    fn expired(&self) -> Expired {
+        let forgotten = self.forgotten.clone();
+        Arc::new(move |key| {
+            let id = (key.first() == Some(&IDS)).then(|| Key::decode(key)).flatten();
+            match id {
+                Some(Key::Ids(table, generation, ..)) => {
+                    forgotten.get(&table).is_some_and(|forgotten| generation < forgotten.before)
+                }
+                _ => false,
+            }
+        })
+    }
 }
 
 /// A view that was shown.
@@ -217,114 +252,112 @@ pub fn encode((key, row): &Change) -> EncodedChange {
     (key.encode(), row)
 }
 
-/// The store on disk.
+/// The store on disk. A cheap handle.
 #[derive(Clone)]
 pub struct StateStore {
-    dir: PathBuf,
-    db: Database,
-    rows: Keyspace,
-    meta: Keyspace,
+    store: CheckpointStore,
+    /// Checkpoints that could not be used.
+    refused: Arc<[Refused]>,
 }
 
 impl StateStore {
-    /// Whether a folder holds a store.
+    /// Whether a folder holds a state, of this or of another version.
     pub fn exists(dir: &Path) -> bool {
-        // fjall's own marker.
-        dir.join("version").is_file()
+        CheckpointStore::is_there(dir) || is_of_format_before(dir)
     }
 
-    /// Opens or creates the store.
-    pub fn open(dir: &Path) -> Result<Self, StateError> {
-        let db = Database::builder(dir).open()?;
-        let rows = db.keyspace("rows", KeyspaceCreateOptions::default)?;
-        let meta = db.keyspace("meta", KeyspaceCreateOptions::default)?;
-        let store = Self { dir: dir.to_owned(), db, rows, meta };
-        match store.meta.get("format")? {
-            None => store.meta.insert("format", FORMAT.to_be_bytes())?,
-            Some(found) if *found == FORMAT.to_be_bytes() => {}
-            Some(found) => {
-                let found = found.as_ref().try_into().map_or(0, u32::from_be_bytes);
-                return Err(StateError::Format { found });
-            }
+    /// Opens or creates the store, at the newest checkpoint that is sound; `kept` of them are kept.
+    pub fn open(dir: &Path, kept: usize) -> Result<Self, StateError> {
+        check_format(dir)?;
+        let (store, refused) = CheckpointStore::open(dir, Options { kept, format: FORMAT })?;
+        for refused in &refused {
+            tracing::warn!(%refused, "a checkpoint cannot be used: the state goes on from an older one");
         }
-        Ok(store)
+        Ok(Self { store, refused: refused.into() })
     }
 
-    /// Opens the store again after a failed write, which the LSM store does not survive. No other handle may be left.
-    pub fn reopen(self) -> Result<Self, StateError> {
-        let dir = self.dir.clone();
-        drop(self);
-        Self::open(&dir)
+    /// What the state in a folder covers, without opening it for work; `None` before the first checkpoint.
+    pub fn inspect(dir: &Path) -> Result<Option<Covered>, StateError> {
+        check_format(dir)?;
+        let found = CheckpointStore::inspect(dir, Options { kept: 1, format: FORMAT })?;
+        found.checkpoint.map(|(_, meta)| decode_covered(&meta)).transpose()
     }
 
-    /// Refuses to write where a failing write is likely: one would end the store.
-    fn check_space(&self, changes: &[EncodedChange]) -> Result<(), StateError> {
-        let bytes: usize = changes.iter().map(|(key, row)| key.len() + row.as_ref().map_or(0, Vec::len)).sum();
-        // The journal now, a flushed table and a compaction later.
-        let needed = FREE_BYTES_MIN + 3 * bytes as u64;
-        let disk = rustix::fs::statvfs(&self.dir).map_err(|e| StateError::Store(std::io::Error::from(e).into()))?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        if free < needed { Err(StateError::NearlyFull { free, needed }) } else { Ok(()) }
-    }
-
-    /// Notes, durably, whether an engine runs on this state. Returns what was noted before: `true` at a start means that
-    /// the last one ended without a last checkpoint.
+    /// Notes, durably, whether an engine runs on this state. Returns whether rows may have been shown that the state does
+    /// not cover: at a start `true` means that the last one ended without a last checkpoint, or that it cannot be used.
     pub fn note_running(&self, running: bool) -> Result<bool, StateError> {
-        let before = self.meta.get("running")?.is_some_and(|noted| *noted == [1]);
-        self.meta.insert("running", [u8::from(running)])?;
-        self.db.persist(PersistMode::SyncAll)?;
-        Ok(before)
+        Ok(self.store.note_running(running)? || !self.refused.is_empty())
     }
 
     /// What the state covers; `None` before the first commit.
     pub fn covered(&self) -> Result<Option<Covered>, StateError> {
-        let Some(bytes) = self.meta.get("covered")? else { return Ok(None) };
-        postcard::from_bytes(&bytes).map(Some).map_err(|e| StateError::Row(e.to_string()))
+        self.store.meta().map(|meta| decode_covered(&meta)).transpose()
     }
 
-    /// Writes changes and what they cover, all or nothing, durably.
-    pub fn commit(&self, changes: &[EncodedChange], covered: &Covered) -> Result<(), StateError> {
-        self.check_space(changes)?;
-        let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
-        for (key, row) in changes {
-            match row {
-                Some(row) => batch.insert(&self.rows, key.as_slice(), row.as_slice()),
-                None => batch.remove(&self.rows, key.as_slice()),
-            }
-        }
-        let covered = postcard::to_stdvec(covered).map_err(|e| StateError::Row(e.to_string()))?;
-        batch.insert(&self.meta, "covered", covered);
-        batch.commit()?;
-        Ok(())
-    }
-
-    /// Rows of a kind, one after the other.
-    fn rows(&self, kind: u8) -> impl Iterator<Item = Result<(Key, Row), StateError>> + use<> {
-        self.rows.prefix([kind]).map(|entry| {
-            let (key, value) = entry.into_inner()?;
-            let key = Key::decode(&key).ok_or_else(|| StateError::Row("unknown key".to_owned()))?;
-            let row = postcard::from_bytes(&value).map_err(|e| StateError::Row(e.to_string()))?;
-            Ok((key, row))
-        })
+    /// Writes changes and what they cover, all or nothing, durably. Of a row's changes the last one counts.
+    pub fn commit(&self, changes: &mut [EncodedChange], covered: &Covered) -> Result<Committed, StateError> {
+        let meta = postcard::to_stdvec(covered).map_err(|e| StateError::Row(e.to_string()))?;
+        Ok(self.store.commit(changes, &meta, &covered.expired())?)
     }
 
     /// All rows, in the order in which they are to be loaded: histories, configurations, evaluations, ids, panes.
-    pub fn load(&self) -> impl Iterator<Item = Result<(Key, Row), StateError>> + use<> {
-        let store = self.clone();
-        [HISTORY, TENANT, EVALUATION, IDS, PANES].into_iter().flat_map(move |kind| store.rows(kind))
+    pub fn load(&self) -> Result<Load, StateError> {
+        let expired = self.covered()?.unwrap_or_default().expired();
+        Ok(Load { store: self.store.clone(), expired, kinds: LOADED.iter(), rows: None })
     }
 
     /// How many rows there are, roughly: for a progress bar.
-    pub fn approximate_rows(&self) -> usize {
-        self.rows.approximate_len()
+    pub fn approximate_rows(&self) -> u64 {
+        self.store.checkpoints().last().map_or(0, |newest| newest.rows)
     }
+}
 
-    /// Keys of id rows of a table whose generation is before `oldest`.
-    pub fn expired_ids(&self, table: u32, oldest: i64) -> Result<Vec<EncodedChange>, StateError> {
-        let from = Key::Ids(table, i64::MIN, 0, 0).encode();
-        let to = Key::Ids(table, oldest, 0, 0).encode();
-        self.rows.range(from..to).map(|entry| Ok((entry.key()?.to_vec(), None))).collect()
+/// Rows on their way into the dataflows.
+pub struct Load {
+    store: CheckpointStore,
+    expired: Expired,
+    kinds: std::slice::Iter<'static, u8>,
+    rows: Option<Rows>,
+}
+
+/// Kinds of rows as they are loaded.
+const LOADED: [u8; 5] = [HISTORY, TENANT, EVALUATION, IDS, PANES];
+
+impl Load {
+    fn next_row(&mut self) -> Result<Option<(Key, Row)>, StateError> {
+        loop {
+            if let Some(rows) = &mut self.rows
+                && let Some((key, value)) = rows.next_row()?
+            {
+                let key = Key::decode(key).ok_or_else(|| StateError::Row("unknown key".to_owned()))?;
+                let row = postcard::from_bytes(value).map_err(|e| StateError::Row(e.to_string()))?;
+                return Ok(Some((key, row)));
+            }
+            let Some(kind) = self.kinds.next() else { return Ok(None) };
+            self.rows = Some(self.store.rows(&[*kind], &self.expired)?);
+        }
     }
+}
+
+impl Iterator for Load {
+    type Item = Result<(Key, Row), StateError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_row().transpose()
+    }
+}
+
+fn decode_covered(meta: &[u8]) -> Result<Covered, StateError> {
+    postcard::from_bytes(meta).map_err(|e| StateError::Row(e.to_string()))
+}
+
+/// The marker of the LSM store that held the state before.
+fn is_of_format_before(dir: &Path) -> bool {
+    dir.join("version").is_file()
+}
+
+fn check_format(dir: &Path) -> Result<(), StateError> {
+    if is_of_format_before(dir) { Err(StateError::Format { found: FORMAT_BEFORE }) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -349,23 +382,52 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_is_read_back_and_another_format_is_refused() {
+    fn a_commit_is_read_back_without_what_is_forgotten() {
         let dir = tempfile::tempdir().unwrap();
-        let store = StateStore::open(dir.path()).unwrap();
+        let store = StateStore::open(dir.path(), 3).unwrap();
         assert_eq!(store.covered().unwrap(), None);
-        let row = Row::Ids(vec![(7, 8)]);
-        let covered = Covered { time: 5, ..Covered::default() };
-        let ids = (Key::Ids(0, 1, 5, 0), Some(row.clone()));
-        store.commit(&[encode(&ids)], &covered).unwrap();
+        let ids = |generation| (Key::Ids(0, generation, 5, 0), Some(Row::Ids(vec![(7, 8)])));
+        let mut covered = Covered { time: 5, ..Covered::default() };
+        store.commit(&mut [encode(&ids(2)), encode(&ids(1)), encode(&ids(-1))], &covered).unwrap();
         drop(store);
-        let store = StateStore::open(dir.path()).unwrap();
-        assert_eq!(store.covered().unwrap(), Some(covered));
-        let rows: Vec<_> = store.load().map(Result::unwrap).collect();
-        assert_eq!(rows, [(Key::Ids(0, 1, 5, 0), row)]);
-        assert_eq!(store.expired_ids(0, 1).unwrap().len(), 0);
-        assert_eq!(store.expired_ids(0, 2).unwrap().len(), 1);
-        store.meta.insert("format", 99u32.to_be_bytes()).unwrap();
+        assert_eq!(StateStore::inspect(dir.path()).unwrap().as_ref(), Some(&covered));
+        let store = StateStore::open(dir.path(), 3).unwrap();
+        assert_eq!(store.covered().unwrap().as_ref(), Some(&covered));
+        let loaded = || store.load().unwrap().map(|row| row.unwrap().0).collect::<Vec<_>>();
+        assert_eq!(loaded(), [ids(-1).0, ids(1).0, ids(2).0]);
+        covered.forgotten.insert(0, Forgotten { horizon_ms: 3, before: 2 });
+        store.commit(&mut [], &covered).unwrap();
+        assert_eq!(loaded(), [ids(2).0]);
+    }
+
+    #[test]
+    fn the_state_of_another_version_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("version"), "").unwrap();
+        assert!(StateStore::exists(dir.path()));
+        assert!(matches!(StateStore::open(dir.path(), 3).map(drop), Err(StateError::Format { found: 3 })));
+        let dir = tempfile::tempdir().unwrap();
+        let newer = Options { kept: 3, format: 99 };
+        let (store, _) = CheckpointStore::open(dir.path(), newer).unwrap();
+        store.commit(&mut [], b"?", &aulaflow_state::never()).unwrap();
         drop(store);
-        assert!(matches!(StateStore::open(dir.path()), Err(StateError::Format { found: 99 })));
+        let refused = StateStore::open(dir.path(), 3).map(drop).unwrap_err();
+        assert!(refused.to_string().contains("written in format 99, and this version reads format 4"), "{refused}");
+    }
+
+    #[test]
+    fn a_state_that_goes_on_from_an_older_checkpoint_counts_as_crashed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = StateStore::open(dir.path(), 3).unwrap();
+        for time in 1..=2 {
+            store.commit(&mut [], &Covered { time, ..Covered::default() }).unwrap();
+        }
+        drop(store);
+        let newest = dir.path().join("checkpoint-0000000000000002");
+        let bytes = std::fs::read(&newest).unwrap();
+        std::fs::write(&newest, &bytes[..bytes.len() - 1]).unwrap();
+        let store = StateStore::open(dir.path(), 3).unwrap();
+        assert_eq!(store.covered().unwrap().unwrap().time, 1);
+        assert!(store.note_running(true).unwrap());
     }
 }

@@ -162,6 +162,8 @@ pub struct Engine {
     pub batch_bytes_max: usize,
     /// `checkpoint_interval`. Default `"5 seconds"`.
     pub checkpoint_interval: Duration,
+    /// `checkpoints_kept`: how many checkpoints are kept. Default 3.
+    pub checkpoints_kept: usize,
 }
 
 /// Which clock drives the views.

@@ -325,6 +325,13 @@ fn engine(mut s: Section<'_, '_>) -> Engine {
             ms(100)..=hours(1),
             "time between checkpoints; a restart reads again what came after the last one",
         ),
+        checkpoints_kept: s.count(
+            "checkpoints_kept",
+            3,
+            None,
+            1..=100,
+            "checkpoints that are kept: a start goes on from the newest that is sound",
+        ) as usize,
     };
     s.finish();
     engine

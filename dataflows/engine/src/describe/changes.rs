@@ -11,6 +11,7 @@ use aulaflow_model::share::Share;
 use aulaflow_model::window::WindowSpec;
 use aulaflow_plan::Plan;
 use aulaflow_plan::runtime::ClockMode;
+use aulaflow_state::StoreError;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -147,13 +148,12 @@ fn covered(dir: &Path) -> Result<Option<Covered>, SummaryError> {
         return Ok(None);
     }
     let failed = |error: StateError| match error {
-        StateError::Store(fjall::Error::Locked) => SummaryError::InUse { dir: dir.to_owned() },
-        error @ (StateError::Store(_)
-        | StateError::Row(_)
-        | StateError::NearlyFull { .. }
-        | StateError::Format { .. }) => StartError::State(error.to_string()).into(),
+        StateError::Store(StoreError::InUse { dir }) => SummaryError::InUse { dir },
+        error @ (StateError::Store(_) | StateError::Row(_) | StateError::Format { .. }) => {
+            StartError::State(error.to_string()).into()
+        }
     };
-    StateStore::open(dir).and_then(|store| store.covered()).map_err(failed)
+    StateStore::inspect(dir).map_err(failed)
 }
 
 /// What a start with this layout does with each view.
