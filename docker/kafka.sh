@@ -145,7 +145,7 @@ start() {
     disown
     for _ in $(seq 600); do
         grep -q 'Kafka Server started' "$dir/server.log" && return
-        running || fail "the broker ended: see $dir/server.log"
+        running || { tail -n 5 "$dir/server.log" >&2 && fail "the broker ended: see $dir/server.log"; }
         sleep 0.1
     done
     fail "the broker does not answer after 60 seconds: see $dir/server.log"

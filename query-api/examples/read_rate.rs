@@ -229,6 +229,7 @@ fn edge(dir: &std::path::Path) -> Result<(ApiState, String, usize), Fault> {
             frontier_lag_seconds: None,
             checkpoint_age_seconds: None,
             partitions: Vec::new(),
+            replica: Vec::new(),
         }),
         clock: Box::new(|| Millis(0)),
         dataflow: Box::new(NoDataflow),

@@ -1,6 +1,7 @@
 //! The only way to a tenant's data: every method asks for a [`Scope`], so that forgetting the tenant does not compile.
 
-use crate::error::ApiError;
+use crate::config::ApiConfig;
+use crate::error::{ApiError, Kind};
 use crate::scope::Scope;
 use crate::tenants::Tenants;
 use aulaflow_log::{Appended, Log, LogError, Offset, RecordSet, TopicPartition};
@@ -23,6 +24,8 @@ pub(crate) struct Access {
     tenants: Tenants,
     clock: Box<dyn Fn() -> Millis + Send + Sync>,
     append_timeout: Duration,
+    writes: bool,
+    reads: bool,
 }
 
 impl Access {
@@ -31,11 +34,12 @@ impl Access {
         log: Arc<dyn Log>,
         stores: Stores,
         clock: Box<dyn Fn() -> Millis + Send + Sync>,
-        append_timeout: Duration,
+        config: &ApiConfig,
     ) -> Result<Self, LogError> {
         let tenants = Tenants::default();
         tenants.catch_up(log.as_ref())?;
-        Ok(Self { log, stores, tenants, clock, append_timeout })
+        let ApiConfig { append_timeout, writes, reads, .. } = *config;
+        Ok(Self { log, stores, tenants, clock, append_timeout, writes, reads })
     }
 
     /// A student of the scope's tenant whom the caller may see. Another tenant's student is looked up like any other
@@ -55,17 +59,20 @@ impl Access {
 
     /// The store that has the scope's tenant.
     fn store(&self, scope: &Scope) -> Result<ReadHalf, ApiError> {
+        if !self.reads {
+            return Err(ApiError::new(Kind::OtherRole, "this process answers no reads: ask one with the role serve"));
+        }
         // Every topic has a tenant in a partition of the same number.
         let partition = self.log.partition_of(aulaflow_model::topic::BEHAVIOR, scope.tenant().as_str())?;
         self.stores.of(partition).ok_or_else(|| {
             let detail = format!("the tenant's partition, {partition}, is not served by this process now");
-            ApiError::new(crate::error::Kind::NotServedHere, detail).retry_after(Duration::from_secs(1))
+            ApiError::new(Kind::NotServedHere, detail).retry_after(Duration::from_secs(1))
         })
     }
 
-    /// Whether there is a store, and every worker has published a frontier.
+    /// Whether there is a store, and every worker has published a frontier; or whether nothing is read here.
     pub(crate) fn has_frontier(&self) -> bool {
-        self.stores.frontier() > aulaflow_model::instant::ClockTime::ZERO
+        !self.reads || self.stores.frontier() > aulaflow_model::instant::ClockTime::ZERO
     }
 
     /// The views that there are; a view's place is its `ViewIndex`. They are the same for all tenants.
@@ -94,9 +101,8 @@ impl Access {
         let turn = self.tenants.turn(scope.tenant());
         let _turn = turn.lock().await;
         let next = Arc::new(change(&self.tenant_config(scope))?);
-        let json = serde_json::to_vec(&*next).map_err(|error| {
-            ApiError::new(crate::error::Kind::Internal, format!("cannot write the record: {error}"))
-        })?;
+        let json = serde_json::to_vec(&*next)
+            .map_err(|error| ApiError::new(Kind::Internal, format!("cannot write the record: {error}")))?;
         let mut records = aulaflow_log::record::RecordSetBuilder::default();
         records.push(now(), scope.tenant().as_str().as_bytes(), Some(&json), &[]);
         let appended = self.append(scope, aulaflow_model::topic::TENANTS, records.finish()).await?;
@@ -113,6 +119,9 @@ impl Access {
     /// Appends records of the scope's tenant, whose keys the caller made from the scope; returns once they are
     /// durable.
     pub(crate) async fn append(&self, scope: &Scope, topic: &str, records: RecordSet) -> Result<Appended, ApiError> {
+        if !self.writes {
+            return Err(ApiError::new(Kind::OtherRole, "this process takes no writes: ask one with the role edge"));
+        }
         let place = self.place(scope, topic)?;
         let (acked, ack) = oneshot::channel();
         self.log.append(

@@ -54,6 +54,8 @@ pub enum AskFailure {
     Stopped,
     /// No dataflow of this process has the tenant.
     NotHere,
+    /// This process runs no dataflows at all.
+    ServesOnly,
 }
 
 impl From<AskFailure> for ApiError {
@@ -63,6 +65,7 @@ impl From<AskFailure> for ApiError {
             AskFailure::NotReady => (Kind::NotReady, "the views are not complete yet"),
             AskFailure::Timeout => (Kind::Timeout, "the dataflows did not answer in time"),
             AskFailure::Stopped => (Kind::NotReady, "the dataflows have stopped"),
+            AskFailure::ServesOnly => (Kind::OtherRole, "this process serves only: ask one with the role dataflow"),
             AskFailure::NotHere => (Kind::NotServedHere, "no dataflow of this process has the tenant"),
         };
         Self::new(kind, detail).retry_after(Duration::from_secs(1))

@@ -25,11 +25,15 @@ pub struct ApiConfig {
     pub issuer: Option<String>,
     /// The `aud` that tokens must have, if set.
     pub audience: Option<String>,
+    /// Whether it takes writes; else they are answered 503.
+    pub writes: bool,
+    /// Whether it answers reads of students' data; likewise.
+    pub reads: bool,
 }
 
 impl ApiConfig {
     /// Defaults for everything but the address and the keys: 8 MiB bodies, 30 s per request, 10 s per append,
-    /// 10 s per question to the dataflows, 1,024 requests in flight.
+    /// 10 s per question to the dataflows, 1,024 requests in flight, writes and reads.
     pub fn new(listen: SocketAddr, keys: Vec<AuthKey>) -> Self {
         Self {
             listen,
@@ -41,6 +45,8 @@ impl ApiConfig {
             keys,
             issuer: None,
             audience: None,
+            writes: true,
+            reads: true,
         }
     }
 

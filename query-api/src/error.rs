@@ -33,6 +33,7 @@ pub(crate) enum Kind {
     LogUnavailable,
     NotReady,
     NotServedHere,
+    OtherRole,
     Internal,
 }
 
@@ -46,7 +47,7 @@ pub(crate) struct About {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::MissingToken,
         Self::InvalidToken,
         Self::Forbidden,
@@ -66,6 +67,7 @@ impl Kind {
         Self::LogUnavailable,
         Self::NotReady,
         Self::NotServedHere,
+        Self::OtherRole,
         Self::Internal,
     ];
 
@@ -181,6 +183,12 @@ impl Kind {
                 "Another process has this tenant",
                 "Try again: partitions move when processes come and go. A serve-only replica has all tenants.",
             ),
+            Self::OtherRole => row(
+                "other-role",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "This process has another role",
+                "Ask a process with the role that the detail names.",
+            ),
             Self::Internal => row(
                 "internal",
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -288,6 +296,7 @@ impl ApiError {
             | Kind::LogUnavailable
             | Kind::NotReady
             | Kind::NotServedHere
+            | Kind::OtherRole
             | Kind::Internal => None,
         }
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 pub(crate) fn routes(api: Api) -> Api {
     let live = operation("Whether the process lives", &[]).answer("200", answer("It does"));
     let ready = operation("Whether the views are there and fresh", &[])
-        .describe("503 says why not.")
+        .describe("503 says why not. A serve-only process is ready once it has caught up, and says how stale it is.")
         .answer("200", answer("They are"));
     let metrics = operation("Metrics in the OpenMetrics text format", &[]).answer("200", answer("The metrics"));
     api.route("get", "/healthz", get(healthz), live).route("get", "/readyz", get(readyz), ready).route(
@@ -31,7 +31,11 @@ async fn healthz() -> Response {
 async fn readyz(State(state): State<ApiState>) -> Result<Response, ApiError> {
     let no_frontier = || (!state.access.has_frontier()).then(|| "the views have not been computed yet".to_owned());
     match (state.not_ready)().or_else(no_frontier) {
-        None => Ok(json(br#"{"status":"ready"}"#.to_vec())),
+        None => Ok(json(match (state.lag)().staleness_seconds() {
+            // A replica goes on serving however stale it is, and says so.
+            Some(seconds) => format!(r#"{{"status":"ready","staleness_seconds":{seconds}}}"#).into_bytes(),
+            None => br#"{"status":"ready"}"#.to_vec(),
+        })),
         Some(why) => Err(ApiError::new(Kind::NotReady, why).retry_after(Duration::from_secs(1))),
     }
 }

@@ -25,6 +25,28 @@ pub struct LagReport {
     pub checkpoint_age_seconds: Option<f64>,
     /// By topic and partition.
     pub partitions: Vec<PartitionLag>,
+    /// Of a replica: by partition of the changelog.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub replica: Vec<ReplicaLag>,
+}
+
+/// As of when a replica's profiles of one partition are true.
+#[derive(Debug, Clone, Serialize)]
+pub struct ReplicaLag {
+    /// Partition.
+    pub partition: u32,
+    /// The instant, by the last watermark; none before the first.
+    #[serde(serialize_with = "optional_instant")]
+    pub as_of: Option<Millis>,
+    /// Seconds by which that is behind the wall clock.
+    pub staleness_seconds: Option<f64>,
+}
+
+impl LagReport {
+    /// How stale the stalest partition of a replica is; none where there is no replica, or nothing is known yet.
+    pub(crate) fn staleness_seconds(&self) -> Option<f64> {
+        self.replica.iter().filter_map(|replica| replica.staleness_seconds).reduce(f64::max)
+    }
 }
 
 /// One partition.
@@ -45,7 +67,7 @@ pub struct PartitionLag {
 pub(crate) fn routes(api: Api) -> Api {
     let read = operation("How far the views are behind the log", READERS)
         .describe(
-            "By topic and partition. A write is visible once `visible_offset` is past the offset of its `X-Log-Position`.",
+            "By topic and partition; `replica` says as of when a serve-only process is true. A write is visible once `visible_offset` is past the offset of its `X-Log-Position`.",
         )
         .answer("200", answer("The lag").schema("Lag"));
     api.route("get", "/v1/lag", get(lag), read)
@@ -55,6 +77,13 @@ async fn lag(State(state): State<ApiState>, AnyCaller(caller): AnyCaller) -> Res
     caller.require(READERS)?;
     // Numbers and names always serialise.
     Ok(json(serde_json::to_vec(&(state.lag)()).unwrap_or_default()))
+}
+
+fn optional_instant<S: Serializer>(at: &Option<Millis>, s: S) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => s.collect_str(at),
+        None => s.serialize_none(),
+    }
 }
 
 fn instant<S: Serializer>(at: &Millis, s: S) -> Result<S::Ok, S::Error> {

@@ -34,7 +34,7 @@ mod tenants;
 
 pub use ask::{Ask, AskFailure};
 pub use config::{ApiConfig, ConfigError};
-pub use lag::{LagReport, PartitionLag};
+pub use lag::{LagReport, PartitionLag, ReplicaLag};
 pub use scope::Role;
 pub use state::{ApiState, Parts};
 

@@ -63,7 +63,7 @@ impl ApiState {
         config.check()?;
         let verifier = Verifier::new(&config)?;
         let Parts { log, stores, registry, not_ready, lag, clock, dataflow } = parts;
-        let access = Access::open(log, stores, clock, config.append_timeout)?;
+        let access = Access::open(log, stores, clock, &config)?;
         let metrics = ApiMetrics::register(&mut registry.lock());
         let document = crate::openapi_document();
         Ok(Self(Arc::new(Inner {

@@ -140,7 +140,8 @@ fn fill(setting: &Setting, school: &School, events: usize) -> Result<()> {
 
 /// Reads all behaviour events with the product's consumer, on one thread; events per second.
 fn consume(broker: &Broker, events: usize, decode: bool) -> Result<f64> {
-    let log = KafkaLog::open(KafkaConfig::new(&format!("127.0.0.1:{}", broker.port), "bench-limit", [topic::BEHAVIOR]))?;
+    let log =
+        KafkaLog::open(KafkaConfig::new(&format!("127.0.0.1:{}", broker.port), "bench-limit", [topic::BEHAVIOR]))?;
     let tenant = TenantId::new("bench")?;
     let places = (0..PARTITIONS).map(|partition| TopicPartition { topic: topic::BEHAVIOR.to_owned(), partition });
     let mut positions: Vec<(TopicPartition, u64)> = places.map(|place| (place, 0)).collect();

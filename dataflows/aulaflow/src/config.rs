@@ -223,7 +223,8 @@ fn resolve_secrets(plan: &mut Plan) -> Result<()> {
     Ok(())
 }
 
-fn read_secret(place: &SecretSource) -> Result<Vec<u8>, String> {
+/// Reads a secret from where it is kept.
+pub fn read_secret(place: &SecretSource) -> Result<Vec<u8>, String> {
     match place {
         SecretSource::Env(name) => match std::env::var_os(name) {
             Some(value) => Ok(value.into_encoded_bytes()),

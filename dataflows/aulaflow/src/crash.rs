@@ -9,6 +9,10 @@ pub const HTTP_THREAD: &str = "aulaflow-http";
 /// Makes a panic say what happened and, on any thread but those of the HTTP server, end the process with code 1.
 pub fn install() {
     std::panic::set_hook(Box::new(|info| {
+        // The Kafka client panics at a header that is not UTF-8; its caller leaves such a header out.
+        if aulaflow_log::kafka::panic_is_caught() {
+            return;
+        }
         let current = std::thread::current();
         let thread = current.name().unwrap_or("unnamed");
         let place = info.location().map(ToString::to_string).unwrap_or_default();

@@ -1,10 +1,13 @@
-//! Opens the embedded log of a data directory, as every command that needs it does.
+//! Opens the log that the configuration names, as every command that needs it does.
 
+use crate::kafka_settings::kafka_config;
 use anyhow::{Context, Result, anyhow};
 use aulaflow_log::embedded::{EmbeddedConfig, EmbeddedLog, Fsync, OpenError};
+use aulaflow_log::{KafkaLog, Log};
 use aulaflow_model::topic;
-use aulaflow_plan::runtime::{self, Runtime};
+use aulaflow_plan::runtime::{self, LogKind, Runtime};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Every topic, dead-letter topics too. New ones go to the end: a topic's id in the log is its place.
 pub fn topics() -> Vec<String> {
@@ -13,8 +16,36 @@ pub fn topics() -> Vec<String> {
     sources.chain(dead_letters).chain([topic::PROFILES.to_owned()]).collect()
 }
 
-/// Opens the log in the runtime's data directory, which is made if it is missing.
-pub fn open(runtime: &Runtime) -> Result<EmbeddedLog> {
+/// Whether other processes can have the log open as well. The embedded one belongs to one process.
+pub fn is_shared(runtime: &Runtime) -> bool {
+    match runtime.log.kind {
+        LogKind::Embedded => false,
+        LogKind::Kafka(_) => true,
+    }
+}
+
+/// A log, open.
+pub struct Opened {
+    /// Whatever it is.
+    pub log: Arc<dyn Log>,
+    /// The same, where it is in Kafka: for membership of the consumer group.
+    pub kafka: Option<Arc<KafkaLog>>,
+}
+
+/// Opens the log: in the runtime's data directory, which is made if it is missing, or in Kafka, whether its brokers
+/// answer yet or not.
+pub fn open(runtime: &Runtime) -> Result<Opened> {
+    match kafka_config(runtime)? {
+        None => Ok(Opened { log: Arc::new(open_embedded(runtime)?), kafka: None }),
+        Some(config) => {
+            make_data_dir(&runtime.data_dir)?;
+            let log = Arc::new(KafkaLog::open(config)?);
+            Ok(Opened { log: Arc::clone(&log) as Arc<dyn Log>, kafka: Some(log) })
+        }
+    }
+}
+
+fn open_embedded(runtime: &Runtime) -> Result<EmbeddedLog> {
     make_data_dir(&runtime.data_dir)?;
     let settings = &runtime.log;
     let config = EmbeddedConfig {

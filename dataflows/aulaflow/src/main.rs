@@ -9,6 +9,7 @@ mod crash;
 mod derived;
 mod failure;
 mod ingest;
+mod kafka_settings;
 mod lag;
 mod log_store;
 mod logging;

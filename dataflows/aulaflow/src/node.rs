@@ -2,24 +2,37 @@
 //! together, in which order they start and stop, and nothing of the command line.
 
 mod api;
+mod archiving;
 mod ask;
 mod changelog;
+mod follow;
+mod replica;
 mod retention;
+mod roles;
 mod shares;
 
+use crate::commands::topics;
 use crate::failure::Misuse;
+use crate::log_store::Opened;
 use crate::{crash, log_store, tenant_records, token};
 use anyhow::{Result, anyhow};
-use aulaflow_log::Log;
+use archiving::{Archiving, Copying};
+use aulaflow_changelog::Replica;
+use aulaflow_log::kafka::Membership;
+use aulaflow_log::{KafkaLog, Log};
 use aulaflow_model::share::Share;
+use aulaflow_model::topic;
 use aulaflow_plan::Plan;
+use aulaflow_plan::runtime::{LogKind, Runtime};
+use follow::Follow;
 use prometheus_client::registry::Registry;
+use replica::ReplicaMonitor;
 use retention::Retention;
+pub use roles::Roles;
 pub use shares::Shares;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -37,7 +50,11 @@ pub struct Node {
     pub log: Arc<dyn Log>,
     /// The dataflows and their stores.
     pub shares: Arc<Shares>,
-    runtime: Runtime,
+    /// What decides which engines run, and copies what they make.
+    dataflow: Option<Dataflow>,
+    /// What fills the stores where there are no dataflows.
+    replica: Option<Replica>,
+    runtime: tokio::runtime::Runtime,
     server: Option<Server>,
     /// Turns true when somebody asks the process to stop.
     asked: watch::Receiver<bool>,
@@ -59,20 +76,29 @@ pub enum End {
 }
 
 impl Node {
-    /// Starts everything. What is returned answers requests; `/readyz` says when the views are up to date.
-    pub fn start(plan: Plan) -> Result<Self> {
+    /// Starts what the roles ask for. What is returned answers requests; `/readyz` says when the views are up to date.
+    pub fn start(plan: Plan, roles: Roles) -> Result<Self> {
         crash::install();
+        Self::start_on(plan, roles, log_store::open)
+    }
+
+    fn start_on(plan: Plan, roles: Roles, open: impl FnOnce(&Runtime) -> Result<Opened>) -> Result<Self> {
         let plan = Arc::new(plan);
         let settings = &plan.runtime;
         let keys = token::keys(&settings.auth)?;
         // First, since it is the cheapest thing that can fail. Requests wait until the rest has started.
         let listener = bind(settings.server.listen)?;
-        let log: Arc<dyn Log> = Arc::new(log_store::open(settings)?);
-        tenant_records::record_files(log.as_ref(), &plan.tenants)?;
+        topics::refuse_wrong(&plan)?;
+        let Opened { log, kafka } = open(settings)?;
         let mut registry = Registry::with_prefix("aulaflow");
         let shares = Shares::new(&plan, &log, &mut registry);
-        shares.start(Share::All)?;
-        let running = api::Running { log: Arc::clone(&log), shares: Arc::clone(&shares), registry };
+        let dataflow =
+            if roles.dataflow { Some(start_dataflow(&plan, (&log, kafka), &shares, &mut registry)?) } else { None };
+        let replica =
+            if roles.is_replica() { Some(replica::start(&plan, &log, &shares, &mut registry)?) } else { None };
+        let monitor = replica.as_ref().map(|replica| Arc::new(replica.monitor()) as ReplicaMonitor);
+        let running =
+            api::Running { log: Arc::clone(&log), shares: Arc::clone(&shares), roles, replica: monitor, registry };
         let state = api::state(&plan, keys, running)?;
         let runtime =
             tokio::runtime::Builder::new_multi_thread().enable_all().thread_name(crash::HTTP_THREAD).build()?;
@@ -81,19 +107,19 @@ impl Node {
         let asked = listen_for_signals(&runtime);
         let retention = Retention::start(Arc::clone(&log), settings.log.retention)?;
         let url = format!("http://{address}");
-        Ok(Self { url, log, shares, runtime, server: Some(server), asked, _retention: retention })
+        Ok(Self { url, log, shares, dataflow, replica, runtime, server: Some(server), asked, _retention: retention })
     }
 
     /// Waits until somebody asks it to stop, or until it cannot go on.
     pub fn until_end(&mut self) -> End {
         let Some(server) = &mut self.server else { return End::Asked };
-        self.runtime.block_on(end(&mut server.task, &mut self.asked, &self.shares))
+        self.runtime.block_on(end(&mut server.task, &mut self.asked, &self.shares, self.replica.as_ref()))
     }
 
     /// The same, for a while. `None`: it runs on.
     pub fn until_end_or(&mut self, pause: Duration) -> Option<End> {
         let Some(server) = &mut self.server else { return Some(End::Asked) };
-        let end = end(&mut server.task, &mut self.asked, &self.shares);
+        let end = end(&mut server.task, &mut self.asked, &self.shares, self.replica.as_ref());
         self.runtime.block_on(async { tokio::time::timeout(pause, end).await.ok() })
     }
 
@@ -107,10 +133,65 @@ impl Node {
                 tracing::warn!(seconds = DRAIN.as_secs(), "requests in flight were cut off");
             }
         }
-        let stopped = self.shares.stop_all();
+        // First: nothing starts any more, and nothing is copied while the last checkpoints are made.
+        let archiving = self.dataflow.take().and_then(Dataflow::stop);
+        let stopped = self.shares.stop_all(archiving.as_deref());
+        if let Some(replica) = self.replica.take() {
+            replica.stop();
+        }
         self.runtime.shutdown_timeout(Duration::from_secs(1));
         stopped
     }
+}
+
+/// The threads beside the engines.
+struct Dataflow {
+    archiving: Option<Arc<Archiving>>,
+    copying: Option<Copying>,
+    follow: Option<Follow>,
+}
+
+impl Dataflow {
+    /// Ends them. Last checkpoints go to the archive that is returned.
+    fn stop(self) -> Option<Arc<Archiving>> {
+        if let Some(copying) = self.copying {
+            copying.stop();
+        }
+        if let Some(follow) = self.follow {
+            follow.stop();
+        }
+        self.archiving
+    }
+}
+
+/// Starts the engines: at once, or, with a log in Kafka, as the consumer group gives partitions.
+fn start_dataflow(
+    plan: &Plan,
+    (log, kafka): (&Arc<dyn Log>, Option<Arc<KafkaLog>>),
+    shares: &Arc<Shares>,
+    registry: &mut Registry,
+) -> Result<Dataflow> {
+    tenant_records::record_files(log.as_ref(), &plan.tenants)?;
+    let settings = plan.runtime.archive.as_ref();
+    let archiving = settings.map(|settings| Archiving::open(settings, registry)).transpose()?;
+    let follow = match (kafka, &plan.runtime.log.kind) {
+        (Some(kafka), LogKind::Kafka(settings)) => {
+            let membership = Membership::join(&kafka, topic::BEHAVIOR)?;
+            Some(Follow::start(membership, log, shares, archiving.clone(), settings.scale_out)?)
+        }
+        (None | Some(_), LogKind::Embedded | LogKind::Kafka(_)) => {
+            if let Some(archiving) = &archiving {
+                archiving.bring(Share::All, &shares.state_dir(Share::All))?;
+            }
+            shares.start(Share::All)?;
+            None
+        }
+    };
+    let copying = match (&archiving, settings) {
+        (Some(archiving), Some(settings)) => Some(archiving.start(shares, settings.interval)?),
+        (None | Some(_), _) => None,
+    };
+    Ok(Dataflow { archiving, copying, follow })
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener> {
@@ -142,7 +223,12 @@ fn serve(listener: TcpListener, state: aulaflow_query_api::ApiState) -> Result<S
 }
 
 /// Completes when the instance should stop.
-async fn end(server: &mut JoinHandle<std::io::Result<()>>, asked: &mut watch::Receiver<bool>, shares: &Shares) -> End {
+async fn end(
+    server: &mut JoinHandle<std::io::Result<()>>,
+    asked: &mut watch::Receiver<bool>,
+    shares: &Shares,
+    replica: Option<&Replica>,
+) -> End {
     tokio::select! {
         asked = asked.wait_for(|asked| *asked) => match asked {
             Ok(_) => End::Asked,
@@ -153,12 +239,12 @@ async fn end(server: &mut JoinHandle<std::io::Result<()>>, asked: &mut watch::Re
             Ok(Err(error)) => anyhow::Error::new(error).context("the HTTP server has failed"),
             Err(error) => anyhow::Error::new(error).context("the HTTP server has ended"),
         }),
-        reason = failure(shares) => End::Failed(anyhow!("the dataflows have stopped: {reason}")),
+        reason = failure(shares, replica) => End::Failed(anyhow!("{reason}")),
     }
 }
 
 /// Remembers a signal, also while nobody waits for one.
-fn listen_for_signals(runtime: &Runtime) -> watch::Receiver<bool> {
+fn listen_for_signals(runtime: &tokio::runtime::Runtime) -> watch::Receiver<bool> {
     let (ask, asked) = watch::channel(false);
     runtime.spawn(async move {
         match signal().await {
@@ -181,11 +267,17 @@ async fn signal() -> std::io::Result<()> {
     }
 }
 
-async fn failure(shares: &Shares) -> String {
+async fn failure(shares: &Shares, replica: Option<&Replica>) -> String {
     loop {
         if let Some(reason) = shares.status().failure {
+            return format!("the dataflows have stopped: {reason}");
+        }
+        if let Some(reason) = replica.and_then(|replica| replica.status().failure) {
             return reason;
         }
         tokio::time::sleep(HEALTH_EVERY).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

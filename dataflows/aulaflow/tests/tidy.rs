@@ -14,7 +14,11 @@ const MAY_KNOW: &[(&str, &[&str], &str)] = &[
     ("aulaflow-plan", &["model"], "checking a configuration needs no log, no dataflow and no server"),
     ("aulaflow-log", &["model"], "it stores records; what they mean is not its business"),
     ("aulaflow-state", &[], "it keeps rows of bytes; what they mean is not its business"),
-    ("aulaflow-engine", &["model", "plan", "log", "state"], "changes leave through its trait `Outlet`; it knows no sink"),
+    (
+        "aulaflow-engine",
+        &["model", "plan", "log", "state"],
+        "changes leave through its trait `Outlet`; it knows no sink",
+    ),
     ("aulaflow-sink", &["model"], "the trait is written against changes, not against who makes them"),
     ("aulaflow-serving", &["model", "sink"], "readers must be able to have it without the dataflows"),
     (

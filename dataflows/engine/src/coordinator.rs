@@ -1,8 +1,11 @@
 //! The thread that turns the log into epochs: it reads bounded batches, decides each epoch's time, hands its parts to
 //! the workers, and keeps at most a few epochs under way: that is the backpressure.
 
+mod sources;
+
+use crate::Status;
 use crate::ask::{ASKS_MAX, Ask, Asked};
-use crate::checkpoint::{Durable, SOURCES};
+use crate::checkpoint::Durable;
 use crate::clock::{PartitionTime, event_clock};
 use crate::gate::Gates;
 use crate::operators::ask::AskRef;
@@ -13,14 +16,13 @@ use crate::sampler::Sampling;
 use crate::shared::{AskedFeature, Chunk, EXPORT_PARTS, Shared, StateMessage, Time};
 use crate::wall::Wall;
 use crate::worker::{EpochInput, Progress, ToWorker};
-use crate::{Position, Status};
-use aulaflow_log::{Log, LogError, Offset, TopicPartition};
+use aulaflow_log::{Log, LogError, Offset};
 use aulaflow_model::instant::{ClockTime, Millis};
-use aulaflow_model::share::Share;
 use aulaflow_model::topic;
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, VecDeque};
+pub use sources::{Source, positions};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -36,20 +38,6 @@ const PARTITIONS_EVERY: Duration = Duration::from_secs(2);
 /// Fewer records than this are not split over the workers.
 const SPLIT_MIN: u32 = 1_024;
 
-/// A source partition and how far it was read.
-pub struct Source {
-    /// The topic.
-    pub topic: &'static str,
-    /// The place on the log.
-    pub place: TopicPartition,
-    /// Where to read on.
-    pub next: Offset,
-    /// Where it ended when the engine started.
-    pub end_at_start: Offset,
-    /// When it last had records.
-    pub last_data: Option<Instant>,
-}
-
 /// An epoch that the workers work on.
 struct UnderWay {
     time: ClockTime,
@@ -59,6 +47,8 @@ struct UnderWay {
     barrier: bool,
     /// Numbers of the questions that it answers.
     asks: Vec<u64>,
+    /// By source: records in it, and when the log took the first.
+    read: Vec<(u64, Option<Millis>)>,
 }
 
 /// The coordinator's state.
@@ -87,6 +77,8 @@ pub struct Coordinator {
     pub status: Arc<Mutex<Status>>,
     /// What is durable.
     pub durable: Arc<Mutex<Durable>>,
+    /// Topics whose sources are to be read on.
+    pub resumes: Arc<Mutex<BTreeSet<String>>>,
     /// Set to end.
     pub stop: Arc<AtomicBool>,
     /// Whether the workers' and the state's threads live.
@@ -118,6 +110,8 @@ struct Gathered {
     records: usize,
     bytes: usize,
     accepted: Vec<Millis>,
+    /// As in [`UnderWay`].
+    read: Vec<(u64, Option<Millis>)>,
 }
 
 impl Coordinator {
@@ -141,6 +135,7 @@ impl Coordinator {
         let mut first = true;
         while !self.stop.load(Ordering::Acquire) {
             self.reap(&mut state);
+            self.resume();
             if !(self.alive)() {
                 return Err("a worker has ended".to_owned());
             }
@@ -154,7 +149,9 @@ impl Coordinator {
                 continue;
             }
             if state.last_look.elapsed() >= PARTITIONS_EVERY {
-                self.find_partitions(&mut state).map_err(|e| e.to_string())?;
+                state.last_look = Instant::now();
+                let added = self.find_partitions().map_err(|e| e.to_string())?;
+                state.covered.extend(added);
             }
             let gathered = self.gather(&mut state).map_err(|e| e.to_string())?;
             if gathered.records > 0 || first || !self.asks.is_empty() || self.due(&state) {
@@ -179,39 +176,21 @@ impl Coordinator {
         self.sources.iter().map(|s| durable.offsets.get(&key(s)).copied().unwrap_or(0)).collect()
     }
 
-    /// Reads partitions that were added to a topic from their start on. Where a share is one partition, others are
-    /// somebody else's.
-    fn find_partitions(&mut self, state: &mut Loop) -> Result<(), LogError> {
-        state.last_look = Instant::now();
-        if self.shared.share != Share::All {
-            return Ok(());
-        }
-        for topic in SOURCES {
-            let known = self.sources.iter().filter(|source| source.topic == topic).count() as u32;
-            for partition in known..self.log.partitions(topic)? {
-                let place = TopicPartition { topic: topic.to_owned(), partition };
-                let (next, end) = (self.log.start_offset(&place)?, self.log.end_offset(&place)?);
-                tracing::info!(topic, partition, "a partition was added: it is read from its start");
-                self.status.lock().positions.push(Position { place: place.clone(), visible: next, end });
-                self.sources.push(Source { topic, place, next, end_at_start: next, last_data: None });
-                state.covered.push(next);
-            }
-        }
-        Ok(())
-    }
-
     /// Reads what there is, in turns, up to the batch's limit.
     fn gather(&mut self, state: &mut Loop) -> Result<Gathered, LogError> {
         let workers = self.workers.len();
         let settings = &self.shared.plan.runtime.engine;
         let (records_max, bytes_max) = (settings.batch_records_max, settings.batch_bytes_max);
-        let mut gathered =
-            Gathered { inputs: (0..workers).map(|_| EpochInput::default()).collect(), ..Gathered::default() };
+        let mut gathered = self.nothing();
         let mut idle = 0;
         while gathered.records < records_max && gathered.bytes < bytes_max && idle < self.sources.len() {
             let at = state.turn % self.sources.len();
             state.turn += 1;
             let source = &mut self.sources[at];
+            if source.stalled.is_some() {
+                idle += 1;
+                continue;
+            }
             let fetched = self.log.read(&source.place, source.next, READ_BYTES_MAX)?;
             // Also where nothing comes: a log may have offsets without records.
             source.next = fetched.next_offset;
@@ -223,7 +202,11 @@ impl Coordinator {
             source.last_data = Some(Instant::now());
             gathered.records += fetched.records.len() as usize;
             gathered.bytes += fetched.records.len_bytes();
-            gathered.accepted.extend(fetched.records.iter().next().map(|r| r.timestamp));
+            let first = fetched.records.iter().next().map(|r| r.timestamp);
+            gathered.accepted.extend(first);
+            source.last_timestamp = first.or(source.last_timestamp);
+            let read = &mut gathered.read[at];
+            *read = (read.0 + u64::from(fetched.records.len()), read.1.or(first));
             let chunk =
                 |records| Chunk { partition: source.place.partition, base_offset: fetched.base_offset, records };
             let count = fetched.records.len();
@@ -248,6 +231,14 @@ impl Coordinator {
         Ok(gathered)
     }
 
+    fn nothing(&self) -> Gathered {
+        Gathered {
+            inputs: self.workers.iter().map(|_| EpochInput::default()).collect(),
+            read: vec![(0, None); self.sources.len()],
+            ..Gathered::default()
+        }
+    }
+
     /// The clock as it should read now.
     fn clock(&self) -> Millis {
         if self.shared.live {
@@ -261,7 +252,7 @@ impl Coordinator {
                 let high = self.event_high.get(&source.place.partition).copied();
                 let end = self.log.end_offset(&source.place).unwrap_or(source.next);
                 let recent = source.last_data.is_some_and(|at| at.elapsed() < engine.idle_timeout);
-                PartitionTime { high, active: end > source.next || recent }
+                PartitionTime { high, active: source.stalled.is_none() && (end > source.next || recent) }
             })
             .collect();
         event_clock(&partitions, lateness).unwrap_or(self.time.clock())
@@ -287,6 +278,7 @@ impl Coordinator {
 
     /// Sleeps until something is appended, or the clock must move.
     fn rest(&self, state: &mut Loop) {
+        self.observe(&state.under_way, None);
         let heartbeat = HEARTBEAT.saturating_sub(state.last_epoch.elapsed());
         let until = if self.shared.live && self.wall.moves() {
             let due = self.next_due().0.saturating_sub(self.wall.now().0).max(1);
@@ -311,12 +303,13 @@ impl Coordinator {
             export.parts.store(self.workers.len() * EXPORT_PARTS, Ordering::Release);
             export.open.store(true, Ordering::Release);
         }
-        self.send(gathered.inputs, barrier, false);
+        self.send(std::mem::take(&mut gathered.inputs), barrier, false);
         if barrier {
             state.last_barrier = Instant::now();
             state.covered.clone_from(&offsets);
         }
-        state.under_way.push_back(UnderWay { time: self.time, offsets, accepted: gathered.accepted, barrier, asks });
+        let Gathered { accepted, read, .. } = gathered;
+        state.under_way.push_back(UnderWay { time: self.time, offsets, accepted, barrier, asks, read });
     }
 
     /// Adds the questions that wait to an epoch.
@@ -394,7 +387,8 @@ impl Coordinator {
             for accepted in &epoch.accepted {
                 self.shared.metrics.freshness.observe((wall.0 - accepted.0).max(0) as f64 / 1e3);
             }
-            self.publish(time, &epoch.offsets, wall);
+            self.spend(&epoch);
+            self.publish(time, (&epoch.offsets, &state.under_way), wall);
         }
         if let Some(at) = self.durable.lock().at {
             let behind = self.sources.iter().map(|s| s.next).ne(state.covered.iter().copied());
@@ -403,21 +397,18 @@ impl Coordinator {
         }
     }
 
-    fn publish(&self, time: ClockTime, offsets: &[Offset], wall: Millis) {
+    fn publish(&self, time: ClockTime, (offsets, under_way): (&[Offset], &VecDeque<UnderWay>), wall: Millis) {
         let metrics = &self.shared.metrics;
         let share = self.shared.share_labels();
         metrics.clock.get_or_create(&share).set(time.clock().0 as f64 / 1e3);
         metrics.frontier_lag.get_or_create(&share).set((wall.0 - time.clock().0) as f64 / 1e3);
+        self.status.lock().clock = Some(time.clock());
+        self.observe(under_way, Some(offsets));
         let mut status = self.status.lock();
-        status.clock = Some(time.clock());
-        for ((source, position), offset) in self.sources.iter().zip(&mut status.positions).zip(offsets) {
-            position.visible = *offset;
-            position.end = self.log.end_offset(&source.place).unwrap_or(position.end);
-            let labels = crate::metrics::PartitionLabels { topic: source.topic, partition: source.place.partition };
-            metrics.lag_records.get_or_create(&labels).set(position.end.saturating_sub(*offset) as i64);
-        }
         if !status.caught_up {
-            status.caught_up = self.sources.iter().zip(offsets).all(|(s, offset)| *offset >= s.end_at_start);
+            // What is not read on holds nobody else up.
+            let there = |(s, offset): (&Source, &Offset)| *offset >= s.end_at_start || s.stalled.is_some();
+            status.caught_up = self.sources.iter().zip(offsets).all(there);
             if status.caught_up {
                 self.gates.caught_up();
                 self.shared.replayed.store(0, Ordering::Release);
@@ -429,15 +420,13 @@ impl Coordinator {
     fn finish(&mut self, state: &mut Loop) -> Result<(), String> {
         self.shared.export.hurry.store(true, Ordering::Release);
         self.drain(state)?;
-        let empty =
-            |workers| Gathered { inputs: (0..workers).map(|_| EpochInput::default()).collect(), ..Gathered::default() };
         if self.shared.export.parts.load(Ordering::Acquire) > 0 {
             // A checkpoint under way is exported to its end by one more epoch, since there is hurry now.
-            self.epoch(empty(self.workers.len()), state, false);
+            self.epoch(self.nothing(), state, false);
             self.drain(state)?;
         }
         if !self.sources.iter().map(|s| s.next).eq(state.covered.iter().copied()) {
-            self.epoch(empty(self.workers.len()), state, true);
+            self.epoch(self.nothing(), state, true);
         }
         self.drain(state)?;
         self.end();
@@ -462,9 +451,4 @@ impl Coordinator {
         }
         Ok(())
     }
-}
-
-/// Positions of sources before anything was read.
-pub fn positions(sources: &[Source]) -> Vec<Position> {
-    sources.iter().map(|s| Position { place: s.place.clone(), visible: s.next, end: s.end_at_start }).collect()
 }

@@ -1,6 +1,6 @@
 //! Records that cannot be used: kept with their original bytes and the reason (`<topic>.dlq`).
 
-use aulaflow_log::{Log, LogError, Offset, RecordRef, TopicPartition, record::RecordSetBuilder};
+use aulaflow_log::{Log, LogError, Offset, RecordRef, TopicPartition, letters, record::RecordSetBuilder};
 use aulaflow_model::fault::Fault;
 use aulaflow_model::instant::Millis;
 use aulaflow_model::share::Share;
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Why a record is dead: the header `error-class` and the metric's label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
     /// The key names no tenant.
     Key,
@@ -23,6 +23,8 @@ pub enum Class {
     Expression,
     /// The tenant's records belong in another partition, which another engine may read.
     Partition,
+    /// Larger than a record may be.
+    Size,
     /// The student has too many distinct values in a window; the other views count it.
     Limit,
 }
@@ -37,10 +39,24 @@ impl Class {
             Self::Future => "future",
             Self::Expression => "expression",
             Self::Partition => "partition",
+            Self::Size => "size",
             Self::Limit => "limit",
         }
     }
 }
+
+/// What is kept of an error's text.
+const ERROR_BYTES_MAX: usize = 2_048;
+/// What is kept of a value that the dead-letter topic does not take whole.
+const TRUNCATED_BYTES: usize = 64 << 10;
+/// What a header takes besides its name and value, at most.
+const HEADER_BYTES: usize = 16;
+/// What the headers that a letter adds take, without the error's text.
+const ADDED_BYTES: usize = 512;
+
+/// Letters written at once at most, and how many bytes of them before another write begins.
+const LETTERS_MAX: usize = 5_000;
+const APPEND_BYTES: usize = 4 << 20;
 
 /// A dead record.
 #[derive(Debug, Clone)]
@@ -55,8 +71,14 @@ pub struct DeadLetter {
     pub offset: Offset,
     /// Its key, unchanged.
     pub key: Vec<u8>,
-    /// Its value, unchanged.
+    /// Its value, unchanged, or its start where the dead-letter topic does not take all of it.
     pub value: Option<Vec<u8>>,
+    /// How long its value was, if only its start is here.
+    pub truncated_from: Option<usize>,
+    /// Its headers, unchanged.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// When the log took it.
+    pub timestamp: Millis,
     /// Why.
     pub class: Class,
     /// For people: what is wrong and where.
@@ -73,9 +95,52 @@ impl DeadLetter {
         error: impl Into<String>,
     ) -> Self {
         let (topic, partition, offset) = place;
-        let value = record.value.map(<[u8]>::to_vec);
-        Self { time, topic, partition, offset, key: record.key.to_vec(), value, class, error: error.into() }
+        let headers = record.headers.iter().map(|(name, value)| (name.to_owned(), value.to_vec())).collect();
+        let mut error: String = error.into();
+        if error.len() > ERROR_BYTES_MAX {
+            error.truncate(error.floor_char_boundary(ERROR_BYTES_MAX));
+            error.push('…');
+        }
+        Self {
+            time,
+            topic,
+            partition,
+            offset,
+            key: record.key.to_vec(),
+            value: record.value.map(<[u8]>::to_vec),
+            truncated_from: None,
+            headers,
+            timestamp: record.timestamp,
+            class,
+            error,
+        }
     }
+
+    /// What it takes on the log, roughly.
+    fn bytes(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len() + HEADER_BYTES).sum();
+        self.key.len() + self.value.as_ref().map_or(0, Vec::len) + headers + self.error.len() + ADDED_BYTES
+    }
+
+    /// Keeps only the start of the value where a log does not take all of it.
+    fn fitted(mut self, bytes_max: usize) -> Self {
+        if self.bytes() > bytes_max
+            && let Some(value) = &mut self.value
+        {
+            self.truncated_from = Some(value.len());
+            value.truncate(TRUNCATED_BYTES);
+        }
+        self
+    }
+}
+
+/// Why a record is too large to be looked at.
+pub fn oversized(record: &RecordRef<'_>, bytes_max: usize) -> Result<(), (Class, String)> {
+    let bytes = record.key.len() + record.value.map_or(0, <[u8]>::len);
+    if bytes <= bytes_max {
+        return Ok(());
+    }
+    Err((Class::Size, format!("the record has {bytes} bytes, more than engine.record_bytes_max ({bytes_max})")))
 }
 
 /// Faults in one line.
@@ -93,6 +158,8 @@ pub struct Writer {
     written: BTreeMap<Source, Offset>,
     waiting: Vec<DeadLetter>,
     share: Share,
+    /// The largest record that the log takes.
+    bytes_max: usize,
 }
 
 impl Writer {
@@ -128,14 +195,14 @@ impl Writer {
                 }
             }
         }
-        Ok(Self { written, waiting: Vec::new(), share })
+        Ok(Self { written, waiting: Vec::new(), share, bytes_max: log.record_bytes_max() })
     }
 
     /// Takes a letter; it is written once its epoch is complete.
     pub fn push(&mut self, letter: DeadLetter) {
         let source = (letter.topic.to_owned(), letter.partition);
         if self.written.get(&source).is_none_or(|written| letter.offset >= *written) {
-            self.waiting.push(letter);
+            self.waiting.push(letter.fitted(self.bytes_max));
         }
     }
 
@@ -148,7 +215,12 @@ impl Writer {
         due.sort_by(|a, b| (a.topic, a.partition, a.offset).cmp(&(b.topic, b.partition, b.offset)));
         let mut rest = due.as_slice();
         while let Some(first) = rest.first() {
-            let same = rest.iter().take(5_000).take_while(|l| l.topic == first.topic && l.partition == first.partition);
+            let mut bytes = 0;
+            let same = rest.iter().take(LETTERS_MAX).take_while(|l| {
+                let fits = bytes < APPEND_BYTES;
+                bytes += l.bytes();
+                fits && l.topic == first.topic && l.partition == first.partition
+            });
             let (group, others) = rest.split_at(same.count());
             if let Err(error) = append(log, group, now) {
                 self.waiting.extend_from_slice(rest);
@@ -182,8 +254,7 @@ impl Writer {
 }
 
 fn source_offset(record: &RecordRef<'_>) -> Option<Offset> {
-    let value = record.headers.iter().find(|(name, _)| *name == "source-offset")?.1;
-    std::str::from_utf8(value).ok()?.parse().ok()
+    std::str::from_utf8(record.headers.get(letters::SOURCE_OFFSET)?).ok()?.parse().ok()
 }
 
 fn append(log: &dyn Log, letters: &[DeadLetter], now: Millis) -> Result<(), LogError> {
@@ -192,14 +263,19 @@ fn append(log: &dyn Log, letters: &[DeadLetter], now: Millis) -> Result<(), LogE
     let failed_at = now.to_string();
     for letter in letters {
         let (partition, offset) = (letter.partition.to_string(), letter.offset.to_string());
-        let headers: [(&str, &[u8]); 6] = [
-            ("error", letter.error.as_bytes()),
-            ("error-class", letter.class.name().as_bytes()),
-            ("source-topic", letter.topic.as_bytes()),
-            ("source-partition", partition.as_bytes()),
-            ("source-offset", offset.as_bytes()),
-            ("failed-at", failed_at.as_bytes()),
+        let (taken_at, truncated_from) = (letter.timestamp.to_string(), letter.truncated_from.map(|n| n.to_string()));
+        let mut headers: Vec<(&str, &[u8])> = vec![
+            (letters::ERROR, letter.error.as_bytes()),
+            (letters::ERROR_CLASS, letter.class.name().as_bytes()),
+            (letters::SOURCE_TOPIC, letter.topic.as_bytes()),
+            (letters::SOURCE_PARTITION, partition.as_bytes()),
+            (letters::SOURCE_OFFSET, offset.as_bytes()),
+            (letters::SOURCE_TIMESTAMP, taken_at.as_bytes()),
+            (letters::FAILED_AT, failed_at.as_bytes()),
         ];
+        headers.extend(truncated_from.as_ref().map(|n| (letters::TRUNCATED_FROM, n.as_bytes())));
+        // The record's own come last: where a name is there twice, the first is the letter's.
+        headers.extend(letter.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())));
         set.push(now, &letter.key, letter.value.as_deref(), &headers);
     }
     let place = TopicPartition { topic: topic::dead_letters(first.topic), partition: first.partition };

@@ -4,8 +4,10 @@
 mod ask;
 mod backfill;
 pub mod batch;
+mod budget;
 mod cells;
 mod checkpoint;
+mod checkpoints;
 mod clock;
 mod configs;
 mod coordinator;
@@ -35,16 +37,18 @@ mod wall;
 mod worker;
 
 pub use ask::{AskError, Asker};
-use aulaflow_log::{LogError, Offset, TopicPartition};
+use aulaflow_log::{Log, LogError, Offset, SourceState, TopicPartition};
 use aulaflow_model::change::{ChangeBatch, CohortBatch};
 use aulaflow_model::instant::{ClockTime, Millis};
+pub use checkpoints::{Checkpoint, CheckpointFile, Checkpoints, progress};
 pub use dead_letters::Class;
 pub use describe::{Assumptions, Description, StateSummary, describe};
 pub use gate::Gate;
 pub use grade_views::{GradeView, ShownGrade};
-pub use metrics::Metrics;
+pub use metrics::{Metrics, state_name};
 use parking_lot::Mutex;
 pub use start::{Engine, Start, examine, start};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 pub use wall::{HandClock, Wall};
 
@@ -153,6 +157,12 @@ pub struct Position {
     pub visible: Offset,
     /// Records before this offset are on the log.
     pub end: Offset,
+    /// How reading it goes.
+    pub state: SourceState,
+    /// How long ago the log took the oldest record that is not visible, estimated from its neighbours; `None`: not known.
+    pub lag_seconds: Option<f64>,
+    /// Nothing has come for a while and nothing waits: the event clock goes on without it.
+    pub idle: bool,
 }
 
 /// Asks a running engine how far it is.
@@ -160,6 +170,8 @@ pub struct Position {
 pub struct Monitor {
     status: Arc<Mutex<Status>>,
     durable: Arc<Mutex<checkpoint::Durable>>,
+    resumes: Arc<Mutex<BTreeSet<String>>>,
+    log: Arc<dyn Log>,
 }
 
 impl Monitor {
@@ -170,5 +182,14 @@ impl Monitor {
         status.checkpoint_age_ms = durable.at.map(|at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX));
         status.checkpoint_failing.clone_from(&durable.failing);
         status
+    }
+
+    /// Reads a topic on whose error budget was spent, with a fresh one. Returns the partitions that were stopped.
+    pub fn resume(&self, topic: &str) -> Vec<u32> {
+        let stalled = |p: &&Position| p.place.topic == topic && matches!(p.state, SourceState::Stalled(_));
+        let partitions = self.status.lock().positions.iter().filter(stalled).map(|p| p.place.partition).collect();
+        self.resumes.lock().insert(topic.to_owned());
+        self.log.wake();
+        partitions
     }
 }

@@ -1,5 +1,6 @@
 //! The engine's metrics. No student and no unbounded label.
 
+use aulaflow_log::SourceState;
 use aulaflow_state::Committed;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -35,6 +36,29 @@ pub struct PartitionLabels {
     pub topic: &'static str,
     /// The partition.
     pub partition: u32,
+}
+
+/// `topic`, `partition`, `state`
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SourceStateLabels {
+    /// The topic.
+    pub topic: &'static str,
+    /// The partition.
+    pub partition: u32,
+    /// `connecting`, `live`, `stalled`.
+    pub state: &'static str,
+}
+
+/// The names of the states of a source.
+const STATES: [&str; 3] = ["connecting", "live", "stalled"];
+
+/// A state's name in metrics and answers.
+pub fn state_name(state: &SourceState) -> &'static str {
+    match state {
+        SourceState::Connecting => STATES[0],
+        SourceState::Live => STATES[1],
+        SourceState::Stalled(_) => STATES[2],
+    }
 }
 
 /// `dataflow`, `operator`, `share`, `worker`
@@ -80,6 +104,12 @@ pub struct Metrics {
     pub late: Family<PartitionTopic, Counter>,
     /// Records on the log that are not visible yet.
     pub lag_records: Family<PartitionLabels, Gauge>,
+    /// How long the oldest of them has been there.
+    pub lag_seconds: Family<PartitionLabels, SecondsGauge>,
+    /// 1 for the state that a source is in.
+    pub source_state: Family<SourceStateLabels, Gauge>,
+    /// How often a source was stopped because its error budget was spent.
+    pub source_stalls: Family<PartitionLabels, Counter>,
     /// The clock as of which the views are true.
     pub clock: Family<ShareLabels, SecondsGauge>,
     /// Wall clock less that clock.
@@ -133,6 +163,9 @@ impl Metrics {
             output_errors: Counter::default(),
             late: Family::default(),
             lag_records: Family::default(),
+            lag_seconds: Family::default(),
+            source_state: Family::default(),
+            source_stalls: Family::default(),
             clock: Family::default(),
             frontier_lag: Family::default(),
             freshness: Histogram::new(seconds),
@@ -157,7 +190,7 @@ impl Metrics {
         let failed = "Expressions of views' outputs that had no value (a division by zero, a bad cast): they show null";
         r.register("output_errors", failed, metrics.output_errors.clone());
         r.register("late_records", "Behaviour events older than every window that reads them", metrics.late.clone());
-        r.register("source_lag_records", "Records on the log that no view shows yet", metrics.lag_records.clone());
+        metrics.register_sources(r);
         r.register_with_unit(
             "clock",
             "The instant as of which the views are true",
@@ -230,6 +263,24 @@ impl Metrics {
         let disagreements = self.explain_disagreements.get_or_create(&labels);
         if !agrees {
             disagreements.inc();
+        }
+    }
+
+    fn register_sources(&self, r: &mut Registry) {
+        r.register("source_lag_records", "Records on the log that no view shows yet", self.lag_records.clone());
+        let oldest = "How long the oldest record that no view shows yet has been on the log";
+        r.register_with_unit("source_lag", oldest, Unit::Seconds, self.lag_seconds.clone());
+        r.register("source_state", "1 for the state that reading a partition is in", self.source_state.clone());
+        let stalls = "How often a partition was not read on because its error budget was spent";
+        r.register("source_stalls", stalls, self.source_stalls.clone());
+    }
+
+    /// Sets the state of a source.
+    pub fn source_state(&self, place: &PartitionLabels, state: &SourceState) {
+        let now = state_name(state);
+        for state in STATES {
+            let labels = SourceStateLabels { topic: place.topic, partition: place.partition, state };
+            self.source_state.get_or_create(&labels).set(i64::from(state == now));
         }
     }
 

@@ -74,6 +74,10 @@ pub enum StateMessage {
 
 /// The partition where a tenant's records belong.
 pub type Home = Box<dyn Fn(&str) -> u32 + Send + Sync>;
+/// Dead records by source partition.
+pub type DeadBySource = BTreeMap<(&'static str, u32), crate::budget::Dead>;
+/// By epoch.
+pub type DeadByEpoch = BTreeMap<Time, DeadBySource>;
 
 /// What all workers share.
 pub struct Shared {
@@ -103,6 +107,8 @@ pub struct Shared {
     pub histories: DashMap<StudentNo, StoredHistory>,
     /// Highest event time by epoch and behaviour partition, until the epoch is complete.
     pub event_high: Mutex<BTreeMap<Time, BTreeMap<u32, Millis>>>,
+    /// Dead records by epoch and source partition, until the epoch is complete.
+    pub dead: Mutex<DeadByEpoch>,
     /// When the next pane enters or leaves, by worker.
     pub next_due: Vec<AtomicI64>,
     /// The thread for dead letters and checkpoints.
@@ -157,6 +163,9 @@ impl Shared {
     pub fn dead(&self, letter: DeadLetter) {
         let labels = DeadLabels { topic: letter.topic, error_class: letter.class.name() };
         self.metrics.dead.get_or_create(&labels).inc();
+        let place = (letter.topic, letter.partition);
+        *self.dead.lock().entry(letter.time).or_default().entry(place).or_default().entry(letter.class).or_default() +=
+            1;
         if letter.class == Class::Late {
             let topic = crate::metrics::PartitionTopic { topic: letter.topic };
             self.metrics.late.get_or_create(&topic).inc();
@@ -176,6 +185,18 @@ impl Shared {
         if self.state.send(message).is_err() {
             tracing::error!("the thread that writes the state has ended");
         }
+    }
+
+    /// The dead records of the epochs up to `complete`; they are not kept any longer.
+    pub fn take_dead(&self, complete: Time) -> DeadBySource {
+        let mut dead = self.dead.lock();
+        let later = dead.split_off(&(complete + 1));
+        let mut taken = DeadBySource::new();
+        for (place, classes) in std::mem::replace(&mut *dead, later).into_values().flatten() {
+            let sum = taken.entry(place).or_default();
+            classes.into_iter().for_each(|(class, count)| *sum.entry(class).or_default() += count);
+        }
+        taken
     }
 
     /// Remembers the highest event time of a behaviour partition in an epoch.

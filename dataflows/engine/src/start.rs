@@ -3,6 +3,7 @@
 
 use crate::ask::Asker;
 use crate::checkpoint::{Checkpointer, Durable, SOURCES};
+use crate::checkpoints::Checkpoints;
 use crate::configs::Configs;
 use crate::coordinator::{Coordinator, Source, positions};
 use crate::dead_letters::Writer;
@@ -44,6 +45,7 @@ pub struct Engine {
     stop: Arc<AtomicBool>,
     abandon: Arc<AtomicBool>,
     log: Arc<dyn Log>,
+    store: StateStore,
     asker: Asker,
     coordinator: JoinHandle<Result<(), String>>,
     checkpointer: JoinHandle<()>,
@@ -90,6 +92,8 @@ pub fn start(start: Start) -> Result<Engine, StartError> {
 pub fn examine(start: Start) -> Result<Engine, StartError> {
     let mut plan = Plan::clone(&start.plan);
     plan.runtime.engine.checkpoint_interval = Duration::MAX;
+    // Everything is to be seen.
+    plan.runtime.engine.error_budget_percent = 100;
     launch(Start { plan: Arc::new(plan), ..start }, Leaves::Nothing)
 }
 
@@ -122,6 +126,7 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
         settling: Settling::new(workers),
         histories: dashmap::DashMap::new(),
         event_high: Mutex::default(),
+        dead: Mutex::default(),
         next_due: (0..workers).map(|_| AtomicI64::new(i64::MAX)).collect(),
         state,
         export: crate::shared::Export::default(),
@@ -136,6 +141,7 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
     let time = first_time(&covered, live.then(|| wall.now()));
     let status = Arc::new(Mutex::new(Status::at_start(store.approximate_rows(), positions(&sources))));
     let durable = Arc::new(Mutex::new(Durable { offsets: covered.offsets.clone(), at: None, failing: None }));
+    let resumes = Arc::new(Mutex::default());
     let (stop, abandon) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
 
     let checkpointer = Checkpointer {
@@ -166,12 +172,13 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
         asks,
         status: status.clone(),
         durable: durable.clone(),
+        resumes: resumes.clone(),
         stop: stop.clone(),
         alive: Box::new(move || alive.load(Ordering::Acquire)),
     };
-    let monitor = Monitor { status, durable };
-    let coordinator = spawn_coordinator(coordinator, (store, rebuild), monitor.clone(), abandon.clone())?;
-    Ok(Engine { monitor, began, stop, abandon, log, asker, coordinator, checkpointer, workers: threads })
+    let monitor = Monitor { status, durable, resumes, log: log.clone() };
+    let coordinator = spawn_coordinator(coordinator, (store.clone(), rebuild), monitor.clone(), abandon.clone())?;
+    Ok(Engine { monitor, began, stop, abandon, log, store, asker, coordinator, checkpointer, workers: threads })
 }
 
 fn open_state(plan: &Plan, dir: &Path) -> Result<(StateStore, Option<Covered>), StartError> {
@@ -195,6 +202,11 @@ impl Engine {
     /// How far the partitions were covered by the checkpoint that it started from.
     pub fn began(&self) -> &[Position] {
         &self.began
+    }
+
+    /// The checkpoints that it makes.
+    pub fn checkpoints(&self) -> Checkpoints {
+        Checkpoints(self.store.clone())
     }
 
     /// Finishes what was read, writes a checkpoint, ends the workers.
@@ -371,7 +383,7 @@ pub fn sources(log: &dyn Log, share: Share, covered: &Covered) -> Result<Vec<Sou
                 )));
             }
             let next = next.unwrap_or(start);
-            sources.push(Source { topic, place, next, end_at_start: end, last_data: None });
+            sources.push(Source::new(topic, place, next, end));
         }
     }
     Ok(sources)

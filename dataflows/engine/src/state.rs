@@ -10,7 +10,7 @@ use crate::panes::StoredStudent;
 use crate::sum::Slot;
 use aulaflow_log::Offset;
 use aulaflow_model::event::Evaluation;
-use aulaflow_state::{CheckpointStore, Committed, Expired, Options, Refusal, Refused, Rows, StoreError};
+use aulaflow_state::{CheckpointStore, Committed, Expired, Options, Pinned, Refusal, Refused, Rows, StoreError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -88,6 +88,11 @@ pub struct Forgotten {
 }
 
 impl Covered {
+    /// How far on the log it is.
+    pub fn progress(&self) -> u64 {
+        self.offsets.values().sum()
+    }
+
     /// Tells the rows that nobody needs any more.
     fn expired(&self) -> Expired {
         let forgotten = self.forgotten.clone();
@@ -306,6 +311,11 @@ impl StateStore {
         Ok(Load { store: self.store.clone(), expired, kinds: LOADED.iter(), rows: None })
     }
 
+    /// The newest checkpoint, whose files stay as long.
+    pub fn pin(&self) -> Option<Pinned> {
+        self.store.pin()
+    }
+
     /// How many rows there are, roughly: for a progress bar.
     pub fn approximate_rows(&self) -> u64 {
         self.store.checkpoints().last().map_or(0, |newest| newest.rows)
@@ -347,7 +357,7 @@ impl Iterator for Load {
     }
 }
 
-fn decode_covered(meta: &[u8]) -> Result<Covered, StateError> {
+pub fn decode_covered(meta: &[u8]) -> Result<Covered, StateError> {
     postcard::from_bytes(meta).map_err(|e| StateError::Row(e.to_string()))
 }
 

@@ -88,7 +88,7 @@ fn context(config: &KafkaConfig) -> Result<Context, KafkaOpenError> {
         }
         Some(Sasl::Plain(..) | Sasl::ScramSha256(..) | Sasl::ScramSha512(..)) | None => None,
     };
-    Ok(Context { health, tokens, statistics: None, commits: Arc::default() })
+    Ok(Context { health, tokens, statistics: None, commits: Arc::default(), served: Arc::default() })
 }
 
 impl Log for KafkaLog {

@@ -154,6 +154,11 @@ pub trait Log: Send + Sync + 'static {
         Ok(Box::new(Appending(self)))
     }
 
+    /// The largest record that an append takes, with its key and headers.
+    fn record_bytes_max(&self) -> usize {
+        usize::MAX
+    }
+
     /// How reading this partition goes.
     fn source_state(&self, _place: &TopicPartition) -> SourceState {
         SourceState::Live

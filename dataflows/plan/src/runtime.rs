@@ -1,6 +1,7 @@
 //! The runtime's settings, as the rest of the program sees them. How they are read is in `runtime_file`.
 
 use aulaflow_model::ids::TenantId;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -118,9 +119,11 @@ impl Auth {
     }
 }
 
-/// `[log]`: the embedded log.
+/// `[log]`
 #[derive(Debug, Clone)]
 pub struct LogSettings {
+    /// `kind = "embedded"` (default) or `"kafka"`.
+    pub kind: LogKind,
     /// `partitions` per topic. Default 4. Fixed when the log is first made.
     pub partitions: u32,
     /// `fsync = "group"` (default: every acknowledged append is on the disk; appends that wait share one fsync)
@@ -132,6 +135,100 @@ pub struct LogSettings {
     pub append_timeout: Duration,
     /// `retention`: how long behaviour and service events stay on the log. Default `"30 days"`; evaluations and tenants stay.
     pub retention: Duration,
+}
+
+/// Where the log is.
+#[derive(Debug, Clone)]
+pub enum LogKind {
+    /// In the data directory.
+    Embedded,
+    /// In Apache Kafka.
+    Kafka(Kafka),
+}
+
+/// `[log.kafka]`
+#[derive(Debug, Clone, Default)]
+pub struct Kafka {
+    /// `bootstrap`: brokers to ask first.
+    pub bootstrap: String,
+    /// `group`: the consumer group. Default `aulaflow`.
+    pub group: String,
+    /// `instance`: this process's name in the group. Default: the host's name.
+    pub instance: Option<String>,
+    /// `scale_out`: several processes share the partitions. Default: no.
+    pub scale_out: bool,
+    /// `replication` of topics that are made. Default 3.
+    pub replication: u32,
+    /// `min_isr` of topics that are made. Default 2.
+    pub min_isr: u32,
+    /// `read_ahead_bytes_max`: over all partitions. Default `"64 MiB"`.
+    pub read_ahead_bytes_max: usize,
+    /// `request_timeout`: of a question to the brokers. Default `"10 seconds"`.
+    pub request_timeout: Duration,
+    /// `stalled_after`: silence after which a source is stalled. Default `"10 seconds"`.
+    pub stalled_after: Duration,
+    /// `session_timeout`: silence after which others get our partitions. Default `"45 seconds"`.
+    pub session_timeout: Duration,
+    /// `release_timeout`: how long a handover may take. Default `"30 seconds"`.
+    pub release_timeout: Duration,
+    /// `properties`: other librdkafka properties.
+    pub properties: BTreeMap<String, String>,
+    /// `[log.kafka.tls]`: encrypted where the section is there.
+    pub tls: Option<KafkaTls>,
+    /// `[log.kafka.sasl]`: who we are, where the section is there.
+    pub sasl: Option<KafkaSasl>,
+}
+
+/// `[log.kafka.tls]`; files are PEM.
+#[derive(Debug, Clone, Default)]
+pub struct KafkaTls {
+    /// `ca_file`: who may vouch for the brokers.
+    pub ca_file: Option<PathBuf>,
+    /// `certificate_file`: ours.
+    pub certificate_file: Option<PathBuf>,
+    /// `key_file`: its key.
+    pub key_file: Option<PathBuf>,
+    /// `key_password_env` or `key_password_file`.
+    pub key_password: Option<SecretSource>,
+}
+
+/// `[log.kafka.sasl]`, by `mechanism`.
+#[derive(Debug, Clone)]
+pub enum KafkaSasl {
+    /// `PLAIN`
+    Plain {
+        /// `user`
+        user: String,
+        /// `password_env` or `password_file`
+        password: SecretSource,
+    },
+    /// `SCRAM-SHA-256`
+    ScramSha256 {
+        /// `user`
+        user: String,
+        /// `password_env` or `password_file`
+        password: SecretSource,
+    },
+    /// `SCRAM-SHA-512`
+    ScramSha512 {
+        /// `user`
+        user: String,
+        /// `password_env` or `password_file`
+        password: SecretSource,
+    },
+    /// `OAUTHBEARER`
+    OAuth {
+        /// `token_url`
+        token_url: String,
+        /// `client_id`
+        client_id: String,
+        /// `client_secret_env` or `client_secret_file`
+        client_secret: SecretSource,
+        /// `scope`
+        scope: Option<String>,
+        /// `token_ca_file`
+        ca_file: Option<PathBuf>,
+    },
 }
 
 /// When appends reach the disk.
@@ -164,6 +261,15 @@ pub struct Engine {
     pub checkpoint_interval: Duration,
     /// `checkpoints_kept`: how many checkpoints are kept. Default 3.
     pub checkpoints_kept: usize,
+    /// `record_bytes_max`: larger records go to the dead letters unread. Default `"1 MiB"`.
+    pub record_bytes_max: usize,
+    /// `error_budget_percent`: a source partition of whose last records more than this many of a hundred cannot be used is
+    /// not read on; 100: never. Default 50.
+    pub error_budget_percent: u32,
+    /// `error_budget_records`: how many records are looked back. Default 10,000.
+    pub error_budget_records: u32,
+    /// `error_budget_records_min`: fewer records than this are not judged. Default 1,000.
+    pub error_budget_records_min: u32,
 }
 
 /// Which clock drives the views.

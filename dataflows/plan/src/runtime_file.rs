@@ -1,12 +1,14 @@
 //! The runtime's TOML file to [`Runtime`] and to the names of the other files. Every setting is read in one place
 //! here, with its default, range and meaning; the reference page is made from the same calls.
 
+mod kafka;
+
 use crate::diagnostic::{Diagnostic, Severity, Source, sort};
 use crate::document::{At, Document};
 use crate::quantity::{GIB, KIB, MIB};
 use crate::runtime::{
-    Archive, Auth, AuthKey, Changelog, ClockMode, Engine, Fsync, KeyMaterial, LogSettings, Runtime, SECRET_BYTES_MIN,
-    SecretSource, Server, Serving, WriteChangelog,
+    Archive, Auth, AuthKey, Changelog, ClockMode, Engine, Fsync, KeyMaterial, LogKind, LogSettings, Runtime,
+    SECRET_BYTES_MIN, SecretSource, Server, Serving, WriteChangelog,
 };
 use crate::settings::{Reader, Section, Setting, list};
 use serde_json::Value;
@@ -249,8 +251,22 @@ fn hs256(
 }
 
 fn log(mut s: Section<'_, '_>) -> LogSettings {
+    let is_kafka = s.choice(
+        "kind",
+        [("embedded", false), ("kafka", true)],
+        "where the log is: `embedded`, in the data directory; `kafka`, in Apache Kafka, as `[log.kafka]` says",
+    );
+    if is_kafka && s.has("fsync") {
+        let help = "Kafka's brokers decide when a write is safe: `min_isr` in `[log.kafka]`";
+        s.reader.key_fault(
+            s.pointer("fsync"),
+            "`fsync` is not a key of a log in Kafka".to_owned(),
+            Some(help.to_owned()),
+        );
+    }
     let log = LogSettings {
-        partitions: s.count("partitions", 4, None, 1..=256, "partitions per topic; fixed when the log is first made"),
+        kind: LogKind::Embedded,
+        partitions: s.count("partitions", 4, None, 1..=256, "partitions per topic; fixed when the log or the topics are first made"),
         fsync: s.choice(
             "fsync",
             [("group", Fsync::Group), ("never", Fsync::Never)],
@@ -261,23 +277,25 @@ fn log(mut s: Section<'_, '_>) -> LogSettings {
             "buffer_bytes_max",
             64 * MIB,
             MIB..=64 * GIB,
-            "writes that wait for the disk; beyond it they are refused with 503",
+            "writes that wait for the disk or the brokers; beyond it they are refused with 503",
         ),
         append_timeout: s.duration(
             "append_timeout",
             seconds(10),
             ms(100)..=seconds(300),
-            "how long a write may wait for the disk",
+            "how long a write may wait for the disk or the brokers",
         ),
         retention: s.duration(
             "retention",
             hours(24 * 30),
             hours(1)..=hours(24 * 3_650),
-            "how long behaviour and service events stay on the log; evaluations and tenants stay",
+            "how long behaviour and service events stay on the log; evaluations and tenants stay; in Kafka, of topics \
+             that `aulaflow topics ensure` makes",
         ),
     };
+    let kafka = kafka::kafka(s.table("kafka"), is_kafka);
     s.finish();
-    log
+    if is_kafka { LogSettings { kind: LogKind::Kafka(kafka), ..log } } else { log }
 }
 
 fn engine(mut s: Section<'_, '_>) -> Engine {
@@ -332,6 +350,22 @@ fn engine(mut s: Section<'_, '_>) -> Engine {
             1..=100,
             "checkpoints that are kept: a start goes on from the newest that is sound",
         ) as usize,
+        record_bytes_max: s.bytes("record_bytes_max", MIB, 1024..=64 * MIB, "larger records go to the dead letters"),
+        error_budget_percent: s.count(
+            "error_budget_percent",
+            50,
+            None,
+            1..=100,
+            "a source partition is not read on when more of its last records than this cannot be used; 100: never",
+        ),
+        error_budget_records: s.count("error_budget_records", 10_000, None, 1..=10_000_000, "that many last records"),
+        error_budget_records_min: s.count(
+            "error_budget_records_min",
+            1_000,
+            None,
+            1..=10_000_000,
+            "before so many records nothing is judged",
+        ),
     };
     s.finish();
     engine
@@ -399,6 +433,10 @@ fn warnings(document: &Document, runtime: &Runtime) -> Vec<Diagnostic> {
     if runtime.auth.keys.is_empty() && document.value().pointer("/auth/key").is_none() {
         let message = "no `[[auth.key]]`: no token can be checked, so that every request is refused".to_owned();
         warn("/auth/key", message, "add an `[[auth.key]]`; `configs/local.toml` shows one for development");
+    }
+    if matches!(runtime.log.kind, LogKind::Embedded) && document.value().pointer("/log/kafka").is_some() {
+        let message = "`[log.kafka]` is not used: the log is embedded".to_owned();
+        warn("/log/kafka", message, "set `kind = \"kafka\"` in `[log]`, or remove the section");
     }
     if runtime.server.body_bytes_max > runtime.log.buffer_bytes_max {
         let message = "`body_bytes_max` is larger than `log.buffer_bytes_max`: the largest bodies never fit".to_owned();

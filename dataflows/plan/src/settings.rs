@@ -336,6 +336,12 @@ impl<'r, 'v> Section<'r, 'v> {
         self.read(name, some_text)
     }
 
+    /// A text, with a default.
+    pub fn text_or(&mut self, name: &'static str, default: &str, meaning: &'static str) -> String {
+        self.setting(name, "text", format!("{default:?}"), String::new(), meaning);
+        self.read(name, some_text).unwrap_or_else(|| default.to_owned())
+    }
+
     /// A text that has to be there.
     pub fn required_text(&mut self, name: &'static str, meaning: &'static str) -> Option<String> {
         self.setting(name, "text", "required".to_owned(), String::new(), meaning);

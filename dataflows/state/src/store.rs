@@ -199,12 +199,12 @@ impl CheckpointStore {
     pub fn pin(&self) -> Option<Pinned> {
         let mut state = self.0.state.lock();
         let newest = state.kept.back()?;
-        let (number, files) = (newest.number, self.0.files(newest));
+        let (number, files, meta) = (newest.number, self.0.files(newest), newest.meta.clone());
         let pin = state.next_pin;
         state.next_pin += 1;
         state.pins.insert(pin, files.iter().map(|file| file.name.clone()).collect());
         drop(state);
-        Some(Pinned { store: self.clone(), pin, number, files })
+        Some(Pinned { store: self.clone(), pin, number, files, meta })
     }
 
     /// The folder.
@@ -250,12 +250,18 @@ pub struct Pinned {
     pin: u64,
     number: u64,
     files: Vec<FileInfo>,
+    meta: Vec<u8>,
 }
 
 impl Pinned {
     /// Its number.
     pub fn number(&self) -> u64 {
         self.number
+    }
+
+    /// Its note.
+    pub fn meta(&self) -> &[u8] {
+        &self.meta
     }
 
     /// Its files, its manifest last: a copy is a checkpoint once the manifest is there.

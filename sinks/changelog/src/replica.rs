@@ -8,10 +8,11 @@ use crate::metrics::{KindLabels, PartitionLabels, ReasonLabels, ReplicaMetrics};
 use crate::record::{Entry, KnownViews, Refusal, Watermark};
 use crate::writer::now;
 use aulaflow_log::{Log, LogError, Offset, RecordRef, RecordSet, TopicPartition};
-use aulaflow_model::change::{CohortBatch, ViewSchema};
+use aulaflow_model::change::CohortBatch;
 use aulaflow_model::instant::{ClockTime, Millis};
+use aulaflow_model::share::Share;
 use aulaflow_model::topic;
-use aulaflow_serving::{DerivedView, ReadHalf, WriteHalf};
+use aulaflow_serving::{DerivedView, ReadHalf, Stores, WriteHalf};
 use aulaflow_sink::{Outcome, Sink};
 use parking_lot::Mutex;
 use std::collections::HashSet;
@@ -31,8 +32,8 @@ const WAIT: Duration = Duration::from_millis(100);
 pub struct ReplicaStart {
     /// What it follows.
     pub log: Arc<dyn Log>,
-    /// The views that it shows; a view's place is its number.
-    pub schemas: Arc<[ViewSchema]>,
+    /// Where each partition's store is shown once it has caught up. Their views are those that the replica shows.
+    pub shown: Stores,
     /// Views over the profile, computed on reading.
     pub derived: Vec<DerivedView>,
     /// Sizes the stores.
@@ -104,7 +105,8 @@ pub struct ReplicaPartition {
 impl Replica {
     /// Starts following. Its stores are there at once, and empty.
     pub fn start(start: ReplicaStart) -> Result<Self, LogError> {
-        let ReplicaStart { log, schemas, derived, students_expected, live, metrics } = start;
+        let ReplicaStart { log, shown, derived, students_expected, live, metrics } = start;
+        let schemas = Arc::clone(shown.schemas());
         let count = log.partitions(topic::PROFILES)?;
         let (mut stores, mut partitions, mut places) = (Vec::new(), Vec::new(), Vec::new());
         for partition in 0..count {
@@ -113,13 +115,21 @@ impl Replica {
             let place = TopicPartition { topic: topic::PROFILES.to_owned(), partition };
             let (next, end) = (log.start_offset(&place)?, log.end_offset(&place)?);
             places.push(Place { partition, next, end, end_at_start: end, watermark: None });
-            stores.push((partition, store));
-            partitions.extend(writers.into_iter().map(|writer| Partition { place: place.clone(), next, writer }));
+            stores.push((partition, store.clone()));
+            // One writer, so one of these.
+            partitions.extend(writers.into_iter().map(|writer| Partition {
+                place: place.clone(),
+                next,
+                writer,
+                until: end,
+                waiting: Some(store.clone()),
+            }));
         }
         let status = Mutex::new(Status { places, ..Status::default() });
         let shared = Arc::new(Shared { log, live, stop: AtomicBool::new(false), status });
         let known = KnownViews::new(schemas);
-        let follower = Follower { shared: Arc::clone(&shared), partitions, known, metrics, told: HashSet::new() };
+        let follower =
+            Follower { shared: Arc::clone(&shared), shown, partitions, known, metrics, told: HashSet::new() };
         let thread = std::thread::Builder::new().name("aulaflow-replica".to_owned());
         let thread = thread
             .spawn(move || follower.run())
@@ -127,7 +137,7 @@ impl Replica {
         Ok(Self { stores, shared, thread })
     }
 
-    /// The stores, by partition.
+    /// The stores, by partition, whether they have caught up or not.
     pub fn stores(&self) -> &[(u32, ReadHalf)] {
         &self.stores
     }
@@ -184,11 +194,16 @@ struct Partition {
     place: TopicPartition,
     next: Offset,
     writer: WriteHalf,
+    /// Where it ended at the start.
+    until: Offset,
+    /// Its store, until it was read to there: before, a student may be missing who is on the changelog.
+    waiting: Option<ReadHalf>,
 }
 
 /// What the thread has.
 struct Follower {
     shared: Arc<Shared>,
+    shown: Stores,
     partitions: Vec<Partition>,
     known: KnownViews,
     metrics: ReplicaMetrics,
@@ -240,6 +255,7 @@ impl Follower {
             any |= fetched.next_offset > *next;
             self.partitions[at].next = fetched.next_offset;
             let watermark = self.take(at, &fetched.records);
+            self.show(at);
             let mut status = self.shared.status.lock();
             let place = &mut status.places[at];
             (place.next, place.end) = (fetched.next_offset, fetched.end_offset);
@@ -248,6 +264,16 @@ impl Follower {
         self.shared.status.lock().trouble = None;
         self.report();
         Ok(any)
+    }
+
+    /// Lets readers at a store that has caught up.
+    fn show(&mut self, at: usize) {
+        let partition = &mut self.partitions[at];
+        if partition.next >= partition.until
+            && let Some(store) = partition.waiting.take()
+        {
+            self.shown.put(Share::Partition(partition.place.partition), store);
+        }
     }
 
     fn report(&self) {

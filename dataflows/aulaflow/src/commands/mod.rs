@@ -8,6 +8,7 @@ mod plan;
 mod run;
 mod test;
 mod token;
+pub mod topics;
 mod verify;
 
 use anyhow::Result;
@@ -25,6 +26,7 @@ pub enum Command {
     Lag(lag::LagCommand),
     Verify(verify::Verify),
     Demo(demo::Demo),
+    Topics(topics::Topics),
 }
 
 impl Command {
@@ -40,7 +42,8 @@ impl Command {
             | Self::Token(_)
             | Self::Lag(_)
             | Self::Verify(_)
-            | Self::Demo(_) => "warn",
+            | Self::Demo(_)
+            | Self::Topics(_) => "warn",
         }
     }
 
@@ -56,6 +59,7 @@ impl Command {
             Self::Lag(command) => command.run(),
             Self::Verify(command) => command.run(),
             Self::Demo(command) => command.run(),
+            Self::Topics(command) => command.run(),
         }
     }
 }

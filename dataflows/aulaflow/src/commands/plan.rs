@@ -13,6 +13,7 @@ use anyhow::{Result, anyhow, bail};
 use aulaflow_engine::describe::SummaryError;
 use aulaflow_engine::{Assumptions, StateSummary, describe};
 use aulaflow_log::OpenError;
+use aulaflow_plan::runtime::LogKind;
 use aulaflow_plan::{Plan, render};
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
@@ -125,7 +126,8 @@ fn summary(plan: &Plan, asked: Option<&Path>) -> Result<StateSummary> {
         )));
     }
     // Opening would make one.
-    if !data.join("log").is_dir() {
+    let embedded = matches!(plan.runtime.log.kind, LogKind::Embedded);
+    if embedded && !data.join("log").is_dir() {
         if there {
             bail!("there is no log in {}: a start would refuse the state in {}", data.display(), dir.display());
         }
@@ -138,7 +140,7 @@ fn summary(plan: &Plan, asked: Option<&Path>) -> Result<StateSummary> {
         Some(OpenError::InUse { .. }) => in_use(data),
         Some(_) | None => error,
     })?;
-    StateSummary::read(&dir, &log).map_err(|error| match error {
+    StateSummary::read(&dir, log.log.as_ref()).map_err(|error| match error {
         SummaryError::InUse { dir } => in_use(&dir),
         error @ SummaryError::Start(_) => {
             anyhow::Error::new(error).context(format!("a start from {} would be refused", dir.display()))

@@ -2,11 +2,11 @@
 
 use crate::config::{self, ConfigArg, Overrides};
 use crate::failure::Misuse;
-use crate::node::{End, Node};
+use crate::log_store;
+use crate::node::{End, Node, Roles};
 use anyhow::Result;
 use aulaflow_plan::render;
 use clap::ValueEnum;
-use std::collections::BTreeSet;
 
 /// Runs an instance: HTTP server, log, dataflows and profiles
 #[derive(Debug, clap::Args)]
@@ -15,7 +15,7 @@ pub struct Run {
     config: ConfigArg,
     #[command(flatten)]
     overrides: Overrides,
-    /// The roles to play; in this version one process plays edge, dataflow and serve together
+    /// The roles to play; on the embedded log one process must play dataflow with the others
     #[arg(long, value_delimiter = ',', value_name = "ROLES", default_value = "edge,dataflow,serve")]
     roles: Vec<Role>,
 }
@@ -36,10 +36,11 @@ enum Role {
 impl Run {
     /// Runs the command.
     pub fn run(self) -> Result<()> {
-        check_roles(&self.roles)?;
+        let roles = roles(&self.roles)?;
         let plan = config::load(&self.config.config, &self.overrides)?;
+        check_log(roles, log_store::is_shared(&plan.runtime))?;
         eprint!("{}", render(&plan.warnings));
-        let mut node = Node::start(plan)?;
+        let mut node = Node::start(plan, roles)?;
         println!("aulaflow is running at {0} (API: {0}/docs, metrics: {0}/metrics); Ctrl-C stops it", node.url);
         match node.until_end() {
             End::Asked => {
@@ -54,16 +55,28 @@ impl Run {
     }
 }
 
-fn check_roles(roles: &[Role]) -> Result<()> {
-    let asked: BTreeSet<Role> = roles.iter().copied().collect();
-    let not_supported = |what: &str| Err(Misuse::error(format!("--roles: {what} is not supported yet")));
-    if asked.contains(&Role::Gov) {
-        return not_supported("the role gov");
+/// What the command line asks for.
+fn roles(asked: &[Role]) -> Result<Roles> {
+    let plays = |role| asked.contains(&role);
+    if plays(Role::Gov) {
+        return Err(Misuse::error("--roles: the role gov is not supported yet"));
     }
-    if asked != BTreeSet::from([Role::Edge, Role::Dataflow, Role::Serve]) {
-        return not_supported("playing only some of edge, dataflow and serve");
+    let roles = Roles { edge: plays(Role::Edge), dataflow: plays(Role::Dataflow), serve: plays(Role::Serve) };
+    if !roles.edge && !roles.dataflow && !roles.serve {
+        return Err(Misuse::error("--roles: name at least one of edge, dataflow and serve"));
     }
-    Ok(())
+    Ok(roles)
+}
+
+/// Whoever has the embedded log open is the only one: nobody else could maintain the views.
+fn check_log(roles: Roles, shared: bool) -> Result<()> {
+    if roles.dataflow || shared {
+        return Ok(());
+    }
+    Err(Misuse::error(format!(
+        "--roles {roles}: the embedded log belongs to one process, and this one would maintain no views; add the role \
+         dataflow, or keep the log in Apache Kafka"
+    )))
 }
 
 #[cfg(test)]
@@ -72,11 +85,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_all_roles_together_are_supported() {
-        assert!(check_roles(&[Role::Serve, Role::Edge, Role::Dataflow]).is_ok());
-        for roles in [&[Role::Edge][..], &[], &[Role::Edge, Role::Dataflow, Role::Serve, Role::Gov]] {
-            let error = check_roles(roles).unwrap_err();
-            assert_eq!(crate::failure::exit_code(&error), 2);
+    fn roles_are_what_the_command_line_says() {
+        let all = [Role::Serve, Role::Edge, Role::Dataflow];
+        assert_eq!(roles(&all).unwrap(), Roles::ALL);
+        let serve = roles(&[Role::Serve, Role::Serve]).unwrap();
+        assert_eq!((serve.edge, serve.dataflow, serve.serve, serve.is_replica()), (false, false, true, true));
+        assert_eq!(roles(&[Role::Serve, Role::Edge]).unwrap().to_string(), "edge,serve");
+        assert!(!roles(&[Role::Dataflow, Role::Serve]).unwrap().is_replica());
+        for asked in [&[][..], &[Role::Gov], &[Role::Edge, Role::Dataflow, Role::Serve, Role::Gov]] {
+            assert_eq!(crate::failure::exit_code(&roles(asked).unwrap_err()), 2);
         }
+    }
+
+    #[test]
+    fn the_embedded_log_needs_its_dataflows() {
+        let serve = roles(&[Role::Serve]).unwrap();
+        assert!(check_log(serve, true).is_ok());
+        let refused = check_log(serve, false).unwrap_err();
+        assert_eq!(crate::failure::exit_code(&refused), 2);
+        assert!(refused.to_string().starts_with("--roles serve: "), "{refused}");
+        assert!(check_log(roles(&[Role::Dataflow]).unwrap(), false).is_ok());
     }
 }

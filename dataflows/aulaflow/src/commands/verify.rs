@@ -85,7 +85,7 @@ impl Verify {
             )
         };
         match log {
-            Ok(log) => Ok(Arc::new(log)),
+            Ok(opened) => Ok(opened.log),
             Err(error) if log_store::is_in_use(&error) => Err(error).with_context(busy),
             Err(error) => Err(error),
         }

@@ -1,16 +1,19 @@
 //! The HTTP server's settings and what it talks to, from the plan and the running parts.
 
 use super::ask::Dataflow;
+use super::replica::{self, Nobody, ReplicaMonitor};
+use super::roles::Roles;
 use super::shares::Shares;
 use crate::failure::Misuse;
 use crate::tenant_records;
 use anyhow::Result;
 use aulaflow_engine::Status;
 use aulaflow_log::Log;
+use aulaflow_model::instant::Millis;
 use aulaflow_plan::Plan;
 use aulaflow_plan::runtime::ClockMode;
 use aulaflow_query_api::auth::AuthKey;
-use aulaflow_query_api::{ApiConfig, ApiState, ConfigError, LagReport, PartitionLag, Parts};
+use aulaflow_query_api::{ApiConfig, ApiState, Ask, ConfigError, LagReport, PartitionLag, Parts};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
@@ -22,6 +25,10 @@ pub struct Running {
     pub log: Arc<dyn Log>,
     /// The dataflows and their stores.
     pub shares: Arc<Shares>,
+    /// What the process does.
+    pub roles: Roles,
+    /// Asks the replica, where it is one.
+    pub replica: Option<ReplicaMonitor>,
     /// The process's metrics.
     pub registry: Registry,
 }
@@ -35,26 +42,20 @@ pub fn state(plan: &Plan, keys: Vec<AuthKey>, running: Running) -> Result<ApiSta
         append_timeout: settings.log.append_timeout,
         issuer: settings.auth.issuer.clone(),
         audience: settings.auth.audience.clone(),
+        writes: running.roles.edge,
+        reads: running.roles.serve,
         ..ApiConfig::new(settings.server.listen, keys)
     };
-    let Running { log, shares, registry } = running;
-    let live = settings.engine.clock == ClockMode::Live;
-    let stale_after = live.then_some(settings.serving.stale_after);
-    let (for_lag, for_clock, for_ready) = (Arc::clone(&shares), Arc::clone(&shares), Arc::clone(&shares));
-    let served = plan.views.iter().map(|view| view.serve).collect();
-    let parts = Parts {
-        log,
-        stores: shares.stores().clone(),
-        registry: Arc::new(Mutex::new(registry)),
-        not_ready: Box::new(move || not_ready(&for_ready.status(), stale_after)),
-        lag: Box::new(move || lag(for_lag.status(), live)),
-        clock: Box::new(
-            move || {
-                if live { tenant_records::now() } else { for_clock.status().clock.unwrap_or_default() }
-            },
-        ),
-        dataflow: Box::new(Dataflow { shares, served }),
+    let Running { log, shares, roles, replica, registry } = running;
+    let stores = shares.stores().clone();
+    let says = match replica {
+        Some(replica) => of_replica(replica, settings.engine.clock),
+        None if roles.dataflow => of_dataflows(plan, shares),
+        None => of_nothing(),
     };
+    let Says { not_ready, lag, clock, dataflow } = says;
+    let registry = Arc::new(Mutex::new(registry));
+    let parts = Parts { log, stores, registry, not_ready, lag, clock, dataflow };
     ApiState::new(config, parts).map_err(|error| match error {
         ConfigError::Log(error) => anyhow::Error::new(error).context("the tenants' configurations cannot be read"),
         error @ (ConfigError::NoKey
@@ -64,7 +65,73 @@ pub fn state(plan: &Plan, keys: Vec<AuthKey>, running: Running) -> Result<ApiSta
     })
 }
 
-/// Why reads should not come here, if they should not. `stale_after` is for the live clock only: on the event clock the
+/// What a process says of its views.
+struct Says {
+    not_ready: Box<dyn Fn() -> Option<String> + Send + Sync>,
+    lag: Box<dyn Fn() -> LagReport + Send + Sync>,
+    clock: Box<dyn Fn() -> Millis + Send + Sync>,
+    dataflow: Box<dyn Ask>,
+}
+
+fn of_dataflows(plan: &Plan, shares: Arc<Shares>) -> Says {
+    let live = plan.runtime.engine.clock == ClockMode::Live;
+    let stale_after = live.then_some(plan.runtime.serving.stale_after);
+    let (for_lag, for_clock, for_ready) = (Arc::clone(&shares), Arc::clone(&shares), Arc::clone(&shares));
+    let served = plan.views.iter().map(|view| view.serve).collect();
+    let clock = move || if live { tenant_records::now() } else { for_clock.status().clock.unwrap_or_default() };
+    Says {
+        not_ready: Box::new(move || none_ready(&for_ready, stale_after)),
+        lag: Box::new(move || lag(for_lag.status(), live)),
+        clock: Box::new(clock),
+        dataflow: Box::new(Dataflow { shares, served }),
+    }
+}
+
+fn of_replica(replica: ReplicaMonitor, mode: ClockMode) -> Says {
+    let (for_lag, for_clock) = (Arc::clone(&replica), Arc::clone(&replica));
+    let clock = move || match mode {
+        ClockMode::Live => tenant_records::now(),
+        ClockMode::Event => replica::clock(&for_clock()).unwrap_or_default(),
+    };
+    Says {
+        not_ready: Box::new(move || replica::not_ready(&replica())),
+        lag: Box::new(move || replica::lag(for_lag())),
+        clock: Box::new(clock),
+        dataflow: Box::new(Nobody),
+    }
+}
+
+/// Of a process that only takes writes: it has nothing to wait for.
+fn of_nothing() -> Says {
+    let lag = || LagReport {
+        clock: tenant_records::now(),
+        frontier_lag_seconds: None,
+        checkpoint_age_seconds: None,
+        partitions: Vec::new(),
+        replica: Vec::new(),
+    };
+    Says {
+        not_ready: Box::new(|| None),
+        lag: Box::new(lag),
+        clock: Box::new(tenant_records::now),
+        dataflow: Box::new(Nobody),
+    }
+}
+
+/// Why reads should not come here, if they should not: nothing here can be served. Where some of several partitions can,
+/// the others' tenants are told so one by one.
+fn none_ready(shares: &Shares, stale_after: Option<Duration>) -> Option<String> {
+    if let Some(reason) = shares.failure() {
+        return Some(reason);
+    }
+    let reasons: Vec<_> = shares.statuses().iter().map(|status| not_ready(status, stale_after)).collect();
+    if reasons.is_empty() {
+        return Some(shares.waiting().unwrap_or_else(|| "the dataflows are being started".to_owned()));
+    }
+    reasons.into_iter().reduce(Option::and).flatten()
+}
+
+/// Why an engine's views should not be read, if they should not. `stale_after` is for the live clock only: on the event clock the
 /// views are as old as the events.
 fn not_ready(status: &Status, stale_after: Option<Duration>) -> Option<String> {
     if let Some(reason) = &status.failure {
@@ -97,5 +164,6 @@ fn lag(status: Status, live: bool) -> LagReport {
         frontier_lag_seconds: live.then_some(behind_ms as f64 / 1_000.0),
         checkpoint_age_seconds: status.checkpoint_age_ms.map(|age_ms| age_ms as f64 / 1_000.0),
         partitions: partitions.collect(),
+        replica: Vec::new(),
     }
 }

@@ -77,6 +77,15 @@ pub fn stop(engine: Engine, changelog: Option<Changelog>) -> Result<(), String> 
     stopped
 }
 
+/// Ends both as a crash would.
+pub fn abandon(engine: Engine, changelog: Option<Changelog>) -> Result<(), String> {
+    let ended = engine.abandon();
+    if let Some(changelog) = changelog {
+        changelog.stop();
+    }
+    ended
+}
+
 /// A hash of what rows are made by: after another one, all of them are written again. It need not be the same in another
 /// build; then they are written once too often.
 fn views(plan: &Plan) -> u64 {

@@ -1,11 +1,13 @@
 //! The engines of this process: one for each share of the partitions that it has. Shares come and go while the others
 //! run; requests are routed by their tenant's partition.
 
+use super::archiving::Archiving;
 use super::changelog::{self, Outward};
 use crate::derived::derived_views;
+use crate::log_store;
 use anyhow::{Context as _, Result, anyhow};
 use aulaflow_changelog::{Changelog, WriterMetrics};
-use aulaflow_engine::{Asker, Engine, Metrics, Start, Status, Wall};
+use aulaflow_engine::{Asker, Checkpoint, Engine, Metrics, Start, Status, Wall};
 use aulaflow_log::{Log, TopicPartition};
 use aulaflow_model::change::ViewSchema;
 use aulaflow_model::ids::TenantId;
@@ -33,6 +35,10 @@ pub struct Shares {
     derived: Vec<DerivedView>,
     stores: Stores,
     running: Mutex<BTreeMap<Share, Running>>,
+    /// Why no further engine starts, while none does.
+    waiting: Mutex<Option<String>>,
+    /// Why this process cannot go on.
+    failure: Mutex<Option<String>>,
 }
 
 /// A share's engine.
@@ -50,15 +56,22 @@ impl Shares {
         let stores = Stores::new(schemas);
         stores.register_metrics(registry);
         Arc::new(Self {
-            // The embedded log belongs to one process.
-            changelog: changelog::is_written(plan, false).then(|| WriterMetrics::new(registry)),
+            changelog: changelog::is_written(plan, log_store::is_shared(&plan.runtime))
+                .then(|| WriterMetrics::new(registry)),
             derived: derived_views(plan, registry),
             metrics: Metrics::new(registry),
             plan: Arc::clone(plan),
             log: Arc::clone(log),
             stores,
             running: Mutex::default(),
+            waiting: Mutex::default(),
+            failure: Mutex::default(),
         })
+    }
+
+    /// Views over the profile.
+    pub fn derived(&self) -> &[DerivedView] {
+        &self.derived
     }
 
     /// What readers read.
@@ -132,30 +145,99 @@ impl Shares {
         Ok(())
     }
 
-    /// Ends a share's engine with a last checkpoint; nothing is answered for it any more.
-    pub fn stop(&self, share: Share) -> Result<()> {
+    /// Ends a share's engine; nothing is answered for it any more. Returns its last checkpoint.
+    pub fn stop(&self, share: Share) -> Result<Option<Checkpoint>> {
         self.stores.remove(share);
-        let Some(running) = self.running.lock().remove(&share) else { return Ok(()) };
+        let Some(running) = self.running.lock().remove(&share) else { return Ok(None) };
+        let checkpoints = running.engine.checkpoints();
         let stopped = changelog::stop(running.engine, running.changelog)
             .map_err(|reason| anyhow!("the dataflows did not stop cleanly: {reason}"));
+        self.release(share);
+        stopped.map(|()| checkpoints.newest())
+    }
+
+    /// Ends a share's engine as a crash would: whoever has the share now goes on from an earlier checkpoint.
+    pub fn abandon(&self, share: Share) {
+        self.stores.remove(share);
+        let Some(running) = self.running.lock().remove(&share) else { return };
+        if let Err(reason) = changelog::abandon(running.engine, running.changelog) {
+            tracing::warn!(%share, reason, "the dataflows did not end cleanly");
+        }
+        self.release(share);
+    }
+
+    /// Nobody follows a share's partitions any more.
+    fn release(&self, share: Share) {
         for source in [topic::TENANTS, topic::EVALUATIONS, topic::BEHAVIOR] {
-            for partition in (0..self.log.partitions(source)?).filter(|partition| share.has(*partition)) {
+            // A log that cannot say which partitions there are has nothing to let go.
+            let partitions = self.log.partitions(source).unwrap_or(0);
+            for partition in (0..partitions).filter(|partition| share.has(*partition)) {
                 self.log.release(&TopicPartition { topic: source.to_owned(), partition });
             }
         }
-        stopped
     }
 
-    /// Ends all, each with a last checkpoint. The first failure is told; the others are tried all the same.
-    pub fn stop_all(&self) -> Result<()> {
+    /// Ends all, each with a last checkpoint, which goes to the archive. The first failure is told; the others are tried
+    /// all the same.
+    pub fn stop_all(&self, archiving: Option<&Archiving>) -> Result<()> {
         let all: Vec<Share> = self.running.lock().keys().copied().collect();
-        all.into_iter().map(|share| self.stop(share)).fold(Ok(()), Result::and)
+        let stop = |share| {
+            let last = self.stop(share)?;
+            if let (Some(archiving), Some(last)) = (archiving, last) {
+                archiving.copy_last(share, &last);
+            }
+            Ok(())
+        };
+        all.into_iter().map(stop).fold(Ok(()), Result::and)
+    }
+
+    /// How far each is.
+    pub fn statuses(&self) -> Vec<Status> {
+        self.running.lock().values().map(|running| running.engine.monitor().status()).collect()
+    }
+
+    /// Whether a share's engine runs.
+    pub fn has(&self, share: Share) -> bool {
+        self.running.lock().contains_key(&share)
+    }
+
+    /// The newest checkpoint of each share. Their files stay until these are dropped.
+    pub fn checkpoints(&self) -> Vec<(Share, Checkpoint)> {
+        let running = self.running.lock();
+        running.iter().filter_map(|(share, running)| Some((*share, running.engine.checkpoints().newest()?))).collect()
     }
 
     /// How far all are: the least of each.
     pub fn status(&self) -> Status {
         let running = self.running.lock();
-        Status::merged(running.values().map(|running| running.engine.monitor().status()))
+        let mut status = Status::merged(running.values().map(|running| running.engine.monitor().status()));
+        drop(running);
+        status.failure = status.failure.or_else(|| self.failure.lock().clone());
+        status
+    }
+
+    /// Ends the process: it cannot go on.
+    pub fn fail(&self, reason: String) {
+        tracing::error!(reason, "the dataflows cannot go on");
+        self.failure.lock().get_or_insert(reason);
+    }
+
+    /// Why it cannot.
+    pub fn failure(&self) -> Option<String> {
+        self.failure.lock().clone()
+    }
+
+    /// What must happen before there is something to serve; `None`: nothing.
+    pub fn waits_for(&self, what: Option<String>) {
+        if let Some(what) = &what {
+            tracing::info!(what, "waiting");
+        }
+        *self.waiting.lock() = what;
+    }
+
+    /// What it waits for.
+    pub fn waiting(&self) -> Option<String> {
+        self.waiting.lock().clone()
     }
 
     /// The engine that has a tenant.

@@ -68,7 +68,7 @@ fn plan(dir: &Path, clock: &str) -> Arc<Plan> {
 impl Stage {
     fn new(dir: &Path, clock: &str, seed: u64) -> Self {
         let plan = plan(dir, clock);
-        let log = Arc::new(log_store::open(&plan.runtime).unwrap());
+        let log = log_store::open(&plan.runtime).unwrap().log;
         Self { plan, log, random: Random::new(seed), sent: 0 }
     }
 

@@ -80,6 +80,7 @@ pub struct Batch {
     /// By partition: the latest timestamp, or on the event clock the highest event time.
     high: BTreeMap<u32, Millis>,
     lateness_ms: i64,
+    bytes_max: usize,
     tenants: FxHashMap<TenantId, Tenant>,
     reached: BTreeMap<(&'static str, u32), Reached>,
     letters: Letters,
@@ -123,6 +124,7 @@ impl Batch {
             seen: BTreeMap::new(),
             high: BTreeMap::new(),
             lateness_ms: plan.tables.iter().map(|table| table.lateness_ms).max().unwrap_or(0),
+            bytes_max: plan.runtime.engine.record_bytes_max,
             arguments: rows::arguments_of(&plan),
             tenants: FxHashMap::default(),
             reached: BTreeMap::new(),
@@ -203,10 +205,14 @@ impl Batch {
         }
         for record in records.iter() {
             let offset = base_offset + u64::from(record.index);
-            let outcome = match source {
-                topic::TENANTS => self.tenant(&record, offset),
-                topic::EVALUATIONS => self.evaluation(&record, partition, offset),
-                _ => self.behavior(&record, partition, offset),
+            let outcome = if record.key.len() + record.value.map_or(0, <[u8]>::len) > self.bytes_max {
+                Err(Class::Size)
+            } else {
+                match source {
+                    topic::TENANTS => self.tenant(&record, offset),
+                    topic::EVALUATIONS => self.evaluation(&record, partition, offset),
+                    _ => self.behavior(&record, partition, offset),
+                }
             };
             if let Err(class) = outcome {
                 self.letters.entry(place).or_default().push((offset, class));

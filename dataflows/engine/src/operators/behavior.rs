@@ -2,7 +2,7 @@
 //! worker read them. What leaves is small: the student, the event's identity and what it adds to which slots.
 
 use crate::cells::{Kind, Scalar};
-use crate::dead_letters::{Class, DeadLetter};
+use crate::dead_letters::{Class, DeadLetter, oversized};
 use crate::decode;
 use crate::dedupe::{IdHash, id_hash};
 use crate::fold::{self, Piece};
@@ -248,6 +248,7 @@ impl Decoder {
     }
 
     fn record(&mut self, record: &RecordRef<'_>, time: Time, high: &mut i64) -> Result<(), (Class, String)> {
+        oversized(record, self.local.shared.plan.runtime.engine.record_bytes_max)?;
         let json = record.value.ok_or_else(|| (Class::Schema, "a behaviour event cannot be deleted".to_owned()))?;
         let tenant_bytes = record.key.split(|b| *b == b'/').next().unwrap_or_default();
         if self.tenant.as_ref().is_none_or(|(bytes, ..)| bytes != tenant_bytes) {

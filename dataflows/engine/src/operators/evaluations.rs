@@ -2,7 +2,7 @@
 
 use super::tenants::ConfigDiff;
 use super::{Epochs, upper};
-use crate::dead_letters::{Class, DeadLetter};
+use crate::dead_letters::{Class, DeadLetter, oversized};
 use crate::decode;
 use crate::evaluations::{EvaluationChange, EvaluationStore, GradeKey};
 use crate::metrics::RecordLabels;
@@ -73,6 +73,7 @@ fn decode_chunk(chunk: &Chunk, time: Time, local: &Local, give: &mut impl FnMut(
 }
 
 fn decode_record(record: &RecordRef<'_>, offset: u64, local: &Local) -> Result<EvaluationChange, (Class, String)> {
+    oversized(record, local.shared.plan.runtime.engine.record_bytes_max)?;
     let no_key = || (Class::Key, "the key is not tenant/evaluation_id".to_owned());
     let tenant = tenant_of_key(record.key).ok_or_else(no_key)?;
     local.shared.check_home(tenant.as_str())?;

@@ -3,7 +3,7 @@
 
 use super::{Epochs, upper};
 use crate::configs::ConfigNo;
-use crate::dead_letters::{Class, DeadLetter, describe};
+use crate::dead_letters::{Class, DeadLetter, describe, oversized};
 use crate::metrics::RecordLabels;
 use crate::shared::{Chunk, Local, Time};
 use crate::state::{self, Key, Row};
@@ -98,7 +98,8 @@ impl Store {
                 for record in chunk.records.iter() {
                     let offset = chunk.base_offset + u64::from(record.index);
                     let tenant = tenant_of_key(record.key);
-                    let outcome = match (&tenant, record.value) {
+                    let small = oversized(&record, local.shared.plan.runtime.engine.record_bytes_max);
+                    let outcome = small.and_then(|()| match (&tenant, record.value) {
                         (None, _) => Err((Class::Key, "the key is not a tenant's name".to_owned())),
                         (Some(_), None) => {
                             Err((Class::Schema, "a tenant's configuration cannot be deleted".to_owned()))
@@ -106,7 +107,7 @@ impl Store {
                         (Some(tenant), Some(json)) => local.shared.check_home(tenant.as_str()).and_then(|()| {
                             decode(json, tenant.as_str()).map(|c| (tenant, c, json)).map_err(|e| (Class::Schema, e))
                         }),
-                    };
+                    });
                     let labels = |outcome| RecordLabels { topic: topic::TENANTS, outcome };
                     match outcome {
                         Ok((tenant, config, json)) => {

@@ -3,6 +3,7 @@
 
 mod ask;
 mod cohorts;
+mod dead_letters;
 mod describe;
 mod harness;
 mod recompute;

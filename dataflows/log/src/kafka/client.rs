@@ -8,13 +8,15 @@ use crate::{LogError, SourceState};
 use parking_lot::Mutex;
 use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use std::error::Error;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// The same error is logged again after this time.
@@ -94,6 +96,11 @@ impl Health {
         if inner.last.is_some() { SourceState::Live } else { SourceState::Connecting }
     }
 
+    /// Whether trying again is useless until something is changed.
+    pub fn is_refused(&self) -> bool {
+        self.inner.lock().refused.is_some()
+    }
+
     /// What an error says of the brokers, for whoever waited in vain.
     pub fn reason(&self, otherwise: &str) -> String {
         let inner = self.inner.lock();
@@ -109,12 +116,30 @@ pub(super) struct Context {
     /// Where statistics go, for the client that has them.
     pub statistics: Option<Arc<Mutex<Option<Statistics>>>>,
     pub commits: Arc<Commits>,
+    /// Events that were served: the client library does not tell an empty queue from a served one.
+    pub served: Arc<AtomicU64>,
+}
+
+/// Serves a consumer's main queue (logs, errors, statistics, tokens) until it is empty; gives records to `astray`.
+pub(super) fn serve(consumer: &BaseConsumer<Context>, mut astray: impl FnMut(&BorrowedMessage<'_>)) {
+    let served = &consumer.context().served;
+    loop {
+        let before = served.load(Ordering::Acquire);
+        match consumer.poll(Duration::ZERO) {
+            Some(Ok(message)) => astray(&message),
+            // The context has heard of it.
+            Some(Err(_)) => {}
+            None if served.load(Ordering::Acquire) != before => {}
+            None => return,
+        }
+    }
 }
 
 impl ClientContext for Context {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn log(&self, level: RDKafkaLogLevel, fac: &str, log_message: &str) {
+        self.served.fetch_add(1, Ordering::AcqRel);
         match level {
             RDKafkaLogLevel::Emerg
             | RDKafkaLogLevel::Alert
@@ -128,6 +153,7 @@ impl ClientContext for Context {
     }
 
     fn stats(&self, statistics: Statistics) {
+        self.served.fetch_add(1, Ordering::AcqRel);
         if let Some(slot) = &self.statistics {
             *slot.lock() = Some(statistics);
         }
@@ -142,6 +168,7 @@ impl ClientContext for Context {
     }
 
     fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.served.fetch_add(1, Ordering::AcqRel);
         match &self.tokens {
             Some(tokens) => Ok(tokens.fetch()?),
             None => Err("no token server is configured".into()),
@@ -151,6 +178,7 @@ impl ClientContext for Context {
 
 impl ConsumerContext for Context {
     fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        self.served.fetch_add(1, Ordering::AcqRel);
         self.commits.outcome(result);
     }
 }

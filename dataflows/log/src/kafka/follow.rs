@@ -6,7 +6,7 @@
 //! over silently by librdkafka, so that after the last record only its statistics tell how far it is. Their position
 //! is taken over when they are surely of the present assignment and the partition's queue is empty after them.
 
-use super::client::{Context, Health};
+use super::client::{Context, Health, serve};
 use super::config::{KafkaConfig, KafkaOpenError, refused};
 use super::headers::with_headers;
 use super::membership::Commits;
@@ -301,9 +301,7 @@ impl Worker {
 
     /// Serves logs, errors and statistics until there are none; the newest statistics are returned.
     fn events(&self) -> Option<Statistics> {
-        while let Some(event) = self.consumer.poll(Duration::ZERO) {
-            // Of errors, health has heard.
-            let Ok(message) = event else { continue };
+        serve(&self.consumer, |message| {
             // Cannot be: every partition has its queue. If it was, it would be missing there.
             let place = TopicPartition { topic: message.topic().to_owned(), partition: message.partition() as u32 };
             tracing::error!(topic = place.topic, partition = place.partition, "a record came astray");
@@ -311,7 +309,7 @@ impl Worker {
                 followed.slot.inner.lock().moved = true;
             }
             self.shared.order(&place);
-        }
+        });
         self.shared.statistics.lock().take()
     }
 

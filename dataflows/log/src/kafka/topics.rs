@@ -1,7 +1,7 @@
 //! Topics: makes those that are missing, and says in plain words what is wrong with those that are there. What they are
 //! for, and so what is right, comes from outside as [`TopicSpec`]s.
 
-use super::client::Context;
+use super::client::{Context, serve};
 use super::config::{KafkaConfig, KafkaOpenError, Sasl, refused};
 use super::context;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
@@ -303,7 +303,7 @@ impl Cluster {
 
     fn unavailable(&self, error: &KafkaError) -> TopicsError {
         // Why it is so came as an event.
-        while self.asker.poll(Duration::ZERO).is_some() {}
+        serve(&self.asker, |_| {});
         TopicsError::Unavailable(self.context.health.reason(&error.to_string()))
     }
 

@@ -1,7 +1,7 @@
 //! What is known of topics and partitions: their number, their first and last offsets. A thread asks the brokers in the
 //! background, at least once a second, and so also knows whether they answer; a first question waits for its answer.
 
-use super::client::{Context, Health};
+use super::client::{Context, Health, serve};
 use super::config::{KafkaConfig, KafkaOpenError, refused};
 use super::signal::{Changes, Wake};
 use crate::{LogError, Offset, TopicPartition};
@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 const ENDS_EVERY: Duration = Duration::from_secs(1);
 /// Time between two looks at the starts of partitions, and at topics.
 const TOPICS_EVERY: Duration = Duration::from_secs(5);
+/// Time between two attempts at a question.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// A place that nobody follows and nobody asked for is forgotten after this time.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
 
@@ -113,7 +115,7 @@ impl Watch {
         if let Some(count) = self.inner.lock().topics.get(topic) {
             return Ok(*count);
         }
-        match self.ask_topic(topic, self.request_timeout) {
+        match self.patiently(|left| self.ask_topic(topic, left)) {
             Ok(Some(count)) => Ok(count),
             Ok(None) => Err(LogError::Unknown(topic.to_owned(), 0)),
             Err(error) => Err(LogError::Unavailable(self.health.reason(&error.to_string()))),
@@ -135,7 +137,7 @@ impl Watch {
             return Err(LogError::Unknown(place.topic.clone(), place.partition));
         }
         let places = [place.clone()];
-        match self.ask(&places, self.request_timeout) {
+        match self.patiently(|left| self.ask(&places, left)) {
             Ok(found) => found.first().map(|(_, bounds)| *bounds).ok_or_else(|| {
                 LogError::Unavailable(format!("no broker leads {}/{} now", place.topic, place.partition))
             }),
@@ -158,6 +160,36 @@ impl Watch {
     pub fn note_end(&self, place: &TopicPartition, end: Offset) {
         if let Some(known) = self.inner.lock().places.get_mut(place) {
             known.bounds.end = known.bounds.end.max(end);
+        }
+    }
+
+    /// Asks until there is an answer, for as long as a request may take: a broker that restarts is worth waiting for.
+    fn patiently<T>(&self, ask: impl Fn(Duration) -> KafkaResult<T>) -> KafkaResult<T> {
+        use RDKafkaErrorCode as Code;
+        let deadline = Instant::now() + self.request_timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let outcome = ask(left);
+            let code = outcome.as_ref().err().and_then(KafkaError::rdkafka_error_code);
+            let passing = matches!(
+                code,
+                Some(
+                    Code::BrokerTransportFailure
+                        | Code::AllBrokersDown
+                        | Code::NetworkException
+                        | Code::LeaderNotAvailable
+                        | Code::NotLeaderForPartition
+                        | Code::FencedLeaderEpoch
+                        | Code::UnknownLeaderEpoch
+                        | Code::RequestTimedOut
+                )
+            );
+            if !passing || left <= RETRY_PAUSE || self.health.is_refused() {
+                return outcome;
+            }
+            // Who leads is asked anew meanwhile.
+            self.hurry();
+            std::thread::sleep(RETRY_PAUSE);
         }
     }
 
@@ -277,13 +309,16 @@ fn run(watch: &Weak<Watch>, expected: &[String]) {
     loop {
         let Some(watch) = watch.upgrade().filter(|watch| !watch.stop.load(Ordering::Acquire)) else { return };
         // Logs, errors and tokens.
-        while watch.consumer.poll(Duration::ZERO).is_some() {}
+        serve(&watch.consumer, |_| {});
         let hurried = watch.hurry.swap(false, Ordering::AcqRel);
         let everything = hurried || everything_at.is_none_or(|at| at.elapsed() >= TOPICS_EVERY);
         match watch.look(expected, everything) {
             Ok(()) if everything => everything_at = Some(Instant::now()),
             Ok(()) => {}
-            Err(error) => tracing::debug!(%error, "Kafka does not answer a question"),
+            Err(error) => {
+                tracing::debug!(%error, "Kafka does not answer a question");
+                everything_at = None;
+            }
         }
         watch.wake.sleep(ENDS_EVERY);
     }

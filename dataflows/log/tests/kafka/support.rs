@@ -6,7 +6,7 @@ use aulaflow_log::{Fetched, Log, Offset, RecordSet, RecordSetBuilder, TopicParti
 use aulaflow_model::instant::Millis;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long anything may take.
@@ -127,6 +127,8 @@ pub fn pairs(from: u64, to: u64) -> Vec<(Offset, String)> {
     (from..to).map(|n| (n, n.to_string())).collect()
 }
 
+static STARTED: AtomicU16 = AtomicU16::new(0);
+
 /// A broker of one test's own, which may do with it what it likes.
 pub struct Broker {
     dir: tempfile::TempDir,
@@ -135,10 +137,10 @@ pub struct Broker {
 
 impl Broker {
     pub fn start(arguments: &[&str]) -> Self {
-        // Three ports in a row; that nobody takes them meanwhile is likely enough.
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
+        // Three ports in a row, below those that connections take.
+        let free = |port: &u16| (0..3).all(|n| std::net::TcpListener::bind(("127.0.0.1", port + n)).is_ok());
+        let first = 20_000 + (std::process::id() % 1_000) as u16 * 10 + STARTED.fetch_add(3, Ordering::Relaxed);
+        let port = (first..32_000).step_by(3).find(free).unwrap();
         let broker = Self { dir: tempfile::tempdir().unwrap(), port };
         broker.script(&[&["start", "--port", &port.to_string()], arguments].concat());
         broker

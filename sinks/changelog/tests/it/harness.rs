@@ -11,7 +11,7 @@ use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::share::Share;
 use aulaflow_model::topic;
 use aulaflow_plan::{Plan, Source, compile, parse_runtime};
-use aulaflow_serving::{CohortQuery, ReadHalf, WriteHalf};
+use aulaflow_serving::{CohortQuery, ReadHalf, Stores, WriteHalf};
 use aulaflow_sink::{Outcome, Sink};
 use prometheus_client::registry::Registry;
 use std::collections::BTreeMap;
@@ -166,7 +166,7 @@ impl Harness {
         let live = plan.runtime.engine.clock == aulaflow_plan::runtime::ClockMode::Live;
         Replica::start(ReplicaStart {
             log: self.log.clone(),
-            schemas: schemas(plan),
+            shown: Stores::new(schemas(plan)),
             derived: Vec::new(),
             students_expected: 100,
             live,

@@ -8,7 +8,7 @@ mod screen;
 use crate::client::Client;
 use crate::config::{self, Overrides};
 use crate::failure::Misuse;
-use crate::node::{End, Node};
+use crate::node::{End, Node, Roles};
 use crate::tenant_records::now;
 use crate::token::{Bearer, sign};
 use crate::traffic::{self, Settings, Traffic};
@@ -81,7 +81,7 @@ impl Demo {
         eprint!("{}", render(&plan.warnings));
         let cast = Cast::of(&plan)?;
         let settings = self.traffic(&cast.tenant);
-        let mut node = Node::start(plan)?;
+        let mut node = Node::start(plan, Roles::ALL)?;
         intro::print(&node, &cast, &settings);
         let ended = self.play(&mut node, &cast, settings);
         let stopped = node.stop();

@@ -1,10 +1,9 @@
-//! Straight into the embedded log, where no instance runs: the same checks as at the HTTP edge, and the same records.
+//! Straight into the log, where no instance runs: the same checks as at the HTTP edge, and the same records.
 
 use super::batch::{Batch, Destination, Tally};
 use crate::ingest::Kind;
 use crate::tenant_records::{self, now};
 use anyhow::{Context, Result};
-use aulaflow_log::embedded::EmbeddedLog;
 use aulaflow_log::record::RecordSetBuilder;
 use aulaflow_log::{Log, TopicPartition};
 use aulaflow_model::event::{Origin, decode_behavior, decode_evaluation, decode_service_event, splice_tenant};
@@ -12,6 +11,7 @@ use aulaflow_model::fault::Fault;
 use aulaflow_model::ids::{Subject, TenantId};
 use aulaflow_model::tenant::{Rule, TenantConfig};
 use aulaflow_model::topic;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the log may take to make a batch durable.
@@ -19,7 +19,7 @@ const APPEND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The log as a destination.
 pub struct IntoLog {
-    log: EmbeddedLog,
+    log: Arc<dyn Log>,
     /// What the log says of the tenant.
     tenant: TenantConfig,
     key: Vec<u8>,
@@ -28,8 +28,8 @@ pub struct IntoLog {
 
 impl IntoLog {
     /// Writes a tenant's events.
-    pub fn new(log: EmbeddedLog, tenant: &TenantId) -> Result<Self> {
-        let recorded = tenant_records::read(&log)?.remove(tenant).and_then(|recorded| recorded.config);
+    pub fn new(log: Arc<dyn Log>, tenant: &TenantId) -> Result<Self> {
+        let recorded = tenant_records::read(log.as_ref())?.remove(tenant).and_then(|recorded| recorded.config);
         let tenant = recorded.unwrap_or_else(|| TenantConfig::empty(tenant.clone()));
         Ok(Self { log, tenant, key: Vec::new(), value: Vec::new() })
     }
@@ -39,7 +39,7 @@ impl IntoLog {
         let changed =
             self.tenant.in_force(now()).0.with_rule(rule).map_err(|faults| anyhow::anyhow!(describe(&faults)))?;
         if changed != self.tenant {
-            tenant_records::append(&self.log, &changed, &[])?;
+            tenant_records::append(self.log.as_ref(), &changed, &[])?;
             self.tenant = changed;
         }
         Ok(())
@@ -133,14 +133,14 @@ pub fn describe(faults: &[Fault]) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use aulaflow_log::embedded::EmbeddedConfig;
+    use aulaflow_log::embedded::{EmbeddedConfig, EmbeddedLog};
 
     #[test]
     fn good_lines_become_records_and_bad_ones_dead_letters() {
         let folder = tempfile::tempdir().unwrap();
         let log = EmbeddedLog::open(EmbeddedConfig::new(folder.path(), crate::log_store::topics())).unwrap();
         let tenant = TenantId::new("school_1").unwrap();
-        let mut destination = IntoLog::new(log, &tenant).unwrap();
+        let mut destination = IntoLog::new(Arc::new(log), &tenant).unwrap();
         let mut batch = Batch::new(Kind::Behavior);
         let good = r#"{"event_id":"e1","student_id":"s/1","event_type":"answer","occurred_at":"2026-03-02T15:04:05Z"}"#;
         for (number, line) in [(1, good), (3, "{\"event_id\":"), (4, r#"{"event_id":"e2"}"#)] {

@@ -13,6 +13,7 @@ use crate::{log_store, tenant_records, wait};
 use anyhow::{Context, Result, anyhow, bail};
 use aulaflow_model::ids::TenantId;
 use aulaflow_model::tenant::Rule;
+use aulaflow_plan::runtime::{LogKind, Runtime};
 use aulaflow_query_api::Role;
 use serde_json::json;
 use std::num::NonZeroU32;
@@ -53,6 +54,14 @@ enum Route {
     Log(Box<IntoLog>),
 }
 
+/// Where the log is, in words.
+fn place(runtime: &Runtime) -> String {
+    match &runtime.log.kind {
+        LogKind::Embedded => format!("the log in {}", runtime.data_dir.display()),
+        LogKind::Kafka(kafka) => format!("the log in Kafka at {}", kafka.bootstrap),
+    }
+}
+
 impl Target {
     /// Looks for a running instance, or else opens the log.
     pub fn open(args: TargetArgs) -> Result<Self> {
@@ -72,10 +81,7 @@ impl Target {
             return Ok(Self { route, wait, positions: Positions::default() });
         }
         if url != own {
-            bail!(
-                "nothing answers at {url}: check --url, or leave it out to write to the log in {}",
-                runtime.data_dir.display()
-            );
+            bail!("nothing answers at {url}: check --url, or leave it out to write to {}", place(runtime));
         }
         if wait.is_some() {
             bail!(
@@ -84,10 +90,10 @@ impl Target {
                 args.config.config.display()
             );
         }
-        let log = log_store::open(runtime).with_context(|| format!("nothing answers at {url}, and"))?;
+        let log = log_store::open(runtime).with_context(|| format!("nothing answers at {url}, and"))?.log;
         // Events are checked against what the tenants' files say, also where no instance has started yet.
-        tenant_records::record_files(&log, &plan.tenants)?;
-        eprintln!("nothing runs at {url}: importing straight into the log in {}", runtime.data_dir.display());
+        tenant_records::record_files(log.as_ref(), &plan.tenants)?;
+        eprintln!("nothing runs at {url}: importing straight into {}", place(runtime));
         Ok(Self {
             route: Route::Log(Box::new(IntoLog::new(log, &args.tenant)?)),
             wait: None,

@@ -1,0 +1,181 @@
+//! Which partitions this process has: the consumer group says, and engines start and end accordingly. Where each partition
+//! has an engine of its own they come and go one by one; where one engine has them all it runs while all are here.
+
+use super::archiving::Archiving;
+use super::shares::Shares;
+use anyhow::{Context, Result, bail};
+use aulaflow_log::Log;
+use aulaflow_log::kafka::{Membership, Ownership};
+use aulaflow_model::share::Share;
+use aulaflow_model::topic;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long one wait for the group lasts; also how long a stop may take.
+const WAIT: Duration = Duration::from_millis(200);
+
+/// The thread that does what the group says.
+pub struct Follow {
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+/// What follows the group.
+struct Follower {
+    membership: Membership,
+    log: Arc<dyn Log>,
+    shares: Arc<Shares>,
+    archiving: Option<Arc<Archiving>>,
+    scale_out: bool,
+    /// Partitions that are ours.
+    owned: BTreeSet<u32>,
+    /// How many there were when the first came: a tenant's place depends on it.
+    partitions: Option<u32>,
+}
+
+impl Follow {
+    /// Starts. With `scale_out` each partition has an engine of its own.
+    pub fn start(
+        membership: Membership,
+        log: &Arc<dyn Log>,
+        shares: &Arc<Shares>,
+        archiving: Option<Arc<Archiving>>,
+        scale_out: bool,
+    ) -> Result<Self> {
+        let (stop, stopped) = channel();
+        let mut follower = Follower {
+            membership,
+            log: Arc::clone(log),
+            shares: Arc::clone(shares),
+            archiving,
+            scale_out,
+            owned: BTreeSet::new(),
+            partitions: None,
+        };
+        follower.say_what_is_missing();
+        let thread = std::thread::Builder::new().name("aulaflow-group".to_owned());
+        let thread = thread.spawn(move || {
+            while stopped.try_recv().is_err_and(|error| error == std::sync::mpsc::TryRecvError::Empty) {
+                if let Err(error) = follower.step() {
+                    follower.shares.fail(format!("{error:#}"));
+                    // The membership goes with the process: whoever restarts it takes its place.
+                    let _asked_to_stop: Result<(), RecvTimeoutError> = stopped.recv_timeout(Duration::MAX);
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Ends: the engines go on as they are. The place in the group is kept for as long as the group waits for a member.
+    pub fn stop(self) {
+        // An ended thread does not hear it.
+        let _ = self.stop.send(());
+        let _ = self.thread.join();
+    }
+}
+
+impl Follower {
+    fn step(&mut self) -> Result<()> {
+        match self.membership.next(WAIT) {
+            Some(Ownership::Gained(partitions)) => self.gained(&partitions)?,
+            Some(Ownership::Lost(partitions)) => self.lost(&partitions)?,
+            Some(Ownership::Gone(partitions)) => self.gone(&partitions),
+            Some(Ownership::Ended(reason)) => bail!("this process has lost its place in the consumer group: {reason}"),
+            None => {}
+        }
+        self.check_count()
+    }
+
+    fn gained(&mut self, partitions: &[u32]) -> Result<()> {
+        tracing::info!(?partitions, "partitions have come");
+        self.owned.extend(partitions);
+        if self.scale_out {
+            for partition in partitions {
+                self.begin(Share::Partition(*partition))?;
+            }
+        } else if self.owned.len() == self.log.partitions(topic::BEHAVIOR)? as usize && !self.shares.has(Share::All) {
+            self.begin(Share::All)?;
+        }
+        self.say_what_is_missing();
+        Ok(())
+    }
+
+    /// Ends engines before the group gives their partitions to another process: it finds their checkpoints in the archive.
+    fn lost(&mut self, partitions: &[u32]) -> Result<()> {
+        tracing::info!(?partitions, "partitions go");
+        self.owned.retain(|partition| !partitions.contains(partition));
+        for share in self.shares_of(partitions) {
+            let last = self.shares.stop(share)?;
+            if let (Some(archiving), Some(last)) = (&self.archiving, last) {
+                archiving.copy_last(share, &last);
+            }
+        }
+        self.membership.release(partitions);
+        self.say_what_is_missing();
+        Ok(())
+    }
+
+    /// The group has not heard of us for too long: another process may have these already. What ours still write is
+    /// refused or changes nothing, and their checkpoints are not further than the other's will be.
+    fn gone(&mut self, partitions: &[u32]) {
+        tracing::warn!(?partitions, "the group has taken partitions away, since it did not hear of this process");
+        self.owned.retain(|partition| !partitions.contains(partition));
+        for share in self.shares_of(partitions) {
+            self.shares.abandon(share);
+        }
+        self.say_what_is_missing();
+    }
+
+    /// The engines that work on partitions.
+    fn shares_of(&self, partitions: &[u32]) -> Vec<Share> {
+        match self.scale_out {
+            true => partitions.iter().map(|partition| Share::Partition(*partition)).collect(),
+            false if self.shares.has(Share::All) => vec![Share::All],
+            false => Vec::new(),
+        }
+    }
+
+    fn begin(&self, share: Share) -> Result<()> {
+        if let Some(archiving) = &self.archiving {
+            archiving.bring(share, &self.shares.state_dir(share)).with_context(|| format!("share {share}"))?;
+        }
+        self.shares.start(share)
+    }
+
+    /// For whoever asks why nothing is served.
+    fn say_what_is_missing(&self) {
+        let waits = match (self.scale_out, self.log.partitions(topic::BEHAVIOR)) {
+            (true, _) if self.owned.is_empty() => {
+                Some("the consumer group has given this process no partition".to_owned())
+            }
+            (false, Ok(all)) if self.owned.len() < all as usize => Some(format!(
+                "the consumer group has given this process {} of {all} partitions, and one engine needs all: stop the \
+                 other processes of the group, or let several share the partitions with `scale_out = true`",
+                self.owned.len()
+            )),
+            _ => None,
+        };
+        self.shares.waits_for(waits);
+    }
+
+    /// With an engine for each partition the number of partitions is fixed: adding one moves tenants away from their state.
+    fn check_count(&mut self) -> Result<()> {
+        if !self.scale_out {
+            return Ok(());
+        }
+        let Ok(now) = self.log.partitions(topic::BEHAVIOR) else { return Ok(()) };
+        let first = *self.partitions.get_or_insert(now);
+        if now != first {
+            bail!(
+                "{} had {first} partitions and has {now} now: tenants' new records are in other partitions than their old \
+                 ones. Go on with `scale_out = false`, where one engine reads all partitions, or put all records on new topics",
+                topic::BEHAVIOR
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,146 @@
+//! The source partitions: how far each was read, whether it is read on, and what is told of it.
+
+use super::{Coordinator, UnderWay};
+use crate::Position;
+use crate::budget::{Budget, Limits};
+use crate::checkpoint::SOURCES;
+use crate::metrics::PartitionLabels;
+use aulaflow_log::{LogError, Offset, SourceState, TopicPartition};
+use aulaflow_model::instant::Millis;
+use aulaflow_model::share::Share;
+use std::collections::VecDeque;
+use std::time::Instant;
+
+/// A source partition and how far it was read.
+pub struct Source {
+    /// The topic.
+    pub topic: &'static str,
+    /// The place on the log.
+    pub place: TopicPartition,
+    /// Where to read on.
+    pub next: Offset,
+    /// Where it ended when the engine started.
+    pub end_at_start: Offset,
+    /// When it last had records.
+    pub last_data: Option<Instant>,
+    /// When the log took the last one that was read.
+    pub last_timestamp: Option<Millis>,
+    /// What was dead of it lately.
+    pub budget: Budget,
+    /// Why it is not read on, while it is not.
+    pub stalled: Option<String>,
+}
+
+impl Source {
+    /// From an offset on.
+    pub fn new(topic: &'static str, place: TopicPartition, next: Offset, end: Offset) -> Self {
+        let (budget, stalled) = (Budget::default(), None);
+        Self { topic, place, next, end_at_start: end, last_data: None, last_timestamp: None, budget, stalled }
+    }
+
+    fn labels(&self) -> PartitionLabels {
+        PartitionLabels { topic: self.topic, partition: self.place.partition }
+    }
+}
+
+impl Coordinator {
+    /// Reads partitions that were added to a topic from their start on: there, for each. Where a share is one partition,
+    /// others are somebody else's.
+    pub(super) fn find_partitions(&mut self) -> Result<Vec<Offset>, LogError> {
+        let mut added = Vec::new();
+        if self.shared.share != Share::All {
+            return Ok(added);
+        }
+        for topic in SOURCES {
+            let known = self.sources.iter().filter(|source| source.topic == topic).count() as u32;
+            for partition in known..self.log.partitions(topic)? {
+                let place = TopicPartition { topic: topic.to_owned(), partition };
+                let next = self.log.start_offset(&place)?;
+                tracing::info!(topic, partition, "a partition was added: it is read from its start");
+                let source = Source::new(topic, place, next, next);
+                self.status.lock().positions.extend(positions(std::slice::from_ref(&source)));
+                self.sources.push(source);
+                added.push(next);
+            }
+        }
+        Ok(added)
+    }
+
+    /// Stops reading the sources that had too many dead records in a complete epoch.
+    pub(super) fn spend(&mut self, epoch: &UnderWay) {
+        let engine = &self.shared.plan.runtime.engine;
+        let (records, records_min) = (engine.error_budget_records.into(), engine.error_budget_records_min.into());
+        let limits = Limits { percent: engine.error_budget_percent, records, records_min };
+        let mut dead = self.shared.take_dead(epoch.time.0);
+        for (source, (records, _)) in self.sources.iter_mut().zip(&epoch.read) {
+            let dead = dead.remove(&(source.topic, source.place.partition)).unwrap_or_default();
+            let Some(reason) = source.budget.spend(limits, source.topic, *records, dead) else { continue };
+            if source.stalled.is_none() {
+                tracing::error!(
+                    topic = source.topic,
+                    partition = source.place.partition,
+                    reason,
+                    "a source is not read on"
+                );
+                self.shared.metrics.source_stalls.get_or_create(&source.labels()).inc();
+                source.stalled = Some(reason);
+            }
+        }
+    }
+
+    /// Reads on what somebody asked for, with a fresh budget.
+    pub(super) fn resume(&mut self) {
+        let asked = std::mem::take(&mut *self.resumes.lock());
+        for source in self.sources.iter_mut().filter(|source| asked.contains(source.topic)) {
+            source.budget = Budget::default();
+            if source.stalled.take().is_some() {
+                tracing::warn!(topic = source.topic, partition = source.place.partition, "a source is read on");
+            }
+        }
+    }
+
+    /// Tells how reading goes, and what is visible where that has changed.
+    pub(super) fn observe(&self, under_way: &VecDeque<UnderWay>, visible: Option<&[Offset]>) {
+        let (metrics, wall) = (&self.shared.metrics, self.wall.now());
+        let idle_timeout = self.shared.plan.runtime.engine.idle_timeout;
+        let mut status = self.status.lock();
+        for (at, (source, position)) in self.sources.iter().zip(&mut status.positions).enumerate() {
+            position.visible = visible.and_then(|all| all.get(at)).copied().unwrap_or(position.visible);
+            position.end = self.log.end_offset(&source.place).unwrap_or(position.end);
+            let lag = position.end.saturating_sub(position.visible);
+            // The oldest record that is not visible is the first of the epochs under way; of what is not even read, it is
+            // not much younger than the last one that was.
+            let oldest = under_way.iter().find_map(|epoch| epoch.read.get(at)?.1).or(source.last_timestamp);
+            position.lag_seconds = match (lag, oldest) {
+                (0, _) => Some(0.0),
+                (_, Some(oldest)) => Some(wall.0.saturating_sub(oldest.0).max(0) as f64 / 1e3),
+                (_, None) => None,
+            };
+            position.idle = lag == 0 && source.last_data.is_none_or(|last| last.elapsed() >= idle_timeout);
+            let state = match &source.stalled {
+                Some(reason) => SourceState::Stalled(reason.clone()),
+                None => self.log.source_state(&source.place),
+            };
+            let labels = source.labels();
+            if position.state != state {
+                metrics.source_state(&labels, &state);
+                position.state = state;
+            }
+            metrics.lag_records.get_or_create(&labels).set(lag as i64);
+            metrics.lag_seconds.get_or_create(&labels).set(position.lag_seconds.unwrap_or(0.0));
+        }
+    }
+}
+
+/// Positions of sources before anything was read.
+pub fn positions(sources: &[Source]) -> Vec<Position> {
+    let position = |s: &Source| Position {
+        place: s.place.clone(),
+        visible: s.next,
+        end: s.end_at_start,
+        state: SourceState::Connecting,
+        lag_seconds: if s.next >= s.end_at_start { Some(0.0) } else { None },
+        idle: false,
+    };
+    sources.iter().map(position).collect()
+}
