@@ -25,16 +25,19 @@ LOG = """kind = "kafka"
 bootstrap = "{bootstrap}"
 group = "torture-{run}"
 instance = "{instance}"
-session_timeout = "2 seconds"
+scale_out = {scale_out}
+replication = 1
+min_isr = 1
 request_timeout = "3 seconds"
+stalled_after = "3 seconds"
+# Shorter than the settings allow, so that halted processes lose their partitions while somebody waits.
+properties = ["session.timeout.ms=2000", "heartbeat.interval.ms=400"]
 """
-SCALE_OUT = """
+ARCHIVE = """
 [archive]
-url = "file://{archive}"
+url = "file://{folder}"
 interval = "1 second"
-
-[engine]
-scale_out = true"""
+"""
 
 
 class KafkaLog:
@@ -85,12 +88,18 @@ class KafkaStand(Stand):
             self.replicas = [Process("replica", tools.binary, config, folder / "data-replica", roles="serve")]
         self.log = KafkaLog(broker)
 
+    def settings(self) -> dict[str, str]:
+        """Of a file that nobody uses: each process has its own."""
+        return {"log": ""}
+
     def write_config(self, name: str, proxy: int) -> Path:
         """A process's own configuration: who it is, and its way to the broker."""
-        log = LOG.format(bootstrap=self.broker.bootstrap(proxy), run=self.run, instance=name)
-        config = CONFIG.format(partitions=PARTITIONS, log=log, engine="")
-        if self.plan.processes > 1:
-            config = config.replace("[engine]", SCALE_OUT.format(archive=self.folder / "archive").lstrip("\n"))
+        several = self.plan.processes > 1
+        where = self.broker.bootstrap(proxy)
+        log = LOG.format(bootstrap=where, run=self.run, instance=name, scale_out=str(several).lower())
+        if several:
+            log += ARCHIVE.format(folder=self.folder / "archive")
+        config = CONFIG.format(partitions=PARTITIONS, log=log)
         path = self.folder / f"{name}.toml"
         path.write_text(config)
         return path

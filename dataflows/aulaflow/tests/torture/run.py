@@ -93,6 +93,12 @@ class Run:
         """Once more from the checkpoint, with nothing new on the log."""
         for process in self.stand.processes:
             process.workers = process.workers % 3 + 1
+        for process in self.stand.everything():
+            process.start()
+        for process in self.stand.everything():
+            process.wait_ready()
+        # Before the clock moves on and mends what it passes.
+        self.read("as soon as it is ready again")
         self.stand.settle()
         self.read("after a restart")
         self.counters()

@@ -38,7 +38,7 @@ append_timeout = "3 seconds"
 [engine]
 clock = "live"
 checkpoint_interval = "300 milliseconds"
-{engine}
+
 [serving]
 students_expected = 1000
 """
@@ -73,7 +73,7 @@ class Stand:
 
     def settings(self) -> dict[str, str]:
         """What this kind of run adds to the configuration."""
-        return {"log": "", "engine": ""}
+        return {"log": ""}
 
     def everything(self) -> list[Process]:
         """All processes."""
