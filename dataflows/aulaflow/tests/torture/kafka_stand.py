@@ -9,12 +9,12 @@ from typing import Callable
 
 from kafka import KafkaConsumer, TopicPartition
 
-from broker import SOURCES, TOPICS, Broker
+from broker import TOPICS, Broker
 from kafka_writer import KafkaWriter, partition_of
 from logs import Record
 from plan import Plan
 from process import Process
-from stand import CONFIG, PARTITIONS, Stand, Tools
+from stand import CONFIG, PARTITIONS, SOURCES, Stand, Tools
 from traffic import Sent
 
 READ_MAX_S = 60
@@ -116,7 +116,7 @@ class KafkaStand(Stand):
     def other_writers(self, sent: Sent) -> list:
         """One of another kind, straight to the broker."""
         rng, strays = self.plan.rng("kafka writer"), self.plan.processes > 1
-        return [KafkaWriter(self.broker.bootstrap(), rng, sent, self.plan.pause_s, strays)]
+        return [KafkaWriter(self.broker.bootstrap(), rng, sent, 0.1, strays)]
 
     def ends(self) -> dict[tuple[str, int], int]:
         """By the broker."""
