@@ -30,8 +30,7 @@ replication = 1
 min_isr = 1
 request_timeout = "3 seconds"
 stalled_after = "3 seconds"
-# Shorter than the settings allow, so that halted processes lose their partitions while somebody waits.
-properties = ["session.timeout.ms=2000", "heartbeat.interval.ms=400"]
+session_timeout = "6 seconds"
 """
 ARCHIVE = """
 [archive]
