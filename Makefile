@@ -12,7 +12,7 @@ export OULAD_DIR        ?= ../shared/oulad
 AULAFLOW := $(CARGO_TARGET_DIR)/release/aulaflow
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-oulad test-kafka lint bench toolchain
+.PHONY: help demo build test test-oulad test-kafka torture lint bench toolchain
 
 help: ## this list
 	@echo 'make TARGET [ARGS="..."]'
@@ -33,6 +33,9 @@ test-oulad: toolchain ## grades and features of the Open University dataset (OUL
 
 test-kafka: toolchain ## the log in Kafka against a real broker, started from Maven's jars
 	@.ci/test-kafka $(ARGS)
+
+torture: toolchain ## crashes, outages and full disks under traffic, such as: make torture ARGS="--log kafka --seeds 1..200"
+	@.ci/torture $(ARGS)
 
 lint: toolchain ## formatting, clippy, documentation, unused dependencies, compose file
 	@.ci/lint

@@ -8,12 +8,12 @@ from collections import Counter
 import school
 from client import Unanswered
 from plan import Fault
-from process import Broken, Process, wait
+from process import READY_MAX_S, Broken, Process, wait
 from stand import Stand
 from traffic import Sent
 
-CRASH_MAX_S = 4.0
-"""How long a process may take to come to its crash point; not all of them are come by in every life."""
+CRASH_MAX_S = 2.5
+"""How long a process that is ready may take to come to its crash point."""
 
 
 class Faults:
@@ -70,14 +70,22 @@ class Faults:
         """The process ends itself before or after a durable step."""
         process.kill()
         self.again(process, fault.point)
-        try:
-            wait(CRASH_MAX_S, fault.point, lambda: not process.alive())
-            self.points[fault.point.split(":")[0]] += 1
-            process.kill()
-            self.again(process)
-        except Broken:
+        ready: list[float] = []
+
+        def ended() -> bool:
+            if not ready and process.client.ready():
+                ready.append(time.monotonic())
+            # Not every point is come by in every life.
+            return not process.alive() or (bool(ready) and time.monotonic() > ready[0] + CRASH_MAX_S)
+
+        wait(READY_MAX_S, f"{process.name} is ready or comes to {fault.point}", ended)
+        if process.alive():
             self.done["crash point not come by"] += 1
-            process.wait_ready()
+            # It must not end there later, where nobody reckons with it.
+            process.kill()
+        else:
+            self.points[fault.point.split(":")[0]] += 1
+        self.again(process)
 
     def stop(self, fault: Fault, process: Process) -> None:
         """SIGTERM: in order, with exit code 0."""

@@ -9,7 +9,7 @@ from kafka_stand import KafkaStand
 from plan import Fault
 from process import Broken, Process, wait
 
-SESSION_S = 2.0
+SESSION_S = 6.0
 """The group's session timeout: see `kafka_stand.LOG`."""
 MOVED_MAX_S = 40
 

@@ -9,12 +9,12 @@ from typing import Callable
 
 from kafka import KafkaConsumer, TopicPartition
 
-from broker import SOURCES, TOPICS, Broker
+from broker import TOPICS, Broker
 from kafka_writer import KafkaWriter, partition_of
 from logs import Record
 from plan import Plan
 from process import Process
-from stand import CONFIG, PARTITIONS, Stand, Tools
+from stand import CONFIG, PARTITIONS, SOURCES, Stand, Tools
 from traffic import Sent
 
 READ_MAX_S = 60
@@ -25,16 +25,18 @@ LOG = """kind = "kafka"
 bootstrap = "{bootstrap}"
 group = "torture-{run}"
 instance = "{instance}"
-session_timeout = "2 seconds"
+scale_out = {scale_out}
+replication = 1
+min_isr = 1
 request_timeout = "3 seconds"
+stalled_after = "3 seconds"
+session_timeout = "6 seconds"
 """
-SCALE_OUT = """
+ARCHIVE = """
 [archive]
-url = "file://{archive}"
+url = "file://{folder}"
 interval = "1 second"
-
-[engine]
-scale_out = true"""
+"""
 
 
 class KafkaLog:
@@ -85,12 +87,18 @@ class KafkaStand(Stand):
             self.replicas = [Process("replica", tools.binary, config, folder / "data-replica", roles="serve")]
         self.log = KafkaLog(broker)
 
+    def settings(self) -> dict[str, str]:
+        """Of a file that nobody uses: each process has its own."""
+        return {"log": ""}
+
     def write_config(self, name: str, proxy: int) -> Path:
         """A process's own configuration: who it is, and its way to the broker."""
-        log = LOG.format(bootstrap=self.broker.bootstrap(proxy), run=self.run, instance=name)
-        config = CONFIG.format(partitions=PARTITIONS, log=log, engine="")
-        if self.plan.processes > 1:
-            config = config.replace("[engine]", SCALE_OUT.format(archive=self.folder / "archive").lstrip("\n"))
+        several = self.plan.processes > 1
+        where = self.broker.bootstrap(proxy)
+        log = LOG.format(bootstrap=where, run=self.run, instance=name, scale_out=str(several).lower())
+        if several:
+            log += ARCHIVE.format(folder=self.folder / "archive")
+        config = CONFIG.format(partitions=PARTITIONS, log=log)
         path = self.folder / f"{name}.toml"
         path.write_text(config)
         return path
@@ -107,7 +115,7 @@ class KafkaStand(Stand):
     def other_writers(self, sent: Sent) -> list:
         """One of another kind, straight to the broker."""
         rng, strays = self.plan.rng("kafka writer"), self.plan.processes > 1
-        return [KafkaWriter(self.broker.bootstrap(), rng, sent, self.plan.pause_s, strays)]
+        return [KafkaWriter(self.broker.bootstrap(), rng, sent, 0.1, strays)]
 
     def ends(self) -> dict[tuple[str, int], int]:
         """By the broker."""

@@ -176,6 +176,7 @@ class Answers:
     """A process that is up, and answers what it is told to."""
 
     name = "planted"
+    lives = 1
     down_since = None
 
     def __init__(self, answers: list[dict | None]) -> None:

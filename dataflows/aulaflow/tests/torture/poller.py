@@ -20,18 +20,24 @@ PAUSE_S = 0.03
 class Poller(threading.Thread):
     """Reads one tenant's profiles of one process at a time."""
 
-    def __init__(self, processes: list[Process], replicas: list[Process], rng: random.Random) -> None:
+    def __init__(
+        self, processes: list[Process], replicas: list[Process], rng: random.Random, strict: bool = False
+    ) -> None:
+        """`strict`: versions must not go back across starts of processes either."""
         super().__init__(name="poller", daemon=True)
         self.processes = processes
         self.replicas = replicas
         self.rng = rng
+        self.strict = strict
         self.ended = threading.Event()
         self.reads = {"processes": 0, "replicas": 0}
         self.errors = {"processes": 0, "replicas": 0}
         self.differences: list[str] = []
-        self.rows: dict[tuple, tuple[int, int]] = {}
-        """By process, tenant, student, subject and period: instant and version."""
-        self.contents: dict[tuple, str] = {}
+        self.across: list[str] = []
+        """Versions that went back, or say two things, where a process of the dataflow was started in between."""
+        self.rows: dict[tuple, tuple[int, int, int]] = {}
+        """By process, tenant, student, subject and period: instant, version, and starts of processes by then."""
+        self.contents: dict[tuple, tuple[str, int]] = {}
         """What a version of a row says, the same wherever it is read."""
 
     def run(self) -> None:
@@ -69,18 +75,26 @@ class Poller(threading.Thread):
 
     def check(self, process: str, tenant: str, student: str, profile: dict) -> None:
         """Versions never go back, and a version says the same for ever."""
-        as_of = parse_rfc3339(profile["as_of"])
+        as_of, lives = parse_rfc3339(profile["as_of"]), sum(one.lives for one in self.processes)
         for grade in profile["grades"]:
             row = (tenant, student, grade["subject"], grade["period"])
-            before_as_of, before = self.rows.get((process, *row), (0, 0))
+            before_as_of, before, then = self.rows.get((process, *row), (0, 0, lives))
             if grade["version"] < before and as_of >= before_as_of:
-                self.differences.append(
+                self.found(
+                    then == lives,
                     f"{process}: {row}: version {before} as of {rfc3339(before_as_of)}, then {grade['version']} as of "
-                    f"{profile['as_of']}: {json.dumps(grade)}"
+                    f"{profile['as_of']}: {json.dumps(grade)}",
                 )
             if as_of >= before_as_of:
-                self.rows[process, *row] = as_of, grade["version"]
+                self.rows[process, *row] = as_of, grade["version"], lives
             said = json.dumps({k: v for k, v in grade.items() if k not in BESIDE and k != "cohort"}, sort_keys=True)
-            known = self.contents.setdefault((*row, grade["version"]), said)
+            known, then = self.contents.setdefault((*row, grade["version"]), (said, lives))
             if known != said:
-                self.differences.append(f"{process}: {row}: version {grade['version']} says {known}, then {said}")
+                self.found(
+                    then == lives, f"{process}: {row}: version {grade['version']} says {known}, then {said}"
+                )
+                self.contents[*row, grade["version"]] = said, lives
+
+    def found(self, within_a_life: bool, difference: str) -> None:
+        """Keeps a difference."""
+        (self.differences if within_a_life or self.strict else self.across).append(difference)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Callable
 
 from client import Client, Unanswered
+from school import parse_rfc3339
 
 READY_MAX_S = 60
 STOP_MAX_S = 40
@@ -148,6 +149,13 @@ class Process:
         """Records not yet visible, by topic and partition; none where it does not say."""
         try:
             return {(p["topic"], p["partition"]): p["lag_records"] for p in self.client.lag()["partitions"]}
+        except Unanswered:
+            return None
+
+    def clock(self) -> int | None:
+        """As of when its views are true, as it says; none where it does not say."""
+        try:
+            return parse_rfc3339(self.client.lag()["clock"])
         except Unanswered:
             return None
 

@@ -48,13 +48,15 @@ SHOWN_MAX = 12
 class Run:
     """One run: traffic with faults, and what is found after it."""
 
+    strict_versions = False
+
     def __init__(self, stand: Stand, make_faults: type[Faults] = Faults) -> None:
         self.stand = stand
         self.plan = stand.plan
         self.sent = Sent()
         self.faults = make_faults(stand, self.sent)
         self.differences: list[str] = []
-        self.poller = Poller(stand.processes, stand.replicas, self.plan.rng("poller"))
+        self.poller = Poller(stand.processes, stand.replicas, self.plan.rng("poller"), self.strict_versions)
         self.reads: list[tuple[str, judge.Read]] = []
         self.records: list = []
         self.batch: Batch | None = None
@@ -93,6 +95,12 @@ class Run:
         """Once more from the checkpoint, with nothing new on the log."""
         for process in self.stand.processes:
             process.workers = process.workers % 3 + 1
+        for process in self.stand.everything():
+            process.start()
+        for process in self.stand.everything():
+            process.wait_ready()
+        # Before the clock moves on and mends what it passes.
+        self.read("as soon as it is ready again")
         self.stand.settle()
         self.read("after a restart")
         self.counters()
@@ -152,6 +160,7 @@ def main() -> int:
     root = stands.may_mount()
     if options.self_test:
         return planted.run(Run, tools, work / "self-test")
+    Run.strict_versions = options.strict_versions
     tally = Tally(options.log, points)
     print(f"{options.log} log; {len(points)} crash points; {'' if root else 'no small disks (needs root); '}working in {work}")
     make = embedded(tools, work) if options.log == "embedded" else in_kafka(tools, work)
@@ -218,6 +227,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--report", type=Path, metavar="FILE", help="the report as JSON")
     parser.add_argument("--alone", action="store_true", help="Kafka: never two processes")
     parser.add_argument("--no-replica", action="store_true", help="Kafka: no replica")
+    parser.add_argument("--strict-versions", action="store_true", help="versions must not go back across crashes either")
     parser.add_argument("--go-on", action="store_true", help="go on after a run that differs")
     parser.add_argument("--self-test", action="store_true", help="only whether differences would be found")
     return parser.parse_args()

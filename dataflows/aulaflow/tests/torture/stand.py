@@ -38,7 +38,7 @@ append_timeout = "3 seconds"
 [engine]
 clock = "live"
 checkpoint_interval = "300 milliseconds"
-{engine}
+
 [serving]
 students_expected = 1000
 """
@@ -73,7 +73,7 @@ class Stand:
 
     def settings(self) -> dict[str, str]:
         """What this kind of run adds to the configuration."""
-        return {"log": "", "engine": ""}
+        return {"log": ""}
 
     def everything(self) -> list[Process]:
         """All processes."""
@@ -132,6 +132,10 @@ class Stand:
             return everywhere <= shown.keys() and all(shown[place] >= end for place, end in ends.items())
 
         wait(VISIBLE_MAX_S, "everything on the log is visible", visible)
+        shown_ms = time.time_ns() // 1_000_000
+        for replica in self.replicas:
+            follows = lambda one=replica: (one.clock() or 0) >= shown_ms  # noqa: E731
+            wait(VISIBLE_MAX_S, f"{replica.name} shows what the others show", follows)
 
     def read(self) -> dict[str, dict[str, dict[str, dict]]]:
         """Profiles by process, tenant and student. Every tenant must be read somewhere."""

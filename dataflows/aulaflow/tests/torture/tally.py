@@ -42,6 +42,7 @@ class Tally:
         self.points += run.faults.points
         self.recovery_s += run.faults.recovery_s
         self.traffic += run.sent.counts
+        self.reads["versions that went back across a start"] += len(run.poller.across)
         for kind in ("processes", "replicas"):
             self.reads[f"reads at {kind}"] += run.poller.reads[kind]
             self.reads[f"failed reads at {kind}"] += run.poller.errors[kind]

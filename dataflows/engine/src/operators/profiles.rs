@@ -170,15 +170,19 @@ impl ProfileOperator {
             }
         }
         let time = ClockTime(epoch.time);
-        let mut changes = if self.local.loading.get() { Vec::new() } else { self.departed(clock) };
-        let mut again = Vec::new();
+        let mut departed = if self.local.loading.get() { FxHashMap::default() } else { self.departed(clock) };
+        let (mut changes, mut again) = (Vec::new(), Vec::new());
         for (student, differences) in students {
-            match self.student(student, differences, clock) {
-                Some((change, true)) => changes.push(change),
-                Some((change, false)) => again.push(change),
-                None => {}
+            let gone = departed.remove(&student);
+            match (gone, self.student(student, differences, clock)) {
+                // One change per student and epoch: nobody is to see a row go that is back in the same epoch.
+                (Some(gone), Some((change, _))) => changes.push(with_departed(change, gone)),
+                (Some(change), None) | (None, Some((change, true))) => changes.push(change),
+                (None, Some((change, false))) => again.push(change),
+                (None, None) => {}
             }
         }
+        changes.extend(departed.into_values());
         if !again.is_empty() {
             self.outlet.shown_again(ChangeBatch { time, changes: again });
         }
@@ -196,9 +200,9 @@ impl ProfileOperator {
     /// Once, when the state is loaded: rows that were shown before it was written, and that nothing made again. They left
     /// while no process ran (their panes are too old now, or a scheduled rule leaves them out), and whoever was told of
     /// them must hear that they went.
-    fn departed(&mut self, clock: Millis) -> Vec<StudentChange> {
+    fn departed(&mut self, clock: Millis) -> FxHashMap<StudentNo, StudentChange> {
         if std::mem::replace(&mut self.settled, true) {
-            return Vec::new();
+            return FxHashMap::default();
         }
         let shared = self.local.shared.clone();
         let (index, peers) = (self.local.index as u64, self.local.peers as u64);
@@ -207,7 +211,7 @@ impl ProfileOperator {
         for student in silent.collect::<Vec<_>>() {
             self.history.entry(student).or_insert_with(|| load(&self.local, student));
         }
-        let mut changes = Vec::new();
+        let mut changes = FxHashMap::default();
         for (student, history) in &mut self.history {
             let (mut grades, mut features) = (Vec::new(), Vec::new());
             for (key, mark) in history.grades.iter_mut().filter(|(_, mark)| mark.is_untold()) {
@@ -222,7 +226,8 @@ impl ProfileOperator {
             if !grades.is_empty() || !features.is_empty() {
                 self.dirty.insert(*student);
                 let (tenant, id) = shared.symbols.student_id(*student);
-                changes.push(StudentChange { tenant: shared.symbols.tenant_id(tenant), student: id, grades, features });
+                let tenant = shared.symbols.tenant_id(tenant);
+                changes.insert(*student, StudentChange { tenant, student: id, grades, features });
             }
         }
         changes
@@ -298,6 +303,18 @@ impl ProfileOperator {
     fn stored(&self, student: StudentNo) -> Option<(StudentNo, StoredHistory)> {
         self.history.get(&student).map(|history| (student, store(&self.local, history)))
     }
+}
+
+/// A student's change with the rows that have departed, but for those that the change has anew.
+fn with_departed(mut change: StudentChange, gone: StudentChange) -> StudentChange {
+    let key = |grade: &GradeChange| (grade.subject.clone(), grade.period.clone());
+    let grades = gone.grades.into_iter().filter(|g| change.grades.iter().all(|c| key(c) != key(g)));
+    let grades = grades.collect::<Vec<_>>();
+    let features = gone.features.into_iter().filter(|f| change.features.iter().all(|c| c.view != f.view));
+    let features = features.collect::<Vec<_>>();
+    change.grades.extend(grades);
+    change.features.extend(features);
+    change
 }
 
 /// The grade of each key after the differences: consolidated, since equal grades cancel.
