@@ -211,6 +211,8 @@ impl Shares {
     pub fn status(&self) -> Status {
         let running = self.running.lock();
         let mut status = Status::merged(running.values().map(|running| running.engine.monitor().status()));
+        let lost = |running: &Running| running.changelog.as_ref()?.writer().failure();
+        status.failure = status.failure.or_else(|| running.values().find_map(lost));
         drop(running);
         status.failure = status.failure.or_else(|| self.failure.lock().clone());
         status
