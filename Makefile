@@ -12,7 +12,7 @@ export OULAD_DIR        ?= ../shared/oulad
 AULAFLOW := $(CARGO_TARGET_DIR)/release/aulaflow
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-oulad torture lint bench toolchain
+.PHONY: help demo build test test-oulad test-kafka torture lint bench toolchain
 
 help: ## this list
 	@echo 'make TARGET [ARGS="..."]'
@@ -30,6 +30,9 @@ test: toolchain ## every test; what could not run is named at the end
 
 test-oulad: toolchain ## grades and features of the Open University dataset (OULAD_DIR) against a recomputation
 	@.ci/test-oulad $(ARGS)
+
+test-kafka: toolchain ## the log in Kafka against a real broker, started from Maven's jars
+	@.ci/test-kafka $(ARGS)
 
 torture: toolchain ## crashes, outages and full disks under traffic, such as: make torture ARGS="--log kafka --seeds 1..200"
 	@.ci/torture $(ARGS)

@@ -18,6 +18,7 @@ pub fn kafka_config(runtime: &Runtime) -> Result<Option<KafkaConfig>> {
         instance: kafka.instance.clone().map_or_else(host_name, Ok)?,
         security: security(kafka)?,
         properties: kafka.properties.clone(),
+        partitions: runtime.log.partitions,
         read_ahead_bytes_max: kafka.read_ahead_bytes_max,
         buffer_bytes_max: runtime.log.buffer_bytes_max,
         append_timeout: runtime.log.append_timeout,

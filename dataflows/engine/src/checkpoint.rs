@@ -9,19 +9,22 @@ use crate::dedupe::Seen;
 use crate::gate::Gates;
 use crate::shared::{EXPORT_PARTS, Shared, StateMessage, Time};
 use crate::state::{self, Covered, EncodedChange, Forgotten, StateStore};
-use aulaflow_log::{Log, Offset, TopicPartition};
+use aulaflow_log::{Log, LogError, Offset, TopicPartition};
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::topic;
 use aulaflow_state::Committed;
 use crossbeam_channel::Receiver;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How often a write that failed is tried again.
 const RETRY: Duration = Duration::from_millis(500);
+
+/// How long the last checkpoint of an engine that ends is tried.
+const LAST_WAIT: Duration = Duration::from_secs(20);
 
 /// What is durable, for whoever asks.
 #[derive(Debug, Default)]
@@ -44,6 +47,8 @@ pub struct Checkpointer {
     pub log: Arc<dyn Log>,
     /// Dead letters; `None` where they are not to be written.
     pub letters: Option<Writer>,
+    /// Dead records to be read again.
+    pub unread: VecDeque<DeadPlace>,
     /// Sinks outside the process, which a checkpoint waits for.
     pub gates: Gates,
     /// What is durable.
@@ -54,6 +59,15 @@ pub struct Checkpointer {
     pub shared: Arc<Shared>,
     /// Set when the process must not wait any longer.
     pub abandon: Arc<std::sync::atomic::AtomicBool>,
+}
+
+/// A behaviour event that cannot be used, of which only its place is known.
+pub struct DeadPlace {
+    time: Time,
+    partition: u32,
+    offset: Offset,
+    class: Class,
+    error: String,
 }
 
 /// What a checkpoint covers.
@@ -80,9 +94,18 @@ impl Checkpointer {
             match message {
                 StateMessage::Dead(letter) => self.dead(letter),
                 StateMessage::DeadAt { time, partition, offset, class, error } => {
-                    self.dead_at(time, partition, offset, class, &error);
+                    self.unread.push_back(DeadPlace { time, partition, offset, class, error });
                 }
                 StateMessage::Changes(more) => changes.extend(more.iter().map(state::encode)),
+                StateMessage::Histories(students) => {
+                    let symbols = &self.shared.symbols;
+                    changes.extend(students.into_iter().map(|(s, history)| state::encode_history(symbols, s, history)));
+                }
+                StateMessage::Panes(students) => {
+                    for (student, panes) in students {
+                        state::encode_panes(&self.shared.symbols, student, panes, &mut changes);
+                    }
+                }
                 StateMessage::Complete(time) => {
                     // A log that refuses now is tried again at the next epoch, and must succeed at the next barrier.
                     if let Err(error) = self.flush_letters(time) {
@@ -118,27 +141,35 @@ impl Checkpointer {
         }
     }
 
-    /// A record that was found to be dead where only its place was known any more.
-    fn dead_at(&mut self, time: Time, partition: u32, offset: Offset, class: Class, error: &str) {
-        let place = TopicPartition { topic: topic::BEHAVIOR.to_owned(), partition };
-        // Any length reads one batch at least.
-        let fetched = match self.log.read_aside(&place, offset, 1) {
-            Ok(fetched) => fetched,
-            Err(reason) => {
-                tracing::error!(%reason, partition, offset, error, "a dead record cannot be read again from the log");
-                return;
-            }
-        };
-        let records = fetched.records.iter();
-        let found = records.into_iter().find(|r| fetched.base_offset + u64::from(r.index) == offset);
-        if let Some(record) = found {
-            let letter = DeadLetter::new(time, (topic::BEHAVIOR, partition, offset), &record, class, error);
-            self.dead(letter);
-        }
+    fn flush_letters(&mut self, time: Time) -> Result<(), LogError> {
+        self.read_dead()?;
+        self.letters.as_mut().map_or(Ok(()), |letters| letters.flush(time, now()))
     }
 
-    fn flush_letters(&mut self, time: Time) -> Result<(), aulaflow_log::LogError> {
-        self.letters.as_mut().map_or(Ok(()), |letters| letters.flush(self.log.as_ref(), time, now()))
+    /// Reads the records that were found to be dead where only their places were known any more.
+    fn read_dead(&mut self) -> Result<(), LogError> {
+        while let Some(DeadPlace { time, partition, offset, class, error }) = self.unread.front() {
+            let place = TopicPartition { topic: topic::BEHAVIOR.to_owned(), partition: *partition };
+            // Any length reads one batch at least.
+            match self.log.read_aside(&place, *offset, 1) {
+                Ok(fetched) => {
+                    let mut records = fetched.records.iter();
+                    let found = records.find(|r| fetched.base_offset + u64::from(r.index) == *offset);
+                    let place = (topic::BEHAVIOR, *partition, *offset);
+                    let letter = found.map(|record| DeadLetter::new(*time, place, &record, *class, error.as_str()));
+                    if let (Some(letters), Some(letter)) = (&mut self.letters, letter) {
+                        letters.push(letter);
+                    }
+                }
+                // Retention was faster than we.
+                Err(reason @ LogError::Gone { .. }) => {
+                    tracing::error!(%reason, partition, offset, error, "a dead record cannot be read again from the log");
+                }
+                Err(other) => return Err(other),
+            }
+            self.unread.pop_front();
+        }
+        Ok(())
     }
 
     /// Writes a checkpoint, trying until it succeeds: meanwhile the channel fills and holds the dataflow back.
@@ -149,6 +180,10 @@ impl Checkpointer {
             match self.try_commit(&mut changes, &covers) {
                 Ok(committed) => {
                     self.shared.metrics.committed(&self.shared.share_labels(), begun.elapsed(), &committed);
+                    let place = |((topic, partition), offset): (&(String, u32), &Offset)| {
+                        (TopicPartition { topic: topic.clone(), partition: *partition }, *offset)
+                    };
+                    self.log.note_covered(&covers.offsets.iter().map(place).collect::<Vec<_>>());
                     let at = Some(Instant::now());
                     *self.durable.lock() = Durable { offsets: covers.offsets, at, failing: None };
                     return true;
@@ -157,7 +192,12 @@ impl Checkpointer {
                     if self.durable.lock().failing.replace(error.clone()).as_ref() != Some(&error) {
                         tracing::error!(error, "a checkpoint cannot be written; trying on, the dataflow waits");
                     }
-                    if self.abandon.load(Ordering::Acquire) {
+                    // A process that ends does not wait for ever: a restart goes on from the checkpoint before.
+                    let too_late = self.shared.export.hurry.load(Ordering::Acquire) && begun.elapsed() > LAST_WAIT;
+                    if too_late {
+                        tracing::error!(error, "the last checkpoint could not be written: a restart reads more again");
+                    }
+                    if too_late || self.abandon.load(Ordering::Acquire) {
                         return false;
                     }
                     std::thread::sleep(RETRY);
@@ -176,13 +216,14 @@ impl Checkpointer {
         let covered = Covered {
             time,
             offsets: covers.offsets.clone(),
-            dead_letter_ends: letters.ends(self.log.as_ref(), &SOURCES).map_err(|e| e.to_string())?,
+            dead_letter_ends: letters.read_to().clone(),
             dead_letters_written: letters.written().clone(),
             slots: self.shared.layout.known(),
             views: self.shared.known_views(),
             event_high: covers.event_high.iter().map(high).collect(),
             marks,
             forgotten: self.forgotten.clone(),
+            panes_from: self.shared.layout.panes_from(ClockTime(time).clock()),
         };
         self.store.commit(changes, &covered).map_err(|e| e.to_string())
     }

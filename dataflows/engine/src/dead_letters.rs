@@ -1,11 +1,12 @@
 //! Records that cannot be used: kept with their original bytes and the reason (`<topic>.dlq`).
 
-use aulaflow_log::{Log, LogError, Offset, RecordRef, TopicPartition, letters, record::RecordSetBuilder};
+use aulaflow_log::{Log, LogError, Offset, RecordRef, RecordSet, TopicPartition, letters, record::RecordSetBuilder};
 use aulaflow_model::fault::Fault;
 use aulaflow_model::instant::Millis;
 use aulaflow_model::share::Share;
 use aulaflow_model::topic;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Why a record is dead: the header `error-class` and the metric's label.
@@ -54,7 +55,9 @@ const HEADER_BYTES: usize = 16;
 /// What the headers that a letter adds take, without the error's text.
 const ADDED_BYTES: usize = 512;
 
-/// Letters written at once at most, and how many bytes of them before another write begins.
+/// How long one write may take.
+const WRITE_WAIT: Duration = Duration::from_secs(10);
+/// Letters in one write at most, and how many bytes of them before another write begins.
 const LETTERS_MAX: usize = 5_000;
 const APPEND_BYTES: usize = 4 << 20;
 
@@ -152,12 +155,18 @@ pub fn describe(faults: &[Fault]) -> String {
 /// Dead-letter partitions: topic and partition of the source.
 pub type Source = (String, u32);
 
-/// Writes dead letters, each once: what a crash made us meet again is skipped.
+/// Writes dead letters, each once: what a crash made us meet again is skipped. Of several writers of a share, the one that
+/// was opened last writes: another process that has lost the share without knowing is refused.
 pub struct Writer {
+    log: Arc<dyn Log>,
+    to: Box<dyn aulaflow_log::Writer>,
     /// Per source partition: source offsets below this are on the dead-letter topic already.
     written: BTreeMap<Source, Offset>,
+    /// Per source partition: up to where its dead-letter topic was read, or written by us.
+    read_to: BTreeMap<Source, Offset>,
     waiting: Vec<DeadLetter>,
-    share: Share,
+    /// A write has failed, so that its letters may be on their topic or not.
+    uncertain: bool,
     /// The largest record that the log takes.
     bytes_max: usize,
 }
@@ -166,48 +175,78 @@ impl Writer {
     /// Starts from what the last checkpoint knew (where the dead-letter topics ended, and what was written by then),
     /// and reads on from there to learn what was written since.
     pub fn open(
-        log: &dyn Log,
+        log: &Arc<dyn Log>,
         share: Share,
         sources: &[&'static str],
         seen: &BTreeMap<Source, Offset>,
-        mut written: BTreeMap<Source, Offset>,
+        written: BTreeMap<Source, Offset>,
     ) -> Result<Self, LogError> {
+        // Before reading: whoever wrote until now writes no more.
+        let to = Arc::clone(log).writer(&format!("dead-letters-{share}"))?;
+        let mut read_to = BTreeMap::new();
         for source in sources {
             let name = topic::dead_letters(source);
             for partition in (0..log.partitions(&name)?).filter(|partition| share.has(*partition)) {
-                let place = TopicPartition { topic: name.clone(), partition };
-                let start = log.start_offset(&place)?;
-                let mut offset = seen.get(&((*source).to_owned(), partition)).copied().unwrap_or(start).max(start);
-                let mut high = None;
-                loop {
-                    let fetched = log.read_aside(&place, offset, 1 << 20)?;
-                    if fetched.records.is_empty() {
-                        break;
-                    }
-                    for record in fetched.records.iter() {
-                        high = high.max(source_offset(&record));
-                    }
-                    offset = fetched.next_offset;
-                }
+                let start = log.start_offset(&TopicPartition { topic: name.clone(), partition })?;
+                let key = ((*source).to_owned(), partition);
+                let from = seen.get(&key).copied().unwrap_or(start).max(start);
+                read_to.insert(key, from);
+            }
+        }
+        let bytes_max = log.record_bytes_max();
+        let mut writer =
+            Self { log: Arc::clone(log), to, written, read_to, waiting: Vec::new(), uncertain: false, bytes_max };
+        writer.read_on()?;
+        Ok(writer)
+    }
+
+    /// Learns what was written to the dead-letter topics since they were last read.
+    fn read_on(&mut self) -> Result<(), LogError> {
+        for (source, read_to) in &mut self.read_to {
+            let place = TopicPartition { topic: topic::dead_letters(&source.0), partition: source.1 };
+            loop {
+                let fetched = self.log.read_aside(&place, *read_to, 1 << 20)?;
+                let high = fetched.records.iter().filter_map(|record| source_offset(&record)).max();
                 if let Some(high) = high {
-                    let before = written.entry(((*source).to_owned(), partition)).or_default();
-                    *before = (*before).max(high + 1);
+                    let written = self.written.entry(source.clone()).or_default();
+                    *written = (*written).max(high + 1);
+                }
+                *read_to = fetched.next_offset.max(*read_to);
+                if fetched.records.is_empty() {
+                    break;
                 }
             }
         }
-        Ok(Self { written, waiting: Vec::new(), share, bytes_max: log.record_bytes_max() })
+        Ok(())
     }
 
     /// Takes a letter; it is written once its epoch is complete.
     pub fn push(&mut self, letter: DeadLetter) {
-        let source = (letter.topic.to_owned(), letter.partition);
-        if self.written.get(&source).is_none_or(|written| letter.offset >= *written) {
+        if !self.is_written(&letter) {
             self.waiting.push(letter.fitted(self.bytes_max));
         }
     }
 
+    fn is_written(&self, letter: &DeadLetter) -> bool {
+        let source = (letter.topic.to_owned(), letter.partition);
+        self.written.get(&source).is_some_and(|written| letter.offset < *written)
+    }
+
+    /// After a failed write: brings it to an end, and finds out which letters are there.
+    fn make_certain(&mut self) -> Result<(), LogError> {
+        if self.uncertain {
+            self.to.write(&[], WRITE_WAIT)?;
+            self.read_on()?;
+            let waiting = std::mem::take(&mut self.waiting);
+            self.waiting = waiting.into_iter().filter(|letter| !self.is_written(letter)).collect();
+            self.uncertain = false;
+        }
+        Ok(())
+    }
+
     /// Writes the letters of all epochs up to `complete`, durably. What could not be written stays for the next call.
-    pub fn flush(&mut self, log: &dyn Log, complete: u64, now: Millis) -> Result<(), LogError> {
+    pub fn flush(&mut self, complete: u64, now: Millis) -> Result<(), LogError> {
+        self.make_certain()?;
         let (mut due, later): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.waiting).into_iter().partition(|l| l.time <= complete);
         self.waiting = later;
@@ -222,29 +261,28 @@ impl Writer {
                 fits && l.topic == first.topic && l.partition == first.partition
             });
             let (group, others) = rest.split_at(same.count());
-            if let Err(error) = append(log, group, now) {
-                self.waiting.extend_from_slice(rest);
-                return Err(error);
+            let source = (first.topic.to_owned(), first.partition);
+            let place = TopicPartition { topic: topic::dead_letters(first.topic), partition: first.partition };
+            match self.to.write(&[(place, encode(group, now))], WRITE_WAIT) {
+                Ok(appended) => {
+                    let end = appended.iter().map(|appended| appended.last_offset + 1).max();
+                    self.read_to.extend(end.map(|end| (source.clone(), end)));
+                }
+                Err(error) => {
+                    self.uncertain = true;
+                    self.waiting.extend_from_slice(rest);
+                    return Err(error);
+                }
             }
-            if let Some(last) = group.last() {
-                self.written.insert((last.topic.to_owned(), last.partition), last.offset + 1);
-            }
+            self.written.extend(group.last().map(|last| (source, last.offset + 1)));
             rest = others;
         }
         Ok(())
     }
 
-    /// Where the dead-letter topics end now: what a checkpoint keeps for [`Writer::open`].
-    pub fn ends(&self, log: &dyn Log, sources: &[&'static str]) -> Result<BTreeMap<Source, Offset>, LogError> {
-        let mut ends = BTreeMap::new();
-        for source in sources {
-            let topic = topic::dead_letters(source);
-            for partition in (0..log.partitions(&topic)?).filter(|partition| self.share.has(*partition)) {
-                let end = log.end_offset(&TopicPartition { topic: topic.clone(), partition })?;
-                ends.insert(((*source).to_owned(), partition), end);
-            }
-        }
-        Ok(ends)
+    /// Up to where the dead-letter topics are known: what a checkpoint keeps for [`Writer::open`].
+    pub fn read_to(&self) -> &BTreeMap<Source, Offset> {
+        &self.read_to
     }
 
     /// Per source partition, the offset below which every letter is on its topic.
@@ -257,8 +295,8 @@ fn source_offset(record: &RecordRef<'_>) -> Option<Offset> {
     std::str::from_utf8(record.headers.get(letters::SOURCE_OFFSET)?).ok()?.parse().ok()
 }
 
-fn append(log: &dyn Log, letters: &[DeadLetter], now: Millis) -> Result<(), LogError> {
-    let Some(first) = letters.first() else { return Ok(()) };
+/// Letters as records.
+fn encode(letters: &[DeadLetter], now: Millis) -> RecordSet {
     let mut set = RecordSetBuilder::default();
     let failed_at = now.to_string();
     for letter in letters {
@@ -278,6 +316,5 @@ fn append(log: &dyn Log, letters: &[DeadLetter], now: Millis) -> Result<(), LogE
         headers.extend(letter.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())));
         set.push(now, &letter.key, letter.value.as_deref(), &headers);
     }
-    let place = TopicPartition { topic: topic::dead_letters(first.topic), partition: first.partition };
-    log.append_wait(&place, set.finish(), Duration::from_secs(10)).map(|_| ())
+    set.finish()
 }

@@ -13,12 +13,13 @@ use crate::fold::{Fold, Op, Place, needs};
 use crate::state::{KnownSlot, KnownSlots};
 use crate::sum::Slot;
 use aulaflow_model::change::ViewIndex;
+use aulaflow_model::instant::Millis;
 use aulaflow_model::window::{WindowKind, WindowSpec};
 use aulaflow_plan::Plan;
 use aulaflow_plan::sql::expr::Expr;
 use aulaflow_plan::sql::{AggregateFunction, Relation, View};
 use smallvec::SmallVec;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Window widths on one grid at most: each is a bit. More make another grid.
@@ -215,6 +216,11 @@ impl Layout {
         let known = |info: &SlotInfo| KnownSlot { identity: info.identity, number: info.number, panes: info.panes };
         let slots = self.slots.iter().flatten().map(known).collect();
         KnownSlots { slots, next: self.slots.len() as Slot, tables: self.table_names.clone() }
+    }
+
+    /// The first pane that is needed at a clock, by grid.
+    pub fn panes_from(&self, clock: Millis) -> BTreeMap<u64, i64> {
+        self.grids.iter().map(|grid| (grid.identity, grid.spec.pane(clock) - grid.panes + 1)).collect()
     }
 
     /// The views that need slots which the state has nothing of.

@@ -7,7 +7,7 @@
 //! come late. A student touched by an event is settled first, in all views: what changed at an epoch is exact as of it.
 //! What did not change since the clock passed the boundary that is being settled is exact as of just before that boundary.
 
-use crate::cells::{Cells, Kind, Moment, Part, Scalar};
+use crate::cells::{Kind, Moment, Part, Scalar};
 use crate::layout::Layout;
 use crate::sum::{Amount, Slot, Sums};
 use crate::symbols::StudentNo;
@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 mod clocks;
 mod explain;
+mod pane;
 mod rings;
 mod rows;
 pub mod sizes;
@@ -28,9 +29,10 @@ mod views;
 
 use clocks::GridClock;
 pub use clocks::PaneNumbers;
+use pane::Pane;
 use rings::{full_set, place_in_pane, place_in_run, trim_tail};
 pub use rows::FeatureUpdate;
-pub use stored::StoredStudent;
+pub use stored::{StoredRun, StoredStudent};
 use views::ViewSet;
 
 /// How many students one epoch settles in the background, so that fresh events don't wait behind a boundary
@@ -40,19 +42,12 @@ pub const SETTLE_MAX: usize = 16_384;
 /// Distinct values that an aggregate keeps of one student at most, over all panes.
 pub const DISTINCT_MAX: usize = 10_000;
 
-/// A pane of one student: what its events add up to. Of a session grid, one run of events without a gap.
-#[derive(Debug, Clone, PartialEq)]
-struct Pane {
-    number: i64,
-    /// The first and the last event of a run, in milliseconds from the pane's start; else 0.
-    run: (u32, u32),
-    cells: Cells,
-}
-
 /// One grid's panes of one student.
 #[derive(Debug, Clone, PartialEq)]
 struct Ring {
     grid: u16,
+    /// Panes that changed since they were last exported, at least: those that left since are counted too.
+    unsaved: u32,
     /// The pane number that the ring was last settled at.
     settled: i64,
     /// When something of it changes though no event comes.
@@ -71,16 +66,23 @@ struct Student {
     /// When the student is due to be settled; no other entry of `due` counts.
     due: i64,
     listed: bool,
-    dirty: bool,
-    /// Whether the panes are still to be exported as they are.
-    pending: bool,
+    /// In which round the student was put on the list of those to export: if it is not the present one, the panes are
+    /// still to be exported as they are.
+    dirty: Option<Round>,
 }
 
 impl Default for Student {
     fn default() -> Self {
         let (rings, changed) = (SmallVec::new(), ViewSet::default());
-        Self { rings, changed, due: i64::MAX, listed: false, dirty: false, pending: false }
+        Self { rings, changed, due: i64::MAX, listed: false, dirty: None }
     }
+}
+
+/// Two take turns: what changed before an export that is under way, and since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Round {
+    One,
+    Other,
 }
 
 /// What one event adds on one grid, as a whole or not at all.
@@ -106,10 +108,11 @@ pub struct PaneStore {
     settling: VecDeque<(i64, Vec<StudentNo>)>,
     changed: Vec<StudentNo>,
     dirty: Vec<StudentNo>,
+    round: Round,
     /// Students to export, as of when [`PaneStore::begin_export`] was called.
     exporting: Vec<StudentNo>,
     /// What was exported early, because it was about to change.
-    exported: Vec<(StudentNo, Option<StoredStudent>)>,
+    exported: Vec<(StudentNo, StoredStudent)>,
 }
 
 /// What is the same for every student: the layout, and the clock by grid.
@@ -136,6 +139,7 @@ impl PaneStore {
             settling: VecDeque::new(),
             changed: Vec::new(),
             dirty: Vec::new(),
+            round: Round::One,
             exporting: Vec::new(),
             exported: Vec::new(),
         }
@@ -175,7 +179,7 @@ impl PaneStore {
     /// segment was left out.
     pub fn add(&mut self, number: StudentNo, moment: &Moment, segments: &[Segment<'_>]) -> SmallVec<[Slot; 1]> {
         let student = self.students.entry(number).or_default();
-        if student.pending {
+        if student.dirty.is_some_and(|round| round != self.round) {
             self.exported.extend(self.place.export_before_change(number, student));
         }
         self.place.settle(student);
@@ -195,23 +199,24 @@ impl PaneStore {
     /// Brings a student to the present clock, in all views, if it is due as it was listed.
     fn settle(&mut self, number: StudentNo, boundary: i64) {
         let Some(student) = self.students.get_mut(&number).filter(|student| student.due == boundary) else { return };
-        if student.pending {
+        if student.dirty.is_some_and(|round| round != self.round) {
             self.exported.extend(self.place.export_before_change(number, student));
         }
         self.place.settle(student);
-        // A stored row whose last pane has left must go; other expired panes are left out when the state is loaded.
+        // Panes that have left expire in the state by themselves; who has none any more is forgotten after an export.
         let dirty = student.rings.is_empty();
         self.note(number, dirty);
     }
 
-    /// Puts a student on the lists: of those whose views changed, of those whose stored panes changed, each once, and of
+    /// Puts a student on the lists: of those whose views changed, of those whose panes are to be exported, each once, and of
     /// those that are due.
     fn note(&mut self, number: StudentNo, dirty: bool) {
         let Some(student) = self.students.get_mut(&number) else { return };
         if !student.changed.is_empty() && !std::mem::replace(&mut student.listed, true) {
             self.changed.push(number);
         }
-        if dirty && !std::mem::replace(&mut student.dirty, true) {
+        if dirty && student.dirty.is_none() {
+            student.dirty = Some(self.round);
             self.dirty.push(number);
         }
         let wake = student.rings.iter().map(|ring| ring.wake).min().unwrap_or(i64::MAX);
@@ -236,29 +241,32 @@ impl PaneStore {
         changes
     }
 
-    /// Begins to export the students whose stored panes changed since the last export, as they are now. Returns how many.
+    /// Begins to export the panes that changed since the last export, as they are now. Returns how many students have some.
     pub fn begin_export(&mut self) -> usize {
-        for number in std::mem::take(&mut self.dirty) {
-            let Some(student) = self.students.get_mut(&number) else { continue };
-            student.dirty = false;
-            student.pending = true;
-            self.exporting.push(number);
-        }
+        // One that is still under way is ended: its students are not told from those of the next.
+        let rest = self.export(usize::MAX).0;
+        self.exported = rest;
+        // No student is touched here: fresh events wait meanwhile.
+        self.exporting = std::mem::take(&mut self.dirty);
+        self.round = match self.round {
+            Round::One => Round::Other,
+            Round::Other => Round::One,
+        };
         self.exporting.len()
     }
 
-    /// What to store of at most about `step` more students (`None`: nothing is left of them), and whether that was the last.
+    /// The changed panes of at most about `step` more students, and whether those were the last.
     /// What changes in between is exported as it was before. Changes must have been taken: a student without panes is
     /// forgotten here.
-    pub fn export(&mut self, step: usize) -> (Vec<(StudentNo, Option<StoredStudent>)>, bool) {
+    pub fn export(&mut self, step: usize) -> (Vec<(StudentNo, StoredStudent)>, bool) {
         let mut out = std::mem::take(&mut self.exported);
         for _ in 0..step.min(self.exporting.len()) {
             let Some(number) = self.exporting.pop() else { break };
             let Some(student) = self.students.get_mut(&number) else { continue };
-            if student.pending {
+            if student.dirty.is_some_and(|round| round != self.round) {
                 out.extend(self.place.export_before_change(number, student));
             }
-            if student.rings.is_empty() && !student.listed && !student.dirty {
+            if student.rings.is_empty() && !student.listed && student.dirty.is_none() {
                 self.students.remove(&number);
             }
         }
@@ -336,6 +344,7 @@ impl Place {
                 trim_tail(ring, *slot, most as usize, now);
             }
         }
+        ring.unsaved += u32::from(ring.panes[pane].set_unsaved());
         // A pane that was there has its times; a session ends later than it did.
         if ring.panes.len() != before || grid.is_session() {
             student.rings[ring_at].wake = self.wake(at, &student.rings[ring_at]);
@@ -354,7 +363,7 @@ impl Place {
     fn empty_ring(&self, grid: u16) -> Ring {
         let windows = self.layout.grids[usize::from(grid)].windows.iter().map(|_| Sums::default()).collect();
         let settled = self.clocks[usize::from(grid)].now();
-        Ring { grid, settled, wake: i64::MAX, panes: Vec::new(), windows }
+        Ring { grid, unsaved: 0, settled, wake: i64::MAX, panes: Vec::new(), windows }
     }
 
     /// Brings all of a student's rings to the present clock, since what is shown of a student is of one instant.
@@ -393,7 +402,7 @@ impl Place {
         let before = ring.panes.len();
         for pane in &mut ring.panes {
             for (window, panes) in grid.windows.iter().enumerate() {
-                let covers = |at: i64| pane.number <= at && pane.number + panes > at;
+                let covers = |at: i64| pane.number() <= at && pane.number() + panes > at;
                 let (was, is) = (covers(ring.settled), covers(now));
                 if was != is {
                     for (slot, amount) in pane.cells.sums.iter().filter(|_| *panes > 1) {
@@ -406,13 +415,13 @@ impl Place {
                     }
                 }
             }
-            let (age_then, age) = (ring.settled - pane.number, now - pane.number);
+            let (age_then, age) = (ring.settled - pane.number(), now - pane.number());
             if clock.trims().iter().any(|panes| age_then < *panes && *panes <= age) {
                 pane.cells.retain(|slot| layout.slot(slot).is_some_and(|info| info.panes > age));
             }
         }
         ring.settled = now;
-        ring.panes.retain(|pane| !pane.cells.is_empty() && pane.number + grid.panes > now);
+        ring.panes.retain(|pane| !pane.cells.is_empty() && pane.number() + grid.panes > now);
         self.panes -= before - ring.panes.len();
     }
 
@@ -424,19 +433,19 @@ impl Place {
         let now = self.clocks[grid_index].now();
         let clock = self.clock;
         let mut wake = i64::MAX;
-        let entered = ring.panes.partition_point(|pane| pane.number <= now);
+        let entered = ring.panes.partition_point(|pane| pane.number() <= now);
         if let Some(pane) = ring.panes.get(entered) {
-            wake = wake.min(self.clocks[grid_index].start(pane.number).0);
+            wake = wake.min(self.clocks[grid_index].start(pane.number()).0);
         }
         let Some(newest) = entered.checked_sub(1).map(|at| &ring.panes[at]) else { return wake };
         // A pane leaves each window that it is in, and what is kept for longer in the end.
         for panes in self.clocks[grid_index].leaves().iter() {
-            let oldest = ring.panes[..entered].iter().find(|pane| pane.number + panes > now);
+            let oldest = ring.panes[..entered].iter().find(|pane| pane.number() + panes > now);
             if let Some(pane) = oldest {
-                wake = wake.min(self.clocks[grid_index].start(pane.number + panes).0);
+                wake = wake.min(self.clocks[grid_index].start(pane.number() + panes).0);
             }
         }
-        let newest_start = self.clocks[grid_index].start(newest.number).0;
+        let newest_start = self.clocks[grid_index].start(newest.number()).0;
         if grid.is_session() {
             let ends = newest_start + i64::from(newest.run.1) + grid.spec.gap_ms;
             wake = wake.min(if ends > clock.0 { ends } else { i64::MAX });

@@ -7,7 +7,7 @@ use crate::operators::behavior::{BehaviorInput, Loaded};
 use crate::operators::evaluations::EvaluationInput;
 use crate::operators::tenants::TenantInput;
 use crate::shared::Shared;
-use crate::state::{Key, Row, StateStore};
+use crate::state::{self, Key, Row, StateStore};
 use crate::worker::EpochInput;
 use compact_str::CompactString;
 
@@ -20,31 +20,34 @@ pub fn load(coordinator: &mut Coordinator, store: &StateStore, progress: &dyn Fn
     let workers = coordinator.workers.len();
     let mut step = Step::new(workers);
     let mut group = None;
-    let mut rows = 0u64;
-    for row in store.load().map_err(|e| e.to_string())? {
-        let (key, row) = row.map_err(|e| e.to_string())?;
-        let of = step_group(&key);
+    let mut load = store.load().map_err(|e| e.to_string())?;
+    while let Some(loaded) = load.next() {
+        let loaded = loaded.map_err(|e| e.to_string())?;
+        let of = step_group(&loaded);
         if step.rows >= STEP_ROWS && group != Some(of.clone()) {
             coordinator.load(std::mem::replace(&mut step, Step::new(workers)).inputs)?;
-            progress(rows);
+            progress(load.rows_read());
         }
         group = Some(of);
-        step.add(&shared, key, row)?;
-        rows += 1;
+        step.add(&shared, loaded)?;
     }
     coordinator.load(step.inputs)?;
-    progress(rows);
-    Ok(rows)
+    progress(load.rows_read());
+    Ok(load.rows_read())
 }
 
 /// Rows of one group belong in one step.
-fn step_group(key: &Key) -> (u8, String, String) {
+fn step_group(loaded: &state::Loaded) -> (u8, String, String) {
+    let key = match loaded {
+        state::Loaded::Row(key, _) => key,
+        state::Loaded::Student(tenant, student, _) => return (4, tenant.clone(), student.clone()),
+    };
     match key {
         Key::Tenant(tenant) => (0, tenant.clone(), String::new()),
         Key::History(tenant, student) => (1, tenant.clone(), student.clone()),
         Key::Evaluation(tenant, student, _) => (2, tenant.clone(), student.clone()),
         Key::Ids(table, generation, time, worker) => (3, format!("{table}/{generation}"), format!("{time}/{worker}")),
-        Key::Panes(tenant, student) => (4, tenant.clone(), student.clone()),
+        Key::Pane(tenant, student, ..) => (4, tenant.clone(), student.clone()),
     }
 }
 
@@ -61,12 +64,19 @@ impl Step {
         Self { inputs: (0..workers).map(|_| EpochInput::default()).collect(), rows: 0 }
     }
 
-    /// Adds a row.
-    pub fn add(&mut self, shared: &Shared, key: Key, row: Row) -> Result<(), String> {
+    /// Adds what was loaded.
+    pub fn add(&mut self, shared: &Shared, loaded: state::Loaded) -> Result<(), String> {
         self.rows += 1;
         let turn = self.rows % self.inputs.len();
         let student = |tenant: &str, student: &str| shared.symbols.student(shared.symbols.tenant(tenant), student);
         let input = &mut self.inputs[turn];
+        let (key, row) = match loaded {
+            state::Loaded::Row(key, row) => (key, row),
+            state::Loaded::Student(tenant, id, panes) => {
+                push_loaded(&mut input.behavior, [Loaded::Panes(student(&tenant, &id), panes)]);
+                return Ok(());
+            }
+        };
         match (key, row) {
             (Key::Tenant(tenant), Row::Tenant { json, .. }) => {
                 self.inputs[0].tenants.push(TenantInput::Loaded(tenant, json));
@@ -79,10 +89,6 @@ impl Step {
                 let evaluation_id = CompactString::new(id);
                 let change = EvaluationChange { tenant, evaluation_id, offset, value: Some(value) };
                 push(&mut input.evaluations, change);
-            }
-            (Key::Panes(tenant, id), Row::Panes(stored)) => {
-                let student = student(&tenant, &id);
-                push_loaded(&mut input.behavior, [Loaded::Panes(student, stored)]);
             }
             (Key::Ids(table, generation, ..), Row::Ids(ids)) => {
                 self.rows += ids.len();

@@ -5,6 +5,7 @@ use crate::dead_letters::{Class, DeadLetter};
 use crate::layout::Layout;
 use crate::metrics::{DeadLabels, Metrics, ShareLabels};
 use crate::operators::behavior::Contributions;
+use crate::panes::StoredStudent;
 use crate::state::{Change, KnownView, StoredHistory};
 use crate::symbols::{StudentNo, Symbols};
 use aulaflow_log::{Offset, RecordSet};
@@ -55,6 +56,10 @@ pub enum StateMessage {
     },
     /// Changes of the state as of a barrier; encoded by the thread that writes them, since workers have events to serve.
     Changes(Vec<Change>),
+    /// Likewise, histories by student.
+    Histories(Vec<(StudentNo, StoredHistory)>),
+    /// Likewise, panes by student: names are looked up where they are encoded.
+    Panes(Vec<(StudentNo, StoredStudent)>),
     /// One of the parts that export in steps has exported all of the barrier.
     Exported,
     /// An epoch is complete: its letters can be written.
@@ -352,9 +357,11 @@ impl Local {
         }
     }
 
-    /// Sends a step of an export; with the last one, says so.
-    pub fn export_step(&self, changes: Vec<Change>, last: bool) {
-        self.export(changes);
+    /// Sends a step of an export, if there is one; with the last one, says so.
+    pub fn export_step(&self, step: Option<StateMessage>, last: bool) {
+        if let Some(step) = step {
+            self.shared.send(step);
+        }
         if last {
             self.shared.send(StateMessage::Exported);
             self.shared.export.parts.fetch_sub(1, Ordering::AcqRel);

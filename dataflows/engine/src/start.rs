@@ -10,7 +10,7 @@ use crate::dead_letters::Writer;
 use crate::gate::{Gate, Gates};
 use crate::layout::Layout;
 use crate::metrics::Metrics;
-use crate::shared::{Home, Settling, Shared};
+use crate::shared::{Home, Settling, Shared, StateMessage};
 use crate::state::{Covered, KnownSlots, StateError, StateStore};
 use crate::symbols::Symbols;
 use crate::wall::Wall;
@@ -23,8 +23,9 @@ use aulaflow_model::topic;
 use aulaflow_plan::Plan;
 use aulaflow_plan::runtime::ClockMode;
 use aulaflow_plan::sql::Relation;
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
@@ -108,36 +109,19 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
     let sources = sources(log.as_ref(), share, &covered)?;
     let replayed = if leaves == Leaves::Everything { replayed(&store, &sources)? } else { 0 };
     let began = positions(&sources);
-    let letters =
-        Writer::open(log.as_ref(), share, &SOURCES, &covered.dead_letter_ends, covered.dead_letters_written.clone())?;
+    let letters = match leaves {
+        Leaves::Everything => {
+            let (seen, written) = (&covered.dead_letter_ends, covered.dead_letters_written.clone());
+            Some(Writer::open(&log, share, &SOURCES, seen, written)?)
+        }
+        // Opening one would end that of an engine which runs.
+        Leaves::Nothing => None,
+    };
     let workers = outlets.len();
     let (state, messages) = bounded(STATE_QUEUE);
     let event_high = covered.event_high.iter().map(|((_, p), at)| (*p, Millis(*at))).collect();
-    let shared = Arc::new(Shared {
-        new_tables: new_tables(&layout, &covered),
-        layout: Arc::new(layout),
-        identities: identities(&plan),
-        symbols: Arc::new(Symbols::default()),
-        configs: Arc::new(Configs::default()),
-        metrics,
-        share,
-        home: home(&log)?,
-        format: plan.tables.first().map(|table| table.format).unwrap_or_default(),
-        settling: Settling::new(workers),
-        histories: dashmap::DashMap::new(),
-        event_high: Mutex::default(),
-        dead: Mutex::default(),
-        next_due: (0..workers).map(|_| AtomicI64::new(i64::MAX)).collect(),
-        state,
-        export: crate::shared::Export::default(),
-        replayed: AtomicU32::new(replayed),
-        behind: AtomicBool::new(true),
-        asks: crate::ask::Open::default(),
-        sampler: crate::sampler::Sampler::default(),
-        next_switch: AtomicI64::new(i64::MAX),
-        live,
-        plan,
-    });
+    let scene = (share, home(&log)?, metrics);
+    let shared = Arc::new(shared(plan, layout, &covered, scene, (workers, replayed, state)));
     let time = first_time(&covered, live.then(|| wall.now()));
     let status = Arc::new(Mutex::new(Status::at_start(store.approximate_rows(), positions(&sources))));
     let durable = Arc::new(Mutex::new(Durable { offsets: covered.offsets.clone(), at: None, failing: None }));
@@ -148,8 +132,9 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
         store: store.clone(),
         forgotten: covered.forgotten,
         log: log.clone(),
-        letters: (leaves == Leaves::Everything).then_some(letters),
+        letters,
         gates: gates.clone(),
+        unread: VecDeque::new(),
         durable: durable.clone(),
         workers,
         shared: shared.clone(),
@@ -179,6 +164,41 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
     let monitor = Monitor { status, durable, resumes, log: log.clone() };
     let coordinator = spawn_coordinator(coordinator, (store.clone(), rebuild), monitor.clone(), abandon.clone())?;
     Ok(Engine { monitor, began, stop, abandon, log, store, asker, coordinator, checkpointer, workers: threads })
+}
+
+/// What the threads of an engine share, at its start.
+fn shared(
+    plan: Arc<Plan>,
+    layout: Layout,
+    covered: &Covered,
+    (share, home, metrics): (Share, Home, Metrics),
+    (workers, replayed, state): (usize, u32, Sender<StateMessage>),
+) -> Shared {
+    Shared {
+        new_tables: new_tables(&layout, covered),
+        layout: Arc::new(layout),
+        identities: identities(&plan),
+        symbols: Arc::new(Symbols::default()),
+        configs: Arc::new(Configs::default()),
+        metrics,
+        share,
+        home,
+        format: plan.tables.first().map(|table| table.format).unwrap_or_default(),
+        settling: Settling::new(workers),
+        histories: dashmap::DashMap::new(),
+        event_high: Mutex::default(),
+        dead: Mutex::default(),
+        next_due: (0..workers).map(|_| AtomicI64::new(i64::MAX)).collect(),
+        state,
+        export: crate::shared::Export::default(),
+        replayed: AtomicU32::new(replayed),
+        behind: AtomicBool::new(true),
+        asks: crate::ask::Open::default(),
+        sampler: crate::sampler::Sampler::default(),
+        next_switch: AtomicI64::new(i64::MAX),
+        live: plan.runtime.engine.clock == ClockMode::Live,
+        plan,
+    }
 }
 
 fn open_state(plan: &Plan, dir: &Path) -> Result<(StateStore, Option<Covered>), StartError> {

@@ -6,15 +6,22 @@
 //! `aulaflow-state`; here is what rows mean.
 
 use crate::dedupe::IdHash;
-use crate::panes::StoredStudent;
+use crate::panes::{StoredRun, StoredStudent};
 use crate::sum::Slot;
+use crate::symbols::{StudentNo, Symbols};
 use aulaflow_log::Offset;
 use aulaflow_model::event::Evaluation;
-use aulaflow_state::{CheckpointStore, Committed, Expired, Options, Pinned, Refusal, Refused, Rows, StoreError};
+use aulaflow_state::{CheckpointStore, Committed, Expired, Options, Pinned, Refusal, Refused, StoreError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+
+mod load;
+
+#[cfg(test)]
+pub use load::Gather;
+pub use load::{Load, Loaded};
 
 /// The version of what is stored. Another one is refused.
 const FORMAT: u32 = 4;
@@ -76,6 +83,8 @@ pub struct Covered {
     pub marks: BTreeMap<String, Vec<u8>>,
     /// Event ids that are forgotten, by table.
     pub forgotten: BTreeMap<u32, Forgotten>,
+    /// The first pane that is needed, by grid: earlier ones and those of other grids are not.
+    pub panes_from: BTreeMap<u64, i64>,
 }
 
 /// Which event ids of a table are forgotten.
@@ -94,16 +103,20 @@ impl Covered {
     }
 
     /// Tells the rows that nobody needs any more.
-    fn expired(&self) -> Expired {
-        let forgotten = self.forgotten.clone();
-        Arc::new(move |key| {
-            let id = (key.first() == Some(&IDS)).then(|| Key::decode(key)).flatten();
-            match id {
+    pub fn expired(&self) -> Expired {
+        let (forgotten, panes_from) = (self.forgotten.clone(), self.panes_from.clone());
+        Arc::new(move |key| match key.first() {
+            Some(&IDS) => match Key::decode(key) {
                 Some(Key::Ids(table, generation, ..)) => {
                     forgotten.get(&table).is_some_and(|forgotten| generation < forgotten.before)
                 }
                 _ => false,
-            }
+            },
+            Some(&PANES) => split_pane(key).is_some_and(|(_, grid, number)| {
+                // A grid that the plan has again later starts anew, with other slots.
+                panes_from.get(&grid).is_none_or(|from| number < *from)
+            }),
+            _ => false,
         })
     }
 }
@@ -151,8 +164,8 @@ pub enum Row {
     },
     /// A present evaluation and its offset.
     Evaluation(Box<Evaluation>, u64),
-    /// A student's panes.
-    Panes(StoredStudent),
+    /// A pane of a student: what it holds, of a session grid its runs.
+    Pane(Vec<StoredRun>),
     /// Event ids of one table and generation: (route, id).
     Ids(Vec<(u64, IdHash)>),
     /// What history adds to a student's rows.
@@ -175,8 +188,8 @@ pub enum Key {
     Tenant(String),
     /// Tenant, student and evaluation: a student's rows lie together, so that they are loaded together.
     Evaluation(String, String, String),
-    /// Tenant and student.
-    Panes(String, String),
+    /// Tenant and student, the grid's identity, the pane's number: a student's panes lie together.
+    Pane(String, String, u64, i64),
     /// Table, generation, and a number that makes the row its own: time and worker.
     Ids(u32, i64, u64, u32),
     /// Tenant and student.
@@ -197,17 +210,17 @@ impl Key {
             Self::Evaluation(tenant, student, id) => {
                 [&[EVALUATION], tenant.as_bytes(), b"\0", student.as_bytes(), b"\0", id.as_bytes()].concat()
             }
-            Self::Panes(tenant, student) => two(PANES, tenant, student),
+            Self::Pane(tenant, student, grid, number) => {
+                let mut key = two(PANES, tenant, student);
+                key.push(0);
+                put_pane(&mut key, *grid, *number);
+                key
+            }
             Self::History(tenant, student) => two(HISTORY, tenant, student),
-            Self::Ids(table, generation, time, worker) => [
-                &[IDS][..],
-                &table.to_be_bytes(),
-                // The sign bit is turned so that the order of the bytes is the order of the numbers.
-                &(*generation as u64 ^ (1 << 63)).to_be_bytes(),
-                &time.to_be_bytes(),
-                &worker.to_be_bytes(),
-            ]
-            .concat(),
+            Self::Ids(table, generation, time, worker) => {
+                [&[IDS][..], &table.to_be_bytes(), &ordered(*generation), &time.to_be_bytes(), &worker.to_be_bytes()]
+                    .concat()
+            }
         }
     }
 
@@ -230,17 +243,42 @@ impl Key {
                 let (student, id) = split(&rest)?;
                 Self::Evaluation(tenant, student, text(&id)?)
             }
-            PANES => two().map(|(a, b)| Self::Panes(a, b))?,
+            PANES => {
+                let (student, grid, number) = split_pane(bytes)?;
+                let (tenant, rest) = split(student.get(1..)?)?;
+                Self::Pane(tenant, text(rest.strip_suffix(b"\0")?)?, grid, number)
+            }
             HISTORY => two().map(|(a, b)| Self::History(a, b))?,
             IDS => Self::Ids(
                 u32::from_be_bytes(rest.get(..4)?.try_into().ok()?),
-                (u64::from_be_bytes(rest.get(4..12)?.try_into().ok()?) ^ (1 << 63)) as i64,
+                from_ordered(rest.get(4..12)?)?,
                 u64::from_be_bytes(rest.get(12..20)?.try_into().ok()?),
                 u32::from_be_bytes(rest.get(20..24)?.try_into().ok()?),
             ),
             _ => return None,
         })
     }
+}
+
+/// A number such that the order of the bytes is the order of the numbers.
+fn ordered(number: i64) -> [u8; 8] {
+    (number as u64 ^ (1 << 63)).to_be_bytes()
+}
+
+fn from_ordered(bytes: &[u8]) -> Option<i64> {
+    Some((u64::from_be_bytes(bytes.try_into().ok()?) ^ (1 << 63)) as i64)
+}
+
+fn put_pane(key: &mut Vec<u8>, grid: u64, number: i64) {
+    key.extend(grid.to_be_bytes());
+    key.extend(ordered(number));
+}
+
+/// Of a pane's key: what all panes of the student have in common, the grid and the number.
+fn split_pane(key: &[u8]) -> Option<(&[u8], u64, i64)> {
+    let (student, pane) = key.split_at_checked(key.len().checked_sub(16)?)?;
+    let (grid, number) = pane.split_at(8);
+    Some((student, u64::from_be_bytes(grid.try_into().ok()?), from_ordered(number)?))
 }
 
 /// A change of the state: `None` removes the row.
@@ -251,10 +289,31 @@ pub type EncodedChange = (Vec<u8>, Option<Vec<u8>>);
 
 /// Encodes a change.
 pub fn encode((key, row): &Change) -> EncodedChange {
-    let row = row.as_ref().map(|row| {
-        postcard::to_stdvec(row).unwrap_or_else(|e| panic!("a row of plain values can always be encoded: {e}"))
-    });
-    (key.encode(), row)
+    (key.encode(), row.as_ref().map(encode_row))
+}
+
+fn encode_row(row: &Row) -> Vec<u8> {
+    postcard::to_stdvec(row).unwrap_or_else(|e| panic!("a row of plain values can always be encoded: {e}"))
+}
+
+/// Encodes a student's history.
+pub fn encode_history(symbols: &Symbols, student: StudentNo, history: StoredHistory) -> EncodedChange {
+    let (tenant, id) = symbols.student_id(student);
+    let key = Key::History(symbols.tenant_id(tenant).to_string(), id.to_string());
+    (key.encode(), Some(encode_row(&Row::History(history))))
+}
+
+/// Encodes panes of a student, a row each.
+pub fn encode_panes(symbols: &Symbols, student: StudentNo, panes: StoredStudent, out: &mut Vec<EncodedChange>) {
+    let (tenant, id) = symbols.student_id(student);
+    let tenant = symbols.tenant_id(tenant);
+    let common = [&[PANES], tenant.as_str().as_bytes(), b"\0", id.as_str().as_bytes(), b"\0"].concat();
+    for (grid, number, runs) in panes.panes() {
+        let mut key = Vec::with_capacity(common.len() + 16);
+        key.extend_from_slice(&common);
+        put_pane(&mut key, grid, number);
+        out.push((key, Some(encode_row(&Row::Pane(runs)))));
+    }
 }
 
 /// The store on disk. A cheap handle.
@@ -308,7 +367,7 @@ impl StateStore {
     /// All rows, in the order in which they are to be loaded: histories, configurations, evaluations, ids, panes.
     pub fn load(&self) -> Result<Load, StateError> {
         let expired = self.covered()?.unwrap_or_default().expired();
-        Ok(Load { store: self.store.clone(), expired, kinds: LOADED.iter(), rows: None })
+        Ok(Load::new(self.store.clone(), expired))
     }
 
     /// The newest checkpoint, whose files stay as long.
@@ -322,41 +381,7 @@ impl StateStore {
     }
 }
 
-/// Rows on their way into the dataflows.
-pub struct Load {
-    store: CheckpointStore,
-    expired: Expired,
-    kinds: std::slice::Iter<'static, u8>,
-    rows: Option<Rows>,
-}
-
-/// Kinds of rows as they are loaded.
-const LOADED: [u8; 5] = [HISTORY, TENANT, EVALUATION, IDS, PANES];
-
-impl Load {
-    fn next_row(&mut self) -> Result<Option<(Key, Row)>, StateError> {
-        loop {
-            if let Some(rows) = &mut self.rows
-                && let Some((key, value)) = rows.next_row()?
-            {
-                let key = Key::decode(key).ok_or_else(|| StateError::Row("unknown key".to_owned()))?;
-                let row = postcard::from_bytes(value).map_err(|e| StateError::Row(e.to_string()))?;
-                return Ok(Some((key, row)));
-            }
-            let Some(kind) = self.kinds.next() else { return Ok(None) };
-            self.rows = Some(self.store.rows(&[*kind], &self.expired)?);
-        }
-    }
-}
-
-impl Iterator for Load {
-    type Item = Result<(Key, Row), StateError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.next_row().transpose()
-    }
-}
-
+/// What a checkpoint's note says.
 pub fn decode_covered(meta: &[u8]) -> Result<Covered, StateError> {
     postcard::from_bytes(meta).map_err(|e| StateError::Row(e.to_string()))
 }
@@ -379,7 +404,7 @@ mod tests {
         let keys = [
             Key::Tenant("t".into()),
             Key::Evaluation("t".into(), "s 1".into(), "a/b".into()),
-            Key::Panes("t".into(), "ñandú".into()),
+            Key::Pane("t".into(), "ñandú".into(), 0x0102_0003_0000_0000, -7),
             Key::History("t".into(), "s".into()),
             Key::Ids(1, -5, 7, 2),
         ];
@@ -403,11 +428,68 @@ mod tests {
         assert_eq!(StateStore::inspect(dir.path()).unwrap().as_ref(), Some(&covered));
         let store = StateStore::open(dir.path(), 3).unwrap();
         assert_eq!(store.covered().unwrap().as_ref(), Some(&covered));
-        let loaded = || store.load().unwrap().map(|row| row.unwrap().0).collect::<Vec<_>>();
+        let loaded = || {
+            store
+                .load()
+                .unwrap()
+                .map(|row| row.unwrap())
+                .map(|row| match row {
+                    Loaded::Row(key, _) => key,
+                    Loaded::Student(tenant, ..) => panic!("no panes were stored: {tenant}"),
+                })
+                .collect::<Vec<_>>()
+        };
         assert_eq!(loaded(), [ids(-1).0, ids(1).0, ids(2).0]);
         covered.forgotten.insert(0, Forgotten { horizon_ms: 3, before: 2 });
         store.commit(&mut [], &covered).unwrap();
         assert_eq!(loaded(), [ids(2).0]);
+    }
+
+    #[test]
+    fn panes_expire_by_grid_and_number() {
+        let covered = Covered { panes_from: BTreeMap::from([(7, -2)]), ..Covered::default() };
+        let expired = covered.expired();
+        let pane = |grid, number| expired(&Key::Pane("t".into(), "s".into(), grid, number).encode());
+        assert_eq!([pane(7, -3), pane(7, -2), pane(7, 5), pane(8, 5)], [true, false, false, true]);
+        assert!(!expired(&Key::History("t".into(), "s".into()).encode()) && !expired(b"P"));
+    }
+
+    /// What is stored must mean the same to every later version that reads the format.
+    #[test]
+    fn rows_are_written_as_ever() {
+        let json =
+            br#"{"tenant_id":"t","evaluation_id":"e1","student_id":"s","subject":"math","period":"p1","type":"exam",
+            "score":"7.5","max_score":"10","graded_at":"2026-03-01T10:00:00Z","updated_at":"2026-03-01T10:00:00Z"}"#;
+        let tenant = aulaflow_model::ids::TenantId::new("t").unwrap();
+        let origin = aulaflow_model::event::Origin::Log(&tenant);
+        let evaluation = aulaflow_model::event::decode_evaluation(json, origin).unwrap();
+        let history = StoredHistory {
+            grades: vec![("math".into(), "p1".into(), 3, 1_700_000_000_000, 99)],
+            features: vec![(5, -1, 7)],
+        };
+        let run: StoredRun = serde_json::from_str(
+            r#"{"run":[1,2],"sums":[[0,3],[4,-5000000]],"parts":[[1,{"Extreme":{"Int":9}}],[2,{"Edge":[{"at":5,"id":"e"},"Null"]}]]}"#,
+        )
+        .unwrap();
+        let rows = [
+            (Key::Tenant("t".into()), Row::Tenant { json: b"{}".to_vec(), offset: 12 }),
+            (Key::Evaluation("t".into(), "s".into(), "e1".into()), Row::Evaluation(Box::new(evaluation), 5)),
+            (Key::Pane("t".into(), "s".into(), 77, 490_000), Row::Pane(vec![run])),
+            (Key::Ids(1, -2, 3, 0), Row::Ids(vec![(7, 8 << 16)])),
+            (Key::History("t".into(), "s".into()), Row::History(history)),
+        ];
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let mut text = String::new();
+        for (key, row) in rows {
+            let (key, row) = encode(&(key, Some(row)));
+            text += &format!("{} {}\n", hex(&key), hex(&row.unwrap()));
+        }
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/rows-4.hex");
+        if std::env::var_os("UPDATE_EXPECT").is_some() {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, &text).unwrap();
+        }
+        assert_eq!(text, std::fs::read_to_string(&path).unwrap(), "stored rows have changed: is there a new format?");
     }
 
     #[test]

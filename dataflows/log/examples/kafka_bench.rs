@@ -111,6 +111,8 @@ fn bare(bootstrap: &str, topic: &str, partitions: u32, records: u64) -> f64 {
         .set("group.id", topic)
         .set("enable.auto.commit", "false")
         .set("isolation.level", "read_committed")
+        // By default it rests for a second whenever its queue is full.
+        .set("fetch.queue.backoff.ms", "5")
         .create()
         .unwrap();
     let mut list = TopicPartitionList::new();

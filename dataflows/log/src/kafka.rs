@@ -13,6 +13,8 @@ mod murmur2;
 mod oauth;
 mod signal;
 mod slot;
+#[cfg(test)]
+mod tests;
 pub mod topics;
 mod watch;
 mod writer;

@@ -11,7 +11,7 @@ use crate::dead_letters::Class;
 use crate::dedupe::{IdHash, Seen};
 use crate::metrics::RecordLabels;
 use crate::panes::{DISTINCT_MAX, FeatureUpdate, PaneStore, SETTLE_MAX, Segment};
-use crate::shared::{Local, Time};
+use crate::shared::{Local, StateMessage, Time};
 use crate::state::{Key, Row};
 use crate::sum::Slot;
 use crate::symbols::StudentNo;
@@ -229,12 +229,7 @@ impl PaneOperator {
         let Some(total) = self.exporting else { return };
         let shared = &self.local.shared;
         let (students, last) = self.store.export(shared.export.step(total));
-        let change = |(student, stored): (StudentNo, Option<_>)| {
-            let (tenant, id) = shared.symbols.student_id(student);
-            let key = Key::Panes(shared.symbols.tenant_id(tenant).to_string(), id.to_string());
-            (key, stored.map(Row::Panes))
-        };
-        self.local.export_step(students.into_iter().map(change).collect(), last);
+        self.local.export_step((!students.is_empty()).then_some(StateMessage::Panes(students)), last);
         if last {
             self.exporting = None;
         }

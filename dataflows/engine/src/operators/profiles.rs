@@ -8,8 +8,8 @@ use crate::Outlet;
 use crate::evaluations::GradeKey;
 use crate::operators::features::StudentUpdate;
 use crate::panes::FeatureUpdate;
-use crate::shared::{Local, Time};
-use crate::state::{Change, Key, Row, StoredHistory};
+use crate::shared::{Local, StateMessage, Time};
+use crate::state::StoredHistory;
 use crate::symbols::{StudentNo, WordNo};
 use aulaflow_model::change::{ChangeBatch, FeatureChange, FeatureRow, GradeChange, GradeRow, StudentChange, ViewIndex};
 use aulaflow_model::grade::Grade;
@@ -129,7 +129,7 @@ struct ProfileOperator {
     exporting: Vec<StudentNo>,
     pending: FxHashSet<StudentNo>,
     /// What was exported early, because it was about to change.
-    exported: Vec<Change>,
+    exported: Vec<(StudentNo, StoredHistory)>,
     /// How many students the export under way has.
     export_total: Option<usize>,
 }
@@ -242,8 +242,8 @@ impl ProfileOperator {
     ) -> Option<(StudentChange, bool)> {
         let shared = self.local.shared.clone();
         if self.pending.remove(&student) {
-            let change = self.stored(student);
-            self.exported.push(change);
+            let stored = self.stored(student);
+            self.exported.extend(stored);
         }
         let history = self.history.entry(student).or_insert_with(|| load(&self.local, student));
         let mut changed = false;
@@ -286,25 +286,22 @@ impl ProfileOperator {
     /// One step of an export that is under way. What changed in between was exported as it was before.
     fn export_step(&mut self) {
         let Some(total) = self.export_total else { return };
-        let mut changes = std::mem::take(&mut self.exported);
+        let mut histories = std::mem::take(&mut self.exported);
         let step = self.local.shared.export.step(total).min(self.exporting.len());
         for student in self.exporting.split_off(self.exporting.len() - step) {
             if self.pending.remove(&student) {
-                changes.push(self.stored(student));
+                histories.extend(self.stored(student));
             }
         }
         let last = self.exporting.is_empty();
-        self.local.export_step(changes, last);
+        self.local.export_step((!histories.is_empty()).then_some(StateMessage::Histories(histories)), last);
         if last {
             self.export_total = None;
         }
     }
 
-    fn stored(&self, student: StudentNo) -> Change {
-        let symbols = &self.local.shared.symbols;
-        let (tenant, id) = symbols.student_id(student);
-        let key = Key::History(symbols.tenant_id(tenant).to_string(), id.to_string());
-        (key, self.history.get(&student).map(|history| Row::History(store(&self.local, history))))
+    fn stored(&self, student: StudentNo) -> Option<(StudentNo, StoredHistory)> {
+        self.history.get(&student).map(|history| (student, store(&self.local, history)))
     }
 }
 

@@ -18,7 +18,7 @@ impl PaneStore {
     /// and so is the row that leaves with the next changes. `None`: nothing is known of the student, or the view has no panes.
     pub fn explain(&mut self, number: StudentNo, view: ViewIndex) -> Option<FeatureExplanation> {
         let student = self.students.get_mut(&number)?;
-        if student.pending {
+        if student.dirty.is_some_and(|round| round != self.round) {
             self.exported.extend(self.place.export_before_change(number, student));
         }
         self.place.settle(student);
@@ -65,13 +65,13 @@ impl Place {
         let is_session = self.layout.grids[usize::from(ring.grid)].is_session();
         let clock = &mut self.clocks[usize::from(ring.grid)];
         let now = clock.now();
-        let within = ring.panes.iter().filter(|pane| pane.number <= now && pane.number + panes > now);
+        let within = ring.panes.iter().filter(|pane| pane.number() <= now && pane.number() + panes > now);
         let bounds = |pane: &'r super::Pane| {
-            let start = clock.start(pane.number).0;
+            let start = clock.start(pane.number()).0;
             if is_session {
                 (start + i64::from(pane.run.0), start + i64::from(pane.run.1), &pane.cells)
             } else {
-                (start, clock.start(pane.number + 1).0, &pane.cells)
+                (start, clock.start(pane.number() + 1).0, &pane.cells)
             }
         };
         within.map(bounds).collect()

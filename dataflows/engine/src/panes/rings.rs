@@ -9,11 +9,11 @@ use aulaflow_model::instant::Millis;
 /// The pane of a number; a new one where there is none.
 pub(super) fn place_in_pane(ring: &mut Ring, number: i64) -> usize {
     // Events mostly belong to the newest pane: look from the end.
-    match ring.panes.iter().rposition(|pane| pane.number <= number) {
-        Some(at) if ring.panes[at].number == number => at,
+    match ring.panes.iter().rposition(|pane| pane.number() <= number) {
+        Some(at) if ring.panes[at].number() == number => at,
         before => {
             let at = before.map_or(0, |before| before + 1);
-            ring.panes.insert(at, Pane { number, run: (0, 0), cells: Cells::default() });
+            ring.panes.insert(at, Pane::new(number, (0, 0), Cells::default()));
             at
         }
     }
@@ -25,11 +25,11 @@ pub(super) fn place_in_run(ring: &mut Ring, layout: &Layout, grid: &Grid, number
     // A pane of sessions is shorter than 49 days.
     let at = u32::try_from(offset).unwrap_or(u32::MAX);
     let joins = |pane: &Pane| {
-        pane.number == number && i64::from(pane.run.0) - offset < gap && offset - i64::from(pane.run.1) < gap
+        pane.number() == number && i64::from(pane.run.0) - offset < gap && offset - i64::from(pane.run.1) < gap
     };
     let Some(first) = ring.panes.iter().position(joins) else {
-        let place = ring.panes.partition_point(|pane| (pane.number, pane.run.0) < (number, at));
-        ring.panes.insert(place, Pane { number, run: (at, at), cells: Cells::default() });
+        let place = ring.panes.partition_point(|pane| (pane.number(), pane.run.0) < (number, at));
+        ring.panes.insert(place, Pane::new(number, (at, at), Cells::default()));
         return place;
     };
     // At most two runs are within reach of an event that is in neither.
@@ -52,7 +52,7 @@ pub(super) fn full_set(layout: &Layout, ring: &Ring, number: i64, slot: Slot, va
     let key = value.distinct_key();
     let holds = |keys: &&[u128]| keys.binary_search(&key).is_ok();
     // Mostly the event's own pane has the value, and then nothing grows.
-    let own = ring.panes.iter().rev().find(|pane| pane.number == number).and_then(|pane| set_of(pane, slot));
+    let own = ring.panes.iter().rev().find(|pane| pane.number() == number).and_then(|pane| set_of(pane, slot));
     if own.as_ref().is_some_and(holds) {
         return None;
     }
@@ -71,7 +71,7 @@ fn set_of(pane: &Pane, slot: Slot) -> Option<&[u128]> {
 /// Of the panes that have entered, only the latest events are kept: older ones never come back into sight.
 pub(super) fn trim_tail(ring: &mut Ring, slot: Slot, most: usize, now: i64) {
     let mut left = most;
-    for pane in ring.panes.iter_mut().rev().filter(|pane| pane.number <= now) {
+    for pane in ring.panes.iter_mut().rev().filter(|pane| pane.number() <= now) {
         if let Some(Part::Tail(events)) = pane.cells.part_mut(slot) {
             events.drain(..events.len().saturating_sub(left));
             left -= events.len();

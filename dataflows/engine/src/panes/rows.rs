@@ -103,7 +103,7 @@ impl Place {
     fn window(&mut self, ring: &Ring, grid: &Grid, placed: &PaneView, view: &View) -> Option<Vec<Scalar>> {
         let now = self.clocks[placed.grid].now();
         let panes = grid.windows[placed.window];
-        let within = || ring.panes.iter().filter(|pane| pane.number <= now && pane.number + panes > now);
+        let within = || ring.panes.iter().filter(|pane| pane.number() <= now && pane.number() + panes > now);
         let single = within().next_back().map(|pane| &pane.cells.sums).filter(|_| panes == 1);
         let sums = single.unwrap_or(&ring.windows[placed.window]);
         let parts = self.combine(&placed.parts, within());
@@ -142,8 +142,8 @@ impl Place {
         let clock = &mut self.clocks[usize::from(ring.grid)];
         let now = clock.now();
         let mut sessions: Vec<Stretch<'r>> = Vec::new();
-        for pane in ring.panes.iter().filter(|pane| pane.number <= now && pane.number + panes > now) {
-            let start = clock.start(pane.number).0;
+        for pane in ring.panes.iter().filter(|pane| pane.number() <= now && pane.number() + panes > now) {
+            let start = clock.start(pane.number()).0;
             let (first, last) = (start + i64::from(pane.run.0), start + i64::from(pane.run.1));
             let end = Millis(last + gap_ms);
             match sessions.last_mut() {
@@ -174,10 +174,10 @@ impl Place {
         }
         let clock = &mut self.clocks[usize::from(ring.grid)];
         let now = clock.now();
-        let entered = ring.panes.iter().filter(|pane| pane.number <= now && pane.number + panes > now);
+        let entered = ring.panes.iter().filter(|pane| pane.number() <= now && pane.number() + panes > now);
         let one = |pane: &'r Pane| Stretch {
-            start: clock.start(pane.number),
-            end: clock.start(pane.number + 1),
+            start: clock.start(pane.number()),
+            end: clock.start(pane.number() + 1),
             cells: Cow::Borrowed(&pane.cells),
         };
         entered.map(one).collect()

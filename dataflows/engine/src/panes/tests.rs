@@ -115,20 +115,24 @@ fn take(panes: &mut PaneStore, shown: &mut FxHashMap<StudentNo, Rows>) -> Vec<St
     changes.into_iter().map(|(student, _)| student).collect()
 }
 
-fn keep(kept: &mut FxHashMap<StudentNo, StoredStudent>, rows: Vec<(StudentNo, Option<StoredStudent>)>) {
+/// Stored panes by student, grid and number.
+type Kept = BTreeMap<(StudentNo, u64, i64), Vec<StoredRun>>;
+
+fn keep(kept: &mut Kept, rows: Vec<(StudentNo, StoredStudent)>) {
     for (student, stored) in rows {
-        match stored {
-            Some(stored) => kept.insert(student, stored),
-            None => kept.remove(&student),
-        };
+        kept.extend(stored.panes().map(|(grid, number, runs)| ((student, grid, number), runs)));
     }
 }
 
-fn reloaded(plan: &Arc<Plan>, kept: &FxHashMap<StudentNo, StoredStudent>, clock: i64) -> PaneStore {
+fn reloaded(plan: &Arc<Plan>, kept: &Kept, clock: i64) -> PaneStore {
     let mut loaded = store(plan);
     loaded.advance(Millis(clock * SECOND), usize::MAX);
-    for (student, stored) in kept {
-        loaded.load(*student, stored.clone());
+    let mut students: BTreeMap<StudentNo, StoredStudent> = BTreeMap::new();
+    for ((student, grid, number), runs) in kept {
+        students.entry(*student).or_default().push(*grid, *number, runs.clone());
+    }
+    for (student, stored) in students {
+        loaded.load(student, stored);
     }
     loaded
 }
@@ -147,7 +151,7 @@ proptest! {
         let mut events: Vec<Accepted> = Vec::new();
         // Of the export under way: how many events were accepted before it began, and the clock then.
         let mut snapshot = None;
-        let mut kept: FxHashMap<StudentNo, StoredStudent> = FxHashMap::default();
+        let mut kept = Kept::new();
         let mut shown: FxHashMap<StudentNo, Rows> = FxHashMap::default();
         // When each student last changed: with the boundary that waits it says as of when the rows are true.
         let mut changed: FxHashMap<StudentNo, i64> = FxHashMap::default();

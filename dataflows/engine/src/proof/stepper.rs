@@ -8,7 +8,7 @@ use crate::metrics::Metrics;
 use crate::operators::behavior::BehaviorInput;
 use crate::restore::Step;
 use crate::shared::{AskedFeature, Chunk, EXPORT_PARTS, Export, Settling, Shared, StateMessage};
-use crate::state::{Key, KnownSlots, Row};
+use crate::state::{self, Covered, EncodedChange, Gather, Key, KnownSlots, Loaded};
 use crate::symbols::Symbols;
 use crate::worker::{self, EpochInput, Progress, ToWorker};
 use aulaflow_log::{RecordSet, RecordSetBuilder};
@@ -73,7 +73,7 @@ impl Records {
 
 /// A checkpoint in memory.
 pub struct Checkpoint {
-    rows: BTreeMap<Vec<u8>, (Key, Row)>,
+    rows: BTreeMap<Vec<u8>, Vec<u8>>,
     known: KnownSlots,
     pub covered: usize,
     pub time: ClockTime,
@@ -174,21 +174,23 @@ impl Running {
     fn load(&mut self, checkpoint: &Checkpoint) {
         let mut step = Step::new(self.workers.len());
         let mut kinds = None;
-        let order = |key: &Key| match key {
-            Key::History(..) => 0,
-            Key::Tenant(_) | Key::Evaluation(..) => 1,
-            Key::Ids(..) => 2,
-            Key::Panes(..) => 3,
+        let order = |loaded: &Loaded| match loaded {
+            Loaded::Row(Key::History(..), _) => 0,
+            Loaded::Row(Key::Tenant(_) | Key::Evaluation(..), _) => 1,
+            Loaded::Row(Key::Ids(..), _) => 2,
+            Loaded::Row(Key::Pane(..), _) | Loaded::Student(..) => 3,
         };
-        let mut rows: Vec<_> = checkpoint.rows.values().collect();
-        rows.sort_by_key(|(key, _)| order(key));
-        for (key, row) in rows {
-            if kinds.is_some_and(|kind| kind != order(key)) {
+        let mut gather = Gather::default();
+        let mut rows: Vec<_> = checkpoint.rows.iter().filter_map(|(k, v)| gather.push(k, v).unwrap()).collect();
+        rows.extend(gather.finish());
+        rows.sort_by_key(order);
+        for row in rows {
+            if kinds.is_some_and(|kind| kind != order(&row)) {
                 let full = std::mem::replace(&mut step, Step::new(self.workers.len()));
                 self.epoch(full.inputs, self.time.clock(), false, true);
             }
-            kinds = Some(order(key));
-            step.add(&self.shared, key.clone(), row.clone()).unwrap();
+            kinds = Some(order(&row));
+            step.add(&self.shared, row).unwrap();
         }
         self.epoch(step.inputs, self.time.clock(), false, true);
     }
@@ -215,12 +217,21 @@ impl Running {
         }
         self.epoch(inputs, clock, checkpoint.is_some(), false);
         let mut exported = 0;
-        let mut changes = Vec::new();
+        let mut changes: Vec<EncodedChange> = Vec::new();
         while let Ok(message) = self.messages.try_recv() {
             match message {
                 StateMessage::Dead(letter) => drop(self.dead.insert(letter.offset, letter.class.name())),
                 StateMessage::DeadAt { offset, class, .. } => drop(self.dead.insert(offset, class.name())),
-                StateMessage::Changes(more) => changes.extend(more),
+                StateMessage::Changes(more) => changes.extend(more.iter().map(state::encode)),
+                StateMessage::Histories(students) => {
+                    let symbols = &self.shared.symbols;
+                    changes.extend(students.into_iter().map(|(s, history)| state::encode_history(symbols, s, history)));
+                }
+                StateMessage::Panes(students) => {
+                    for (student, panes) in students {
+                        state::encode_panes(&self.shared.symbols, student, panes, &mut changes);
+                    }
+                }
                 StateMessage::Exported => exported += 1,
                 StateMessage::Complete(_) | StateMessage::Barrier { .. } | StateMessage::Stop => {}
             }
@@ -228,12 +239,14 @@ impl Running {
         if let Some(checkpoint) = checkpoint {
             assert_eq!(exported, self.workers.len() * EXPORT_PARTS);
             for (key, row) in changes {
-                let encoded = crate::state::encode(&(key.clone(), None)).0;
                 match row {
-                    Some(row) => drop(checkpoint.rows.insert(encoded, (key, row))),
-                    None => drop(checkpoint.rows.remove(&encoded)),
+                    Some(row) => drop(checkpoint.rows.insert(key, row)),
+                    None => drop(checkpoint.rows.remove(&key)),
                 }
             }
+            let panes_from = self.shared.layout.panes_from(self.time.clock());
+            let expired = Covered { panes_from, ..Covered::default() }.expired();
+            checkpoint.rows.retain(|key, _| !expired(key));
             checkpoint.known = self.shared.layout.known();
             checkpoint.covered = self.read;
             checkpoint.time = self.time;

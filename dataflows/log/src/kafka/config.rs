@@ -23,6 +23,8 @@ pub struct KafkaConfig {
     pub security: Security,
     /// Other librdkafka properties, by their names; see [`KafkaConfig::check`] for those that are not free.
     pub properties: BTreeMap<String, String>,
+    /// How many partitions a topic has, about: they share what is read ahead.
+    pub partitions: u32,
     /// Bytes of records that are read ahead, over all partitions: half of it lies in our buffers, half in librdkafka's.
     pub read_ahead_bytes_max: usize,
     /// Bytes of appends that may wait for the brokers. A set larger than that is taken when nothing else waits.
@@ -134,11 +136,9 @@ const SECURITY: &[&str] = &["sasl.", "ssl.", "security.protocol", "oauthbearer",
 /// Bytes that librdkafka asks for of one partition at once. A larger record comes all the same.
 const FETCH_BYTES: usize = 512 << 10;
 /// What librdkafka's queue of one partition holds at least, in KiB: less would make a request of every few records.
-const QUEUE_KIB_MIN: usize = 256;
+const QUEUE_KIB_MIN: usize = 64;
 /// The same, at most.
 const QUEUE_KIB_MAX: usize = 16 << 10;
-/// How many partitions share librdkafka's half of what is read ahead, per topic, while that is not known.
-const PARTITIONS_GUESS: usize = 8;
 
 impl KafkaConfig {
     /// The defaults: no encryption, 64 MiB read ahead, 64 MiB of waiting appends, 10 seconds.
@@ -150,6 +150,7 @@ impl KafkaConfig {
             topics: topics.into_iter().map(Into::into).collect(),
             security: Security::default(),
             properties: BTreeMap::new(),
+            partitions: 4,
             read_ahead_bytes_max: 64 << 20,
             buffer_bytes_max: 64 << 20,
             append_timeout: Duration::from_secs(10),
@@ -261,7 +262,7 @@ impl KafkaConfig {
     pub(super) fn follower(&self) -> ClientConfig {
         let mut client = self.consumer("read");
         // librdkafka counts per partition where each has its queue.
-        let share = self.read_ahead_bytes_max / 2 / 1024 / (self.topics.len().max(1) * PARTITIONS_GUESS);
+        let share = self.read_ahead_bytes_max / 2 / 1024 / (self.topics.len().max(1) * self.partitions.max(1) as usize);
         client.set("queued.max.messages.kbytes", share.clamp(QUEUE_KIB_MIN, QUEUE_KIB_MAX).to_string());
         client.set("statistics.interval.ms", millis(super::follow::STATISTICS_EVERY));
         client
@@ -270,7 +271,7 @@ impl KafkaConfig {
     /// The one that looks at places beside.
     pub(super) fn aside(&self) -> ClientConfig {
         let mut client = self.consumer("aside");
-        client.set("queued.max.messages.kbytes", (QUEUE_KIB_MIN * 4).to_string());
+        client.set("queued.max.messages.kbytes", (QUEUE_KIB_MIN * 16).to_string());
         client
     }
 

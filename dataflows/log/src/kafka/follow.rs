@@ -239,8 +239,16 @@ impl Worker {
             if statistics.is_some() && !self.shared.commits.by_member.load(Ordering::Acquire) {
                 self.shared.commits.commit(&self.consumer);
             }
+            // What comes from now on was said after these partitions were heard: of their present position.
+            let heard = if statistics.is_some() { self.newly_heard() } else { Vec::new() };
             let (news, more) = self.turns();
             let passed = statistics.is_some_and(|statistics| self.pass(&statistics));
+            for slot in heard {
+                let mut inner = slot.inner.lock();
+                if inner.heard == Heard::Something {
+                    inner.heard = Heard::Surely;
+                }
+            }
             if news || passed {
                 self.shared.changes.bump();
             }
@@ -374,29 +382,30 @@ impl Worker {
             let place = &followed.slot.place;
             let topic = statistics.topics.get(&place.topic);
             let Some(partition) = topic.and_then(|t| t.partitions.get(&(place.partition as i32))) else { continue };
-            let heard = followed.slot.inner.lock().heard;
-            match heard {
-                Heard::Nothing => {}
-                // All statistics from before have been served by now.
-                Heard::Something => followed.slot.inner.lock().heard = Heard::Surely,
-                Heard::Surely => {
-                    if partition.ls_offset > 0 {
-                        self.shared.watch.note_end(place, partition.ls_offset as Offset);
-                    }
-                    if self.drain(followed) != Turn::Empty {
-                        followed.slot.dirty.store(true, Ordering::Release);
-                        continue;
-                    }
-                    let mut inner = followed.slot.inner.lock();
-                    let next = Offset::try_from(partition.next_offset).unwrap_or(0);
-                    if !inner.moved && inner.heard == Heard::Surely && next > inner.received {
-                        inner.received = next;
-                        moved = true;
-                    }
-                }
+            if followed.slot.inner.lock().heard != Heard::Surely {
+                continue;
+            }
+            if partition.ls_offset > 0 {
+                self.shared.watch.note_end(place, partition.ls_offset as Offset);
+            }
+            if self.drain(followed) != Turn::Empty {
+                followed.slot.dirty.store(true, Ordering::Release);
+                continue;
+            }
+            let mut inner = followed.slot.inner.lock();
+            let next = Offset::try_from(partition.next_offset).unwrap_or(0);
+            if !inner.moved && inner.heard == Heard::Surely && next > inner.received {
+                inner.received = next;
+                moved = true;
             }
         }
         moved
+    }
+
+    /// Partitions of which something has come since they were assigned, and no statistics yet that must be later.
+    fn newly_heard(&self) -> Vec<Arc<Slot>> {
+        let slots = self.followed.iter().map(|followed| &followed.slot);
+        slots.filter(|slot| slot.inner.lock().heard == Heard::Something).map(Arc::clone).collect()
     }
 }
 

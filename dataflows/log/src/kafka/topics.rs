@@ -166,20 +166,20 @@ pub fn judge(specs: &[TopicSpec], states: &BTreeMap<String, TopicState>) -> Vec<
         if spec.together && state.partitions != most {
             find(
                 Level::Error,
-                format!("it has {} partitions, another source topic has {most}", state.partitions),
+                format!("it has {}, another source topic has {most}", count(state.partitions, "partition")),
                 "a tenant's records must have one partition number in all of them: make it anew with as many, or add \
                  partitions while it is empty",
             );
         } else if state.partitions < spec.partitions {
             find(
                 Level::Error,
-                format!("it has {} partitions, the configuration says {}", state.partitions, spec.partitions),
+                format!("it has {}, the configuration says {}", count(state.partitions, "partition"), spec.partitions),
                 "set `partitions` to what it has; more partitions would move tenants away from their records",
             );
         } else if state.partitions > spec.partitions {
             find(
                 Level::Warning,
-                format!("it has {} partitions, the configuration says {}", state.partitions, spec.partitions),
+                format!("it has {}, the configuration says {}", count(state.partitions, "partition"), spec.partitions),
                 "set `partitions` to what it has",
             );
         }
@@ -271,10 +271,16 @@ fn number(state: &TopicState, name: &str) -> Option<i64> {
 
 fn hours(ms: u128) -> String {
     match ms / 3_600_000 {
-        0 => format!("{} s", ms / 1000),
-        hours if hours % 24 == 0 => format!("{} days", hours / 24),
-        hours => format!("{hours} hours"),
+        0 => count(ms / 1000, "second"),
+        hours if hours % 24 == 0 => count(hours / 24, "day"),
+        hours => count(hours, "hour"),
     }
+}
+
+/// A number with its noun.
+fn count(number: impl Into<u128>, noun: &str) -> String {
+    let number = number.into();
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 struct Cluster {

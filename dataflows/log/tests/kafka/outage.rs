@@ -50,19 +50,27 @@ fn a_broker_restarts_hangs_and_is_killed() {
     until("live again", || (log.source_state(&place) == SourceState::Live).then_some(()));
     assert_eq!(until("again", || member.next(Duration::from_millis(100))), Ownership::Gained(vec![0]));
     until("a write", || writer.write(&[(place.clone(), numbered(70, 71))], WAIT).ok());
+    // A lone broker that is killed between the commit and its marker may forget the marker (seen with Kafka 4.3.1: the
+    // coordinator notes the transaction as complete, and its records hold the partition back for ever).
+    until("the marker", || {
+        let aside = log.read_aside(&place, end, 1 << 20).unwrap();
+        values(&aside).iter().any(|(_, value)| value == "70").then_some(())
+    });
 
     broker.script(&["kill"]);
     until("stalled", || matches!(log.source_state(&place), SourceState::Stalled(_)).then_some(()));
     broker.script(&["start", "--port", &broker.port.to_string()]);
     until("an append", || log.append_wait(&place, numbered(80, 90), WAIT).ok());
     until("live at last", || (log.source_state(&place) == SourceState::Live).then_some(()));
-    let mut next = end;
-    let mut found = Vec::new();
-    until("the last record", || {
+    let (mut next, mut found) = (end, Vec::new());
+    let begun = std::time::Instant::now();
+    while found.last().map(String::as_str) != Some("89") {
         let fetched = log.read(&place, next, 1).unwrap();
         next = fetched.next_offset;
         found.extend(values(&fetched).into_iter().map(|(_, value)| value));
-        (found.last().map(String::as_str) == Some("89")).then_some(())
-    });
+        let aside = || log.read_aside(&place, end, 1 << 20).map(|aside| (aside.end_offset, values(&aside)));
+        assert!(begun.elapsed() < 2 * WAIT, "at {next} with {found:?}; beside: {:?}", aside());
+        std::thread::sleep(Duration::from_millis(10));
+    }
     assert_eq!(found.iter().filter(|value| *value == "70").count(), 1, "{found:?}");
 }

@@ -43,14 +43,14 @@ fn what_is_missing_is_made_and_what_is_wrong_is_said() {
     let found = errors(&topics::check(&config, &wrong).unwrap());
     let has = |words: &[&str]| found.iter().any(|line| words.iter().all(|word| line.contains(word)));
     assert!(has(&[&a, "cleanup.policy", "compact"]) && has(&[&b, "cleanup.policy", "delete"]), "{found:#?}");
-    assert!(has(&[&c, "1 hours", "the longest window", "7 days"]) && has(&[&c, "1 partitions"]), "{found:#?}");
+    assert!(has(&[&c, "1 hour,", "the longest window", "7 days"]) && has(&[&c, "1 partition,"]), "{found:#?}");
 
     // Empty topics get more partitions, others do not.
     let log = aulaflow_log::KafkaLog::open(config.clone()).unwrap();
     log.append_wait(&at(&a, 0), numbered(0, 1), WAIT).unwrap();
     let more = [together(&a, 6), TopicSpec { compacted: true, ..together(&b, 6) }];
     let ensured = topics::ensure(&config, &more).unwrap();
-    assert_eq!(ensured.made, [b.clone()]);
+    assert_eq!(ensured.made, std::slice::from_ref(&b));
     let found = errors(&ensured.findings);
     assert!(found.iter().any(|line| line.contains(&a) && line.contains("another source topic has 6")), "{found:?}");
     let refused = topics::ensure(&config, &[TopicSpec { replication: 3, ..spec(&fresh("copies"), 1) }]).unwrap_err();
