@@ -90,6 +90,7 @@ class Run:
         self.differences += self.stand.end(self.plan.end_with_kill)
         self.restart()
         self.compare()
+        self.differences += self.stand.verify()
 
     def restart(self) -> None:
         """Once more from the checkpoint, with nothing new on the log."""
