@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import shutil
+import subprocess
 import time
 from pathlib import Path
 from typing import Callable, NamedTuple
@@ -19,6 +20,7 @@ from traffic import Sent
 
 PARTITIONS = 4
 VISIBLE_MAX_S = 60
+VERIFY_MAX_S = 120
 SOURCES = ("aula.evaluations.v1", "aula.behavior.v1", "aula.tenants.v1")
 
 CONFIG = """# Written by the torture driver.
@@ -152,6 +154,10 @@ class Stand:
                 raise Broken(f"no process answers for {tenant} at the end")
         return out
 
+    def verify(self) -> list[str]:
+        """`aulaflow verify` on what the processes have left: the product's own recomputation."""
+        return verify(self.processes[0], "--data-dir", str(self.processes[0].data))
+
     def end(self, kill: bool) -> list[str]:
         """Ends all processes; what was wrong with how they ended."""
         wrong = []
@@ -174,6 +180,14 @@ class Stand:
             self.disk.unmount()
         if not keep:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def verify(process: Process, *where: str) -> list[str]:
+    """What `aulaflow verify` finds."""
+    command = [str(process.binary), "verify", "--config", str(process.config), *where]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=VERIFY_MAX_S, stdin=subprocess.DEVNULL)
+    said = f"{done.stdout[-1500:]}{done.stderr[-1000:]}"
+    return [] if done.returncode == 0 else [f"aulaflow verify ends with exit code {done.returncode}: {said}"]
 
 
 def may_mount() -> bool:
