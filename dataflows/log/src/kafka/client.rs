@@ -38,7 +38,7 @@ struct Heard {
     /// Waiting does not help: a wrong password, a certificate that nobody vouches for.
     refused: Option<String>,
     /// When a complaint of each kind was last logged: the texts of one kind differ in counts and times.
-    logged: BTreeMap<Option<RDKafkaErrorCode>, Instant>,
+    logged: BTreeMap<Option<i32>, Instant>,
 }
 
 impl Health {
@@ -72,9 +72,10 @@ impl Health {
             code,
             Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed | RDKafkaErrorCode::SSL)
         );
-        if inner.logged.get(&code).is_none_or(|at| at.elapsed() >= REPEAT_AFTER) {
+        let kind = code.map(|code| code as i32);
+        if inner.logged.get(&kind).is_none_or(|at| at.elapsed() >= REPEAT_AFTER) {
             tracing::warn!(why = %text, "Kafka");
-            inner.logged.insert(code, Instant::now());
+            inner.logged.insert(kind, Instant::now());
         }
         // That all are down is said after why each is.
         if refused {
