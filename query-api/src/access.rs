@@ -26,6 +26,7 @@ pub(crate) struct Access {
     append_timeout: Duration,
     writes: bool,
     reads: bool,
+    record_bytes_max: usize,
 }
 
 impl Access {
@@ -38,8 +39,8 @@ impl Access {
     ) -> Result<Self, LogError> {
         let tenants = Tenants::default();
         tenants.catch_up(log.as_ref())?;
-        let ApiConfig { append_timeout, writes, reads, .. } = *config;
-        Ok(Self { log, stores, tenants, clock, append_timeout, writes, reads })
+        let ApiConfig { append_timeout, record_bytes_max, writes, reads, .. } = *config;
+        Ok(Self { log, stores, tenants, clock, append_timeout, record_bytes_max, writes, reads })
     }
 
     /// A student of the scope's tenant whom the caller may see. Another tenant's student is looked up like any other
@@ -103,6 +104,8 @@ impl Access {
         let next = Arc::new(change(&self.tenant_config(scope))?);
         let json = serde_json::to_vec(&*next)
             .map_err(|error| ApiError::new(Kind::Internal, format!("cannot write the record: {error}")))?;
+        let key = scope.tenant().as_str().as_bytes();
+        crate::batch::fits(key, &json, self.record_bytes_max).map_err(|fault| ApiError::invalid(vec![fault]))?;
         let mut records = aulaflow_log::record::RecordSetBuilder::default();
         records.push(now(), scope.tenant().as_str().as_bytes(), Some(&json), &[]);
         let appended = self.append(scope, aulaflow_model::topic::TENANTS, records.finish()).await?;

@@ -39,6 +39,14 @@ pub trait Ask: Send + Sync {
 
     /// Counts an explanation that was compared with what is served (`kind`: `grade` or `feature`).
     fn compared(&self, kind: &'static str, agrees: bool);
+
+    /// Counts records that were refused at the edge and kept as dead letters.
+    fn refused(&self, _topic: &'static str, _class: &'static str, _count: usize) {}
+
+    /// Reads a source on whose error budget was spent; the partitions that were stopped.
+    fn resume(&self, _topic: &str) -> Vec<u32> {
+        Vec::new()
+    }
 }
 
 /// Why a question has no answer.

@@ -6,6 +6,7 @@ use crate::error::{ApiError, Kind};
 use crate::scope::{Role, Scope};
 use crate::state::ApiState;
 use aulaflow_log::RecordSet;
+use aulaflow_log::letters;
 use aulaflow_log::record::RecordSetBuilder;
 use aulaflow_model::fault::Fault;
 use aulaflow_model::ids::TenantId;
@@ -22,6 +23,9 @@ pub(crate) const ITEMS_MAX: usize = 5_000;
 /// A body above this is worked on outside the threads that answer requests: a millisecond of work delays every read
 /// that waits for the same thread.
 pub(crate) const OFFLOAD_BYTES: usize = 64 << 10;
+
+/// The class of what is refused here: the name that the dataflow gives to the same fault of a record on the log.
+const CLASS: &str = "schema";
 
 /// What a batch's query may say.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -70,6 +74,7 @@ pub(crate) struct Batch {
     tenant: TenantId,
     topic: &'static str,
     now: Millis,
+    record_bytes_max: usize,
     records: RecordSetBuilder,
     dead: Option<RecordSetBuilder>,
     errors: Vec<ItemErrors>,
@@ -84,11 +89,12 @@ pub(crate) struct Prepared {
 }
 
 impl Batch {
-    pub(crate) fn new(tenant: TenantId, topic: &'static str, query: BatchQuery) -> Self {
+    pub(crate) fn new(tenant: TenantId, topic: &'static str, query: BatchQuery, record_bytes_max: usize) -> Self {
         Self {
             tenant,
             topic,
             now: now(),
+            record_bytes_max,
             records: RecordSetBuilder::default(),
             dead: query.dead_letters.then(RecordSetBuilder::default),
             errors: Vec::new(),
@@ -100,9 +106,12 @@ impl Batch {
         &self.tenant
     }
 
-    /// Takes an item as a record.
-    pub(crate) fn accept(&mut self, key: &[u8], value: &[u8]) {
-        self.records.push(self.now, key, Some(value), &[]);
+    /// Takes an item as a record, unless that is too large for anybody to look at.
+    pub(crate) fn accept(&mut self, item: &Item<'_>, key: &[u8], value: &[u8]) {
+        match fits(key, value, self.record_bytes_max) {
+            Ok(()) => self.records.push(self.now, key, Some(value), &[]),
+            Err(fault) => self.refuse(item, vec![fault]),
+        }
     }
 
     /// Says something of an item that was taken.
@@ -119,11 +128,10 @@ impl Batch {
             let failed_at = self.now.to_string();
             // It was never on the source topic, so it has no partition and offset there.
             let headers: [(&str, &[u8]); 4] = [
-                ("error", error.as_bytes()),
-                // The name that the dataflow gives to the same fault of a record on the log.
-                ("error-class", b"schema"),
-                ("source-topic", self.topic.as_bytes()),
-                ("failed-at", failed_at.as_bytes()),
+                (letters::ERROR, error.as_bytes()),
+                (letters::ERROR_CLASS, CLASS.as_bytes()),
+                (letters::SOURCE_TOPIC, self.topic.as_bytes()),
+                (letters::FAILED_AT, failed_at.as_bytes()),
             ];
             dead.push(self.now, self.tenant.as_str().as_bytes(), Some(item.json), &headers);
         }
@@ -151,7 +159,9 @@ impl Prepared {
     ) -> Result<Response, ApiError> {
         let (accepted, refused) = (self.answer.accepted as usize, self.answer.errors.len());
         if !self.dead.is_empty() {
+            let kept = self.dead.len() as usize;
             state.access.append(scope, &topic::dead_letters(topic), self.dead).await?;
+            state.dataflow.refused(topic, CLASS, kept);
         }
         state.metrics.count_records(topic, "refused", refused);
         if self.records.is_empty() && refused > 0 {
@@ -168,6 +178,15 @@ impl Prepared {
         let body = json(serde_json::to_vec(&self.answer).unwrap_or_default());
         Ok((status, appended.as_ref().map(|appended| [position(appended)]), body).into_response())
     }
+}
+
+/// Whether a record is small enough for the dataflows to look at it.
+pub(crate) fn fits(key: &[u8], value: &[u8], bytes_max: usize) -> Result<(), Fault> {
+    let bytes = key.len() + value.len();
+    if bytes <= bytes_max {
+        return Ok(());
+    }
+    Err(Fault::new("", format!("takes {bytes} bytes as a record; engine.record_bytes_max allows {bytes_max}")))
 }
 
 /// An item's faults, with pointers from the body's root.

@@ -49,7 +49,7 @@ async fn put_events(
         | Role::Ops
         | Role::Platform => None,
     };
-    let batch = Batch::new(scope.tenant().clone(), BEHAVIOR, query);
+    let batch = Batch::new(scope.tenant().clone(), BEHAVIOR, query, state.config.record_bytes_max);
     let prepared =
         offload(body.bytes.len(), move || read_events(&body.bytes, body.format, only.as_deref(), batch)).await?;
     prepared.commit(&state, &scope, BEHAVIOR, StatusCode::ACCEPTED).await
@@ -69,7 +69,7 @@ pub(crate) fn read_events(
             Ok(()) => {
                 value.clear();
                 splice_tenant(item.json, &tenant, &mut value);
-                batch.accept(&key, &value);
+                batch.accept(&item, &key, &value);
             }
             Err(faults) => batch.refuse(&item, faults),
         }

@@ -17,6 +17,8 @@ pub struct ApiConfig {
     pub append_timeout: Duration,
     /// How long a preview or an explanation waits for the dataflows; then 503.
     pub ask_timeout: Duration,
+    /// Larger records are refused: the dataflows would not look at them.
+    pub record_bytes_max: usize,
     /// Requests in flight; beyond it they are answered 503 at once.
     pub requests_max: usize,
     /// Who signs tokens.
@@ -32,12 +34,13 @@ pub struct ApiConfig {
 }
 
 impl ApiConfig {
-    /// Defaults for everything but the address and the keys: 8 MiB bodies, 30 s per request, 10 s per append,
+    /// Defaults for everything but the address and the keys: 8 MiB bodies, 1 MiB records, 30 s per request, 10 s per append,
     /// 10 s per question to the dataflows, 1,024 requests in flight, writes and reads.
     pub fn new(listen: SocketAddr, keys: Vec<AuthKey>) -> Self {
         Self {
             listen,
             body_bytes_max: 8 << 20,
+            record_bytes_max: 1 << 20,
             request_timeout: Duration::from_secs(30),
             append_timeout: Duration::from_secs(10),
             ask_timeout: Duration::from_secs(10),

@@ -75,10 +75,10 @@ async fn put_batch(
     scope.require(WRITERS)?;
     let query = BatchQuery::read(query, &scope)?;
     let (config, tenant) = (state.access.tenant_config(&scope), scope.tenant().clone());
-    let size = body.bytes.len();
+    let (size, record_bytes_max) = (body.bytes.len(), state.config.record_bytes_max);
     let prepare = move || {
         let items = body::items(&body.bytes, body.format, ITEMS_MAX, "evaluations")?;
-        Ok::<Prepared, ApiError>(read_batch(&items, &config, Batch::new(tenant, EVALUATIONS, query)))
+        Ok::<Prepared, ApiError>(read_batch(&items, &config, Batch::new(tenant, EVALUATIONS, query, record_bytes_max)))
     };
     let prepared = offload(size, prepare).await?;
     prepared.commit(&state, &scope, EVALUATIONS, StatusCode::OK).await
@@ -92,7 +92,7 @@ fn read_batch(items: &[Item<'_>], config: &TenantConfig, mut batch: Batch) -> Pr
             Ok((evaluation, warnings)) => {
                 let key = evaluation.log_key(batch.tenant());
                 let value = evaluation.to_log_json(batch.tenant());
-                batch.accept(key.as_bytes(), &value);
+                batch.accept(item, key.as_bytes(), &value);
                 batch.warn(item.index, warnings);
             }
             Err(faults) => batch.refuse(item, faults),

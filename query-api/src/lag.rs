@@ -62,6 +62,14 @@ pub struct PartitionLag {
     pub end_offset: u64,
     /// The difference.
     pub lag_records: u64,
+    /// How long ago the log took the oldest record that is not visible, about; none where that is not known.
+    pub lag_seconds: Option<f64>,
+    /// `connecting`, `live` or `stalled`.
+    pub state: &'static str,
+    /// Why it is stalled.
+    pub reason: Option<String>,
+    /// Nothing has come for a while and nothing waits.
+    pub idle: bool,
 }
 
 pub(crate) fn routes(api: Api) -> Api {

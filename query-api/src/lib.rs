@@ -13,6 +13,7 @@ mod behavior;
 mod body;
 mod cohorts;
 mod config;
+pub mod dead_letters;
 mod docs;
 mod edge;
 mod error;
@@ -29,6 +30,7 @@ mod request_id;
 mod rule_versions;
 mod rules;
 mod scope;
+mod sources;
 mod state;
 mod tenants;
 
@@ -56,6 +58,8 @@ fn api() -> Api {
     let api = preview::routes(api);
     let api = rule_versions::routes(api);
     let api = periods::routes(api);
+    let api = dead_letters::routes(api);
+    let api = sources::routes(api);
     let api = lag::routes(api);
     let api = health::routes(api);
     openapi::routes(api)

@@ -309,8 +309,30 @@ mod tests {
     #[test]
     fn the_furthest_whole_checkpoint_is_taken() {
         let folder = tempfile::tempdir().unwrap();
-        let (remote, local) = (folder.path().join("remote"), folder.path().join("here"));
-        let archive = archive(&remote);
+        let remote = folder.path().join("remote");
+        follow_a_share(&archive(&remote), folder.path(), |name| {
+            std::fs::write(remote.join("3/files").join(name), b"mOre").unwrap();
+        });
+    }
+
+    /// The same in an S3 store: `AULAFLOW_S3` is a folder there that nobody else uses (`.ci/test` starts a server).
+    #[test]
+    fn the_furthest_whole_checkpoint_is_taken_from_s3() {
+        let Ok(url) = std::env::var("AULAFLOW_S3") else {
+            println!("SKIPPED: AULAFLOW_S3 names no S3 store");
+            return;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let archive = Archive::open(&url).unwrap();
+        follow_a_share(&archive, folder.path(), |name| {
+            let key = archive.folder(Share::Partition(3), "files").join(name.to_owned());
+            archive.runtime.block_on(archive.store.put(&key, b"mOre".to_vec().into())).unwrap();
+        });
+    }
+
+    /// Two checkpoints of a share, and somebody who takes them. `damage` overwrites a file of the second.
+    fn follow_a_share(archive: &Archive, folder: &Path, damage: impl Fn(&str)) {
+        let local = folder.join("here");
         let share = Share::Partition(3);
         let big: Vec<u8> = (0..3 * PART as u32 / 4 + 7).flat_map(u32::to_le_bytes).collect();
         let files = source(&local, &[("segment-1", &big), ("checkpoint-1", b"one")]);
@@ -321,7 +343,7 @@ mod tests {
         // Only what is new is sent.
         assert_eq!(archive.copy(share, &second).unwrap(), Copied { files: 2, bytes: 7 });
 
-        let there = folder.path().join("there");
+        let there = folder.join("there");
         source(&there, &[("checkpoint-0", b"older")]);
         assert_eq!(archive.take(share, &there, Some(200), &quiet).unwrap(), None);
         assert_eq!(archive.take(Share::Partition(4), &there, None, &quiet).unwrap(), None);
@@ -332,8 +354,7 @@ mod tests {
         assert!(!there.join("checkpoint-0").exists());
 
         // A damaged file: the one before is taken.
-        let damaged = remote.join("3/files").join(object_name(&second.files[1]));
-        std::fs::write(damaged, b"mOre").unwrap();
+        damage(&object_name(&second.files[1]));
         assert_eq!(archive.take(share, &there, None, &quiet).unwrap(), Some(100));
         assert_eq!(std::fs::read(there.join("checkpoint-1")).unwrap(), b"one");
     }

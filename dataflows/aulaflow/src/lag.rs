@@ -28,6 +28,14 @@ pub struct Place {
     pub visible_offset: u64,
     /// Records before this offset are on the log.
     pub end_offset: u64,
+    /// How long the oldest record that is not visible has been there, about.
+    pub lag_seconds: Option<f64>,
+    /// `connecting`, `live` or `stalled`.
+    pub state: String,
+    /// Why it is stalled.
+    pub reason: Option<String>,
+    /// Nothing has come for a while and nothing waits.
+    pub idle: bool,
 }
 
 impl Lag {

@@ -119,7 +119,7 @@ fn get(url: &str, path: &str, token: &str) -> (u16, String) {
 #[test]
 fn help_is_everywhere_and_bad_command_lines_are_2() {
     let folder = folder();
-    let help: [&[&str]; 10] = [
+    let help: [&[&str]; 13] = [
         &["--help"],
         &["run", "--help"],
         &["check", "--help"],
@@ -130,6 +130,9 @@ fn help_is_everywhere_and_bad_command_lines_are_2() {
         &["import", "jsonl", "--help"],
         &["lag", "--help"],
         &["demo", "--help"],
+        &["topics", "--help"],
+        &["topics", "ensure", "--help"],
+        &["topics", "check", "--help"],
     ];
     for arguments in help {
         let output = run(folder.path(), arguments);

@@ -29,7 +29,7 @@ const MAY_KNOW: &[(&str, &[&str], &str)] = &[
     ("aulaflow-query-api", &["model", "log", "serving"], "the edge writes to the log and reads the store, no more"),
     (
         "aulaflow",
-        &["model", "plan", "log", "engine", "sink", "serving", "changelog", "query-api"],
+        &["model", "plan", "log", "state", "engine", "sink", "serving", "changelog", "query-api"],
         "the only one that sees all",
     ),
     ("aulaflow-bench", &["model", "plan", "log", "engine", "sink", "serving", "query-api"], "it measures all"),

@@ -402,8 +402,7 @@ impl Coordinator {
         let share = self.shared.share_labels();
         metrics.clock.get_or_create(&share).set(time.clock().0 as f64 / 1e3);
         metrics.frontier_lag.get_or_create(&share).set((wall.0 - time.clock().0) as f64 / 1e3);
-        self.status.lock().clock = Some(time.clock());
-        self.observe(under_way, Some(offsets));
+        self.observe(under_way, Some((time.clock(), offsets)));
         let mut status = self.status.lock();
         if !status.caught_up {
             // What is not read on holds nobody else up.

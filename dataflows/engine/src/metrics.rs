@@ -256,6 +256,11 @@ impl Metrics {
         self.restore.get_or_create(share).set(took.as_secs_f64());
     }
 
+    /// Counts records that were refused before they were on the log, and kept as dead letters.
+    pub fn refused(&self, topic: &'static str, error_class: &'static str, count: usize) {
+        self.dead.get_or_create(&DeadLabels { topic, error_class }).inc_by(count as u64);
+    }
+
     /// Counts an explanation that was compared with what is shown.
     pub fn compared(&self, kind: &'static str, agrees: bool) {
         let labels = ExplainLabels { kind };

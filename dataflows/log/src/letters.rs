@@ -1,6 +1,10 @@
 //! Dead letters as they lie on the log: a record that could not be used, on `<topic>.dlq` in the partition that it had, with
 //! its key, value and headers unchanged behind the headers that say why. Who decides what is dead is not known here.
 
+mod search;
+
+pub use search::{LetterId, NoLetter, Query, Replayer, SOURCES, Unreplayable, find, search, tenant_of};
+
 use crate::{Headers, Log, LogError, Offset, RecordRef, TopicPartition};
 use aulaflow_model::instant::Millis;
 use aulaflow_model::topic;

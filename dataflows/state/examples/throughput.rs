@@ -19,36 +19,35 @@ fn main() {
     let mut raw = 0;
     {
         let (store, _) = CheckpointStore::open(dir, OPTIONS).unwrap();
-        let (mut took, mut merged, mut stored) = (0.0, 0, 0);
+        let (mut merged, mut stored) = (0, 0);
+        let all = Clock::start();
         for commit in 0..COMMITS {
             let mut changes: Vec<_> = (0..rows / COMMITS).map(|n| row(n * COMMITS + commit)).collect();
             raw += changes.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum::<usize>();
-            let begun = Instant::now();
             let done = store.commit(&mut changes, b"note", &never()).unwrap();
-            took += begun.elapsed().as_secs_f64();
             (merged, stored) = (merged + done.compacted_bytes, stored + done.bytes);
         }
-        say("committed (sorting, lz4, synced, read back; merges beside it)", raw as u64, took);
+        say("committed (rows made, sorted, lz4, synced, read back; merges beside it)", raw as u64, &all);
         println!("{stored} bytes written, {merged} merged so far");
-        let begun = Instant::now();
+        let begun = Clock::start();
         store.wait_for_merges();
         store.commit(&mut [], b"note", &never()).unwrap();
-        println!("waited {:.1} s for the last merges", begun.elapsed().as_secs_f64());
+        println!("waited {:.1} s for the last merges", begun.wall.elapsed().as_secs_f64());
     }
-    let begun = Instant::now();
+    let begun = Clock::start();
     let (store, _) = CheckpointStore::open(dir, OPTIONS).unwrap();
     let newest = store.checkpoints().pop().unwrap();
     println!("{} rows in {} segments of {} bytes", newest.rows, newest.segments, newest.bytes);
-    say("opened: every stored byte compared with its checksum", newest.bytes, begun.elapsed().as_secs_f64());
-    let begun = Instant::now();
+    say("opened: every stored byte compared with its checksum", newest.bytes, &begun);
+    let begun = Clock::start();
     let mut loaded = store.rows(b"", &never()).unwrap();
     let (mut count, mut bytes) = (0u64, 0);
     while let Some((key, value)) = loaded.next_row().unwrap() {
         count += 1;
         bytes += (key.len() + value.len()) as u64;
     }
-    say(&format!("loaded: {count} rows, uncompressed"), bytes, begun.elapsed().as_secs_f64());
-    let begun = Instant::now();
+    say(&format!("loaded: {count} rows, uncompressed"), bytes, &begun);
+    let begun = Clock::start();
     let mut plain = 0;
     let mut buffer = vec![0; 1 << 20];
     for file in store.files(newest.number).unwrap() {
@@ -60,15 +59,15 @@ fn main() {
             }
         }
     }
-    say("plain sequential read of the same files", plain, begun.elapsed().as_secs_f64());
+    say("plain sequential read of the same files", plain, &begun);
     let path = dir.join("plain");
-    let begun = Instant::now();
+    let begun = Clock::start();
     let mut file = File::create(&path).unwrap();
     for _ in 0..plain.div_ceil(buffer.len() as u64) {
         file.write_all(&buffer).unwrap();
     }
     file.sync_all().unwrap();
-    say("plain sequential write of as much, synced once", plain, begun.elapsed().as_secs_f64());
+    say("plain sequential write of as much, synced once", plain, &begun);
     fs::remove_file(path).unwrap();
 }
 
@@ -84,6 +83,25 @@ fn row(n: u64) -> (Vec<u8>, Option<Vec<u8>>) {
     (key, Some(value))
 }
 
-fn say(what: &str, bytes: u64, seconds: f64) {
-    println!("{what}: {:.2} s, {:.0} MB/s", seconds, bytes as f64 / seconds / 1e6);
+fn say(what: &str, bytes: u64, begun: &Clock) {
+    let (wall, own) = (begun.wall.elapsed().as_secs_f64(), Clock::own() - begun.own);
+    let rate = |seconds: f64| bytes as f64 / seconds / 1e6;
+    println!("{what}: {wall:.2} s ({:.0} MB/s), on a processor {own:.2} s ({:.0} MB/s)", rate(wall), rate(own));
+}
+
+/// The wall's clock, and this thread's time on a processor: a busy machine makes them differ.
+struct Clock {
+    wall: Instant,
+    own: f64,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self { wall: Instant::now(), own: Self::own() }
+    }
+
+    fn own() -> f64 {
+        let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+        text.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).map_or(f64::NAN, |ns| ns / 1e9)
+    }
 }

@@ -139,3 +139,19 @@ async fn batches_of_evaluations_are_judged_one_by_one() {
     let keys: Vec<_> = edge.log.records(EVALUATIONS).into_iter().map(|(_, r)| r.key).collect();
     assert_eq!(keys, ["school_1/e-0", "school_1/e-2"]);
 }
+
+#[tokio::test]
+async fn an_event_that_nobody_would_look_at_is_refused() {
+    let edge = edge();
+    let large =
+        r#"{"event_id":"e","student_id":"s1","event_type":"a","occurred_at":"2026-03-02T15:04:05Z","context":{"x":""#;
+    let large = format!("{large}{}\"}}}}", "y".repeat(1 << 20));
+    let body = format!("[{},{large}]", event(0));
+    let answer = edge.call("POST", "/v1/behavior", &token("school_1", Role::Service), body).await;
+    assert_eq!((answer.status.as_u16(), &answer.json()["accepted"]), (202, &json!(1)));
+    let fault = &answer.json()["errors"][0];
+    assert_eq!(fault["index"], 1);
+    let detail = fault["errors"][0]["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("engine.record_bytes_max allows 1048576"), "{detail}");
+    assert_eq!(edge.log.records(BEHAVIOR).len(), 1);
+}

@@ -22,4 +22,4 @@ mod writer;
 pub use metrics::{ReplicaMetrics, WriterMetrics};
 pub use notes::{Applying, Notes};
 pub use replica::{Replica, ReplicaPartition, ReplicaStart, ReplicaStatus};
-pub use writer::{Changelog, ChangelogStart, Writer};
+pub use writer::{CRASH_POINTS, Changelog, ChangelogStart, Writer};

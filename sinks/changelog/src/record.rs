@@ -176,6 +176,13 @@ pub fn key(record: &RecordRef<'_>) -> Option<Key> {
     if record.key == WATERMARK_KEY.as_bytes() { None } else { Key::decode(record.key) }
 }
 
+/// The watermark that a record is, if it is one that this version can read.
+pub fn watermark(record: &RecordRef<'_>) -> Option<Watermark> {
+    let value = record.value.filter(|_| record.key == WATERMARK_KEY.as_bytes())?;
+    let WatermarkValue { as_of, written_at } = serde_json::from_slice(value).ok()?;
+    Some(Watermark { as_of, written_at })
+}
+
 /// The views that a reader knows, by name.
 pub struct KnownViews {
     schemas: Arc<[ViewSchema]>,

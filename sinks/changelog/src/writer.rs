@@ -34,6 +34,10 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Bytes read at once.
 const READ_BYTES: usize = 4 << 20;
 
+/// The names of the places that [`ChangelogStart::at`] is called with, for a driver that tries each.
+pub const CRASH_POINTS: &[&str] =
+    &["changelog.resumed", "changelog.write.before", "changelog.write.after", "changelog.round.written"];
+
 /// What a writer is started with.
 pub struct ChangelogStart {
     /// Where it writes.
@@ -50,6 +54,8 @@ pub struct ChangelogStart {
     pub interval: Duration,
     /// What it counts.
     pub metrics: WriterMetrics,
+    /// Called before and after every durable step with its name: where a test ends the process.
+    pub at: fn(&'static str),
 }
 
 /// A running writer. Dropping it does not stop it: call [`Changelog::stop`], after the last checkpoint was made.
@@ -233,10 +239,12 @@ impl Work {
         // After earlier writers have ended: nothing comes behind what is read now.
         let partitions = self.until(|work| work.partitions())?;
         let from = self.until(|work| work.read_on(&partitions, mark.as_ref()))?;
+        (self.start.at)("changelog.resumed");
         {
             let mut state = self.shared.state.lock();
             state.holding = (!self.held.is_empty()).then_some(from);
-            state.as_of = mark.map_or(Millis(0), |mark| Millis(mark.as_of));
+            // Watermarks of the process before may be later than the one of its checkpoint.
+            state.as_of = state.as_of.max(mark.map_or(Millis(0), |mark| Millis(mark.as_of)));
         }
         self.wait(|state| state.loaded.then_some(()))?;
         loop {
@@ -308,13 +316,16 @@ impl Work {
     fn read_on(&mut self, partitions: &[TopicPartition], mark: Option<&Mark>) -> Result<Offsets, LogError> {
         let mut from = Offsets::new();
         let mut next = Offsets::new();
+        let mut watermarks = Vec::new();
         for place in partitions {
             let first = self.start.log.start_offset(place)?;
             let marked = mark.and_then(|mark| mark.offsets.get(&place.partition)).copied();
             let mut offset = marked.unwrap_or(first).max(first);
             from.insert(place.partition, offset);
+            let mut watermark = None;
             loop {
                 let fetched = self.start.log.read_aside(place, offset, READ_BYTES)?;
+                watermark = fetched.records.iter().filter_map(|record| record::watermark(&record)).last().or(watermark);
                 self.held.extend(fetched.records.iter().filter_map(|record| record::key(&record)));
                 if fetched.next_offset <= offset {
                     break;
@@ -322,8 +333,12 @@ impl Work {
                 offset = fetched.next_offset;
             }
             next.insert(place.partition, offset);
+            watermarks.extend(watermark.map(|watermark| watermark.as_of));
         }
-        self.shared.state.lock().rounds.next = next;
+        let mut state = self.shared.state.lock();
+        state.rounds.next = next;
+        state.as_of = watermarks.into_iter().min().unwrap_or_default();
+        drop(state);
         Ok(from)
     }
 
@@ -360,6 +375,7 @@ impl Work {
             self.write(parts, writer)?;
         }
         gauge.set(0);
+        (self.start.at)("changelog.round.written");
         let newest = self.shared.notes.iter().map(Notes::newest).max().unwrap_or(0);
         let mut state = self.shared.state.lock();
         state.rounds.push(start, newest);
@@ -421,7 +437,9 @@ impl Work {
     fn write(&mut self, parts: Parts, writer: &mut dyn aulaflow_log::Writer) -> Result<(), End> {
         let place = |partition| TopicPartition { topic: topic::PROFILES.to_owned(), partition };
         let parts: Vec<_> = parts.into_iter().map(|(partition, set)| (place(partition), set.finish())).collect();
+        (self.start.at)("changelog.write.before");
         let written = self.until(|_| writer.write(&parts, WRITE_TIMEOUT))?;
+        (self.start.at)("changelog.write.after");
         let mut state = self.shared.state.lock();
         for appended in written {
             state.rounds.next.insert(appended.place.partition, appended.base_offset + u64::from(appended.count));

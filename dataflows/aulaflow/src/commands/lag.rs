@@ -57,23 +57,36 @@ fn table(lag: &Lag) -> String {
     // Writing to a string cannot fail.
     let _ = writeln!(
         out,
-        "clock {}   behind {}   checkpoint {} old\n\n{:<24} {:>9} {:>12} {:>12} {:>10}",
+        "clock {}   behind {}   checkpoint {} old\n\n{:<24} {:>9} {:<10} {:>12} {:>12} {:>10} {:>10}",
         lag.clock,
         seconds(lag.frontier_lag_seconds),
         seconds(lag.checkpoint_age_seconds),
         "TOPIC",
         "PARTITION",
+        "STATE",
         "VISIBLE",
         "END",
-        "LAG"
+        "LAG",
+        "SECONDS"
     );
     for place in &lag.partitions {
         let behind = place.end_offset.saturating_sub(place.visible_offset);
         let _ = writeln!(
             out,
-            "{:<24} {:>9} {:>12} {:>12} {:>10}",
-            place.topic, place.partition, place.visible_offset, place.end_offset, behind
+            "{:<24} {:>9} {:<10} {:>12} {:>12} {:>10} {:>10}",
+            place.topic,
+            place.partition,
+            if place.idle && place.state == "live" { "idle" } else { &place.state },
+            place.visible_offset,
+            place.end_offset,
+            behind,
+            place.lag_seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.1}"))
         );
+    }
+    for place in &lag.partitions {
+        if let Some(reason) = &place.reason {
+            let _ = writeln!(out, "\n{}/{} is stalled: {reason}", place.topic, place.partition);
+        }
     }
     out
 }
@@ -85,16 +98,35 @@ mod tests {
 
     #[test]
     fn shows_each_partition_on_a_line() {
-        let place = Place { topic: "aula.behavior.v1".into(), partition: 3, visible_offset: 90, end_offset: 100 };
+        let place = Place {
+            topic: "aula.behavior.v1".into(),
+            partition: 3,
+            visible_offset: 90,
+            end_offset: 100,
+            lag_seconds: Some(2.25),
+            state: "stalled".into(),
+            reason: Some("error budget".into()),
+            idle: false,
+        };
+        let idle = Place {
+            visible_offset: 100,
+            lag_seconds: Some(0.0),
+            state: "live".into(),
+            reason: None,
+            idle: true,
+            ..place.clone()
+        };
         let lag = Lag {
             clock: "2026-03-02T15:04:05.120Z".into(),
             frontier_lag_seconds: None,
             checkpoint_age_seconds: Some(1.5),
-            partitions: vec![place],
+            partitions: vec![place, idle],
         };
         let text = table(&lag);
         let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines[0].join(" "), "clock 2026-03-02T15:04:05.120Z behind - checkpoint 1.500 s old");
-        assert_eq!(lines[3], ["aula.behavior.v1", "3", "90", "100", "10"]);
+        assert_eq!(lines[3], ["aula.behavior.v1", "3", "stalled", "90", "100", "10", "2.2"]);
+        assert_eq!(lines[4], ["aula.behavior.v1", "3", "idle", "100", "100", "0", "0.0"]);
+        assert_eq!(lines[6].join(" "), "aula.behavior.v1/3 is stalled: error budget");
     }
 }

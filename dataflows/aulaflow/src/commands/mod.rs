@@ -2,9 +2,11 @@
 
 mod check;
 mod demo;
+mod dlq;
 mod import;
 mod lag;
 mod plan;
+mod resume;
 mod run;
 mod test;
 mod token;
@@ -25,6 +27,8 @@ pub enum Command {
     Token(token::Token),
     Lag(lag::LagCommand),
     Verify(verify::Verify),
+    Dlq(dlq::Dlq),
+    Resume(resume::Resume),
     Demo(demo::Demo),
     Topics(topics::Topics),
 }
@@ -42,6 +46,8 @@ impl Command {
             | Self::Token(_)
             | Self::Lag(_)
             | Self::Verify(_)
+            | Self::Dlq(_)
+            | Self::Resume(_)
             | Self::Demo(_)
             | Self::Topics(_) => "warn",
         }
@@ -58,6 +64,8 @@ impl Command {
             Self::Token(command) => command.run(),
             Self::Lag(command) => command.run(),
             Self::Verify(command) => command.run(),
+            Self::Dlq(command) => command.run(),
+            Self::Resume(command) => command.run(),
             Self::Demo(command) => command.run(),
             Self::Topics(command) => command.run(),
         }

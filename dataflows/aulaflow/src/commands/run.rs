@@ -4,9 +4,14 @@ use crate::config::{self, ConfigArg, Overrides};
 use crate::failure::Misuse;
 use crate::log_store;
 use crate::node::{End, Node, Roles};
+use crate::progress::Progress;
 use anyhow::Result;
 use aulaflow_plan::render;
 use clap::ValueEnum;
+use std::time::Duration;
+
+/// Time between two looks at how far the state is loaded.
+const LOADING_LOOK: Duration = Duration::from_millis(100);
 
 /// Runs an instance: HTTP server, log, dataflows and profiles
 #[derive(Debug, clap::Args)]
@@ -42,7 +47,8 @@ impl Run {
         eprint!("{}", render(&plan.warnings));
         let mut node = Node::start(plan, roles)?;
         println!("aulaflow is running at {0} (API: {0}/docs, metrics: {0}/metrics); Ctrl-C stops it", node.url);
-        match node.until_end() {
+        let end = while_loading(&mut node).unwrap_or_else(|| node.until_end());
+        match end {
             End::Asked => {
                 tracing::info!("stopping");
                 node.stop()?;
@@ -77,6 +83,24 @@ fn check_log(roles: Roles, shared: bool) -> Result<()> {
         "--roles {roles}: the embedded log belongs to one process, and this one would maintain no views; add the role \
          dataflow, or keep the log in Apache Kafka"
     )))
+}
+
+/// Shows how far the state is loaded. `None`: it is, and the instance runs on.
+fn while_loading(node: &mut Node) -> Option<End> {
+    let (mut progress, mut before) = (None, 0);
+    let end = loop {
+        let Some((done, of)) = node.shares.status().loading else { break None };
+        let bar = progress.get_or_insert_with(|| Progress::start("loading the state", Some(of)).of("rows"));
+        bar.advance(done.saturating_sub(before));
+        before = before.max(done);
+        if let Some(end) = node.until_end_or(LOADING_LOOK) {
+            break Some(end);
+        }
+    };
+    if let Some(bar) = progress {
+        bar.finish();
+    }
+    end
 }
 
 #[cfg(test)]

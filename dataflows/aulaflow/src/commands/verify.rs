@@ -17,8 +17,9 @@ use std::sync::Arc;
 /// Recomputes every view from the log with plain batch code and compares it with what is shown
 #[derive(Debug, clap::Args)]
 pub struct Verify {
-    /// Compare with the running instance at this URL, whose log can be read beside it. Without it, the dataflows are
-    /// started on the data directory itself, which no instance may use meanwhile; nothing is written to it
+    /// Compare with the running instance at this URL, whose log can be read beside it [default: with a log in Kafka the
+    /// configuration's address, if something runs there]. Otherwise the dataflows are started on the data directory
+    /// itself, which no instance may use meanwhile; nothing is written to it
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// How the report is printed
@@ -54,9 +55,9 @@ impl Verify {
         let scope = Scope { configured_since: self.configured_since };
         let log = self.open(&plan)?;
         let dump = self.dump.as_deref().map(writer).transpose()?;
-        let report = match &self.url {
+        let report = match self.instance(&plan) {
             Some(url) => {
-                let shown = Http::new(url, &plan.runtime.auth)?;
+                let shown = Http::new(&url, &plan.runtime.auth)?;
                 let from = shown.clock()?;
                 let batch = recompute(&plan, log.as_ref(), from)?;
                 compare(&plan, log.as_ref(), batch, &shown, (None, scope), dump)?
@@ -69,6 +70,15 @@ impl Verify {
             1 => bail!("1 difference between what is shown and what the log says"),
             many => bail!("{many} differences between what is shown and what the log says"),
         }
+    }
+
+    /// The instance to compare with. A log that several can read is read beside the one of the configuration, if that runs.
+    fn instance(&self, plan: &Plan) -> Option<String> {
+        let address = || format!("http://{}", plan.runtime.server.listen);
+        let runs = |address: &String| matches!(Client::new(address, "").is_running(), Ok(true));
+        self.url
+            .clone()
+            .or_else(|| Some(address()).filter(|address| log_store::is_shared(&plan.runtime) && runs(address)))
     }
 
     /// Opens the log. An instance that runs on an embedded log has it to itself.

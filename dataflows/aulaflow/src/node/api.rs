@@ -7,8 +7,8 @@ use super::shares::Shares;
 use crate::failure::Misuse;
 use crate::tenant_records;
 use anyhow::Result;
-use aulaflow_engine::Status;
-use aulaflow_log::Log;
+use aulaflow_engine::{Status, state_name};
+use aulaflow_log::{Log, SourceState};
 use aulaflow_model::instant::Millis;
 use aulaflow_plan::Plan;
 use aulaflow_plan::runtime::ClockMode;
@@ -40,6 +40,7 @@ pub fn state(plan: &Plan, keys: Vec<AuthKey>, running: Running) -> Result<ApiSta
         body_bytes_max: settings.server.body_bytes_max,
         request_timeout: settings.server.request_timeout,
         append_timeout: settings.log.append_timeout,
+        record_bytes_max: settings.engine.record_bytes_max,
         issuer: settings.auth.issuer.clone(),
         audience: settings.auth.audience.clone(),
         writes: running.roles.edge,
@@ -131,8 +132,8 @@ fn none_ready(shares: &Shares, stale_after: Option<Duration>) -> Option<String> 
     reasons.into_iter().reduce(Option::and).flatten()
 }
 
-/// Why an engine's views should not be read, if they should not. `stale_after` is for the live clock only: on the event clock the
-/// views are as old as the events.
+/// Why an engine's views should not be read, if they should not. `stale_after` is for the live clock only: on the event
+/// clock the views are as old as the events.
 fn not_ready(status: &Status, stale_after: Option<Duration>) -> Option<String> {
     if let Some(reason) = &status.failure {
         return Some(format!("the dataflows have stopped: {reason}"));
@@ -143,6 +144,8 @@ fn not_ready(status: &Status, stale_after: Option<Duration>) -> Option<String> {
     if !status.caught_up {
         return Some("the dataflows are reading what is on the log".to_owned());
     }
+    // Sources that cannot be read are no reason: what is old is better than nothing, and an outage of the log would else
+    // take every instance out of service at once. The lag, a metric and an alert tell of it.
     let Some(clock) = status.clock else { return Some("no view is complete yet".to_owned()) };
     let age_ms = tenant_records::now().0.saturating_sub(clock.0);
     let stale = stale_after.is_some_and(|limit| u128::try_from(age_ms).is_ok_and(|age| age > limit.as_millis()));
@@ -158,6 +161,13 @@ fn lag(status: Status, live: bool) -> LagReport {
         visible_offset: position.visible,
         end_offset: position.end,
         lag_records: position.end.saturating_sub(position.visible),
+        lag_seconds: position.lag_seconds,
+        state: state_name(&position.state),
+        reason: match position.state {
+            SourceState::Stalled(reason) => Some(reason),
+            SourceState::Connecting | SourceState::Live => None,
+        },
+        idle: position.idle,
     });
     LagReport {
         clock,

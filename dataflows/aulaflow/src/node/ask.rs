@@ -52,6 +52,14 @@ impl Ask for Dataflow {
         self.asker(tenant)?.preview(tenant, rule, timeout).map_err(failure)
     }
 
+    fn refused(&self, topic: &'static str, class: &'static str, count: usize) {
+        self.shares.refused(topic, class, count);
+    }
+
+    fn resume(&self, topic: &str) -> Vec<u32> {
+        self.shares.resume(topic)
+    }
+
     fn compared(&self, kind: &'static str, agrees: bool) {
         self.shares.compared(kind, agrees);
     }

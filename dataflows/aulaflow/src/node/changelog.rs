@@ -55,6 +55,7 @@ pub fn outward(
         views: views(plan),
         interval: plan.runtime.changelog.interval,
         metrics: metrics.clone(),
+        at: aulaflow_state::crash_point,
     };
     let (changelog, notes) = Changelog::start(start).context("the changelog cannot be started")?;
     let gate: Arc<dyn Gate> = Arc::new(ChangelogGate(changelog.writer()));

@@ -3,7 +3,8 @@
 use super::Shares;
 use anyhow::{Context as _, Result};
 use aulaflow_changelog::{Replica, ReplicaMetrics, ReplicaPartition, ReplicaStart, ReplicaStatus};
-use aulaflow_log::Log;
+use aulaflow_engine::state_name;
+use aulaflow_log::{Log, SourceState};
 use aulaflow_model::change::ViewIndex;
 use aulaflow_model::explain::{FeatureExplanation, GradeExplanation};
 use aulaflow_model::grade::Preview;
@@ -53,12 +54,20 @@ pub fn clock(status: &ReplicaStatus) -> Option<Millis> {
 /// What `GET /v1/lag` answers.
 pub fn lag(status: ReplicaStatus) -> LagReport {
     let stalest = status.partitions.iter().filter_map(|partition| partition.staleness_seconds).reduce(f64::max);
+    let state = match &status.trouble {
+        Some(reason) => SourceState::Stalled(reason.clone()),
+        None => SourceState::Live,
+    };
     let place = |partition: &ReplicaPartition| PartitionLag {
         topic: topic::PROFILES.to_owned(),
         partition: partition.partition,
         visible_offset: partition.visible,
         end_offset: partition.end,
         lag_records: partition.end.saturating_sub(partition.visible),
+        lag_seconds: partition.staleness_seconds,
+        state: state_name(&state),
+        reason: status.trouble.clone(),
+        idle: false,
     };
     let as_of = |partition: &ReplicaPartition| ReplicaLag {
         partition: partition.partition,

@@ -211,6 +211,8 @@ impl Shares {
     pub fn status(&self) -> Status {
         let running = self.running.lock();
         let mut status = Status::merged(running.values().map(|running| running.engine.monitor().status()));
+        let lost = |running: &Running| running.changelog.as_ref()?.writer().failure();
+        status.failure = status.failure.or_else(|| running.values().find_map(lost));
         drop(running);
         status.failure = status.failure.or_else(|| self.failure.lock().clone());
         status
@@ -246,6 +248,17 @@ impl Shares {
         let running = self.running.lock();
         let found = running.iter().find(|(share, _)| share.has(partition));
         found.map(|(_, running)| running.engine.asker())
+    }
+
+    /// Counts records that were refused at the edge and kept as dead letters.
+    pub fn refused(&self, topic: &'static str, error_class: &'static str, count: usize) {
+        self.metrics.refused(topic, error_class, count);
+    }
+
+    /// Reads a topic on that was stopped for its errors; which partitions.
+    pub fn resume(&self, topic: &str) -> Vec<u32> {
+        let monitors: Vec<_> = self.running.lock().values().map(|running| running.engine.monitor()).collect();
+        monitors.iter().flat_map(|monitor| monitor.resume(topic)).collect()
     }
 
     /// Counts an explanation that was compared with what is served (`kind`: `grade` or `feature`).

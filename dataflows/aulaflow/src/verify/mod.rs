@@ -47,6 +47,17 @@ pub struct Verifier<'a> {
     dump: Option<Box<dyn Write + 'a>>,
 }
 
+/// What one look at a student found.
+struct Looked {
+    /// As recomputed.
+    profile: Value,
+    /// What is equal: kinds.
+    same: Vec<&'static str>,
+    /// Why something cannot be told.
+    untold: Vec<&'static str>,
+    differences: Vec<Difference>,
+}
+
 /// Letters of the classes that depend on the configuration count only from here on.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Scope {
@@ -128,19 +139,15 @@ impl Verifier<'_> {
             self.catch_up()?;
             let mut again = Vec::new();
             for (student, shown) in left.into_iter().zip(profiles) {
-                let differences = self.student(tenant, &student, shown)?;
+                let looked = self.student(tenant, &student, shown)?;
                 let before = |topic| visible.get(&(topic, self.partition(tenant, topic)?)).copied();
                 // Nothing of the student may have come between: neither before the look nor behind what was read.
                 let still =
                     !self.shown.moves() || (self.batch.settled(tenant, &student, &before) && self.read_to(&ends));
-                match (differences, still, last) {
-                    (found, _, _) if found.is_empty() => self.report.student(),
-                    (found, true, _) => {
-                        self.report.student();
-                        found.into_iter().for_each(|difference| self.report.differs(difference));
-                    }
-                    (_, false, true) => self.report.moving += 1,
-                    (_, false, false) => again.push(student),
+                match (looked.differences.is_empty() || still, last) {
+                    (true, _) => self.take(looked)?,
+                    (false, true) => self.report.moving += 1,
+                    (false, false) => again.push(student),
                 }
             }
             left = again;
@@ -149,6 +156,19 @@ impl Verifier<'_> {
             }
             std::thread::sleep(PAUSE);
         }
+        Ok(())
+    }
+
+    /// Reports what a look found.
+    fn take(&mut self, looked: Looked) -> Result<()> {
+        if let Some(dump) = &mut self.dump {
+            serde_json::to_writer(&mut *dump, &looked.profile).context("the dump cannot be written")?;
+            writeln!(dump).context("the dump cannot be written")?;
+        }
+        self.report.same("student");
+        looked.same.into_iter().for_each(|kind| self.report.same(kind));
+        looked.untold.into_iter().for_each(|why| self.report.untold(why));
+        looked.differences.into_iter().for_each(|difference| self.report.differs(difference));
         Ok(())
     }
 
@@ -172,8 +192,8 @@ impl Verifier<'_> {
         ends.iter().all(|(place, end)| self.batch.reached().get(place).is_some_and(|reached| reached.next >= *end))
     }
 
-    /// What differs of one student.
-    fn student(&mut self, tenant: &TenantId, student: &StudentId, shown: Option<Value>) -> Result<Vec<Difference>> {
+    /// Looks at one student.
+    fn student(&mut self, tenant: &TenantId, student: &StudentId, shown: Option<Value>) -> Result<Looked> {
         let clock = match &shown {
             Some(profile) => shown::as_of(profile)?,
             None => self.shown.clock()?,
@@ -181,24 +201,21 @@ impl Verifier<'_> {
         let recomputed = self.batch.student(tenant, student, clock);
         let cohorts = expected::cohorts_of(&self.batch, tenant, clock, &mut self.expected);
         let profile = self.expected.profile((tenant, student), clock, &recomputed, &cohorts, shown.as_ref())?;
-        if let Some(dump) = &mut self.dump {
-            serde_json::to_writer(&mut *dump, &profile).context("the dump cannot be written")?;
-            writeln!(dump).context("the dump cannot be written")?;
-        }
         let shown = shown.map(expected::without_history).unwrap_or_default();
         let untold = recomputed.untold.iter().filter_map(|(view, why)| {
             self.plan.views.get(usize::from(*view)).map(|view| (view.schema.name.as_str(), *why))
         });
-        let untold: BTreeMap<&str, &str> = untold.collect();
-        let mut found = Vec::new();
-        for part in expected::parts(&profile, &shown) {
+        let untold: BTreeMap<&str, &'static str> = untold.collect();
+        let parts = expected::parts(&profile, &shown);
+        let mut looked = Looked { profile, same: Vec::new(), untold: Vec::new(), differences: Vec::new() };
+        for part in parts {
             match untold.get(part.name.as_str()).filter(|_| part.kind == "feature") {
-                Some(why) => self.report.untold(why),
-                None if part.recomputed == part.shown => self.report.same(part.kind),
-                None => found.push(Difference::of(tenant, Some(student), part)),
+                Some(why) => looked.untold.push(*why),
+                None if part.recomputed == part.shown => looked.same.push(part.kind),
+                None => looked.differences.push(Difference::of(tenant, Some(student), part)),
             }
         }
-        Ok(found)
+        Ok(looked)
     }
 
     fn cohorts(&mut self, tenant: &TenantId) -> Result<()> {

@@ -93,11 +93,6 @@ impl Report {
         report
     }
 
-    /// One more student was compared.
-    pub fn student(&mut self) {
-        self.same("student");
-    }
-
     /// One more is equal.
     pub fn same(&mut self, kind: &'static str) {
         *self.compared.entry(kind).or_default() += 1;
@@ -147,7 +142,8 @@ impl fmt::Display for Report {
             writeln!(f, "not comparable: {count}: {why}")?;
         }
         if self.moving > 0 {
-            writeln!(f, "not compared: {} that changed each time they were looked at", self.moving)?;
+            let why = "changed each time they were looked at, or wait for records that are not visible";
+            writeln!(f, "not compared: {} that {why}", self.moving)?;
         }
         self.notes.iter().try_for_each(|note| writeln!(f, "{note}"))?;
         write!(f, "differences: {}", self.differences)

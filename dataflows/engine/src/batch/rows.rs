@@ -70,7 +70,7 @@ pub struct Rows<'p> {
 }
 
 /// The events that a view counts, by time and id.
-fn counted<'e>(events: &'e [Kept], view: usize) -> Vec<&'e Kept> {
+fn counted(events: &[Kept], view: usize) -> Vec<&Kept> {
     let mut counted: Vec<_> = events.iter().filter(|event| event.counts.contains(&(view as u16))).collect();
     counted.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
     counted

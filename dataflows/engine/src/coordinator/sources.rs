@@ -99,13 +99,14 @@ impl Coordinator {
         }
     }
 
-    /// Tells how reading goes, and what is visible where that has changed.
-    pub(super) fn observe(&self, under_way: &VecDeque<UnderWay>, visible: Option<&[Offset]>) {
+    /// Tells how reading goes; after an epoch also its clock, and what is visible.
+    pub(super) fn observe(&self, under_way: &VecDeque<UnderWay>, complete: Option<(Millis, &[Offset])>) {
         let (metrics, wall) = (&self.shared.metrics, self.wall.now());
         let idle_timeout = self.shared.plan.runtime.engine.idle_timeout;
         let mut status = self.status.lock();
+        status.clock = complete.map(|(clock, _)| clock).or(status.clock);
         for (at, (source, position)) in self.sources.iter().zip(&mut status.positions).enumerate() {
-            position.visible = visible.and_then(|all| all.get(at)).copied().unwrap_or(position.visible);
+            position.visible = complete.and_then(|(_, visible)| visible.get(at)).copied().unwrap_or(position.visible);
             position.end = self.log.end_offset(&source.place).unwrap_or(position.end);
             let lag = position.end.saturating_sub(position.visible);
             // The oldest record that is not visible is the first of the epochs under way; of what is not even read, it is

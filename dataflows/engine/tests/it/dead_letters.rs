@@ -215,7 +215,9 @@ fn a_partition_that_gives_nothing_holds_up_nobody_else() {
     };
     let stalled = SourceState::Stalled("the leader is away".to_owned());
     assert_eq!(position(&status, partition).state, stalled);
-    let idle = until(&running, "the other one is idle", |s| position(s, 1 - partition).idle);
+    let idle = until(&running, "the other one is idle", |s| {
+        position(s, partition).end == 1 && position(s, 1 - partition).visible == 1 && position(s, 1 - partition).idle
+    });
     let (behind, there) = (position(&idle, partition), position(&idle, 1 - partition));
     assert_eq!((behind.end - behind.visible, behind.idle), (1, false));
     assert_eq!((there.state, there.lag_seconds), (SourceState::Live, Some(0.0)));

@@ -14,6 +14,7 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::TopicPartitionList;
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,7 +37,8 @@ struct Heard {
     complaint: Option<String>,
     /// Waiting does not help: a wrong password, a certificate that nobody vouches for.
     refused: Option<String>,
-    logged: Option<(Instant, String)>,
+    /// When a complaint of each kind was last logged: the texts of one kind differ in counts and times.
+    logged: BTreeMap<Option<RDKafkaErrorCode>, Instant>,
 }
 
 impl Health {
@@ -47,7 +49,8 @@ impl Health {
     /// The brokers have answered.
     pub fn heard(&self) {
         let mut inner = self.inner.lock();
-        if inner.complaint.take().is_some() | inner.refused.take().is_some() && inner.logged.take().is_some() {
+        if inner.complaint.take().is_some() | inner.refused.take().is_some() && !inner.logged.is_empty() {
+            inner.logged.clear();
             tracing::info!("Kafka answers");
         }
         inner.last = Some(Instant::now());
@@ -69,10 +72,9 @@ impl Health {
             code,
             Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed | RDKafkaErrorCode::SSL)
         );
-        let again = inner.logged.as_ref().is_some_and(|(at, said)| *said == text && at.elapsed() < REPEAT_AFTER);
-        if !again {
+        if inner.logged.get(&code).is_none_or(|at| at.elapsed() >= REPEAT_AFTER) {
             tracing::warn!(why = %text, "Kafka");
-            inner.logged = Some((Instant::now(), text.clone()));
+            inner.logged.insert(code, Instant::now());
         }
         // That all are down is said after why each is.
         if refused {

@@ -144,6 +144,7 @@ impl Harness {
             views: views.finish(),
             interval: Duration::from_millis(2),
             metrics: WriterMetrics::default(),
+            at: |_| {},
         })
         .unwrap();
         let tee = |(store, notes)| Box::new(Tee { store, notes }) as Box<dyn Outlet>;
