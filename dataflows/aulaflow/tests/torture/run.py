@@ -161,7 +161,10 @@ def main() -> int:
     work = options.keep or Path(tempfile.mkdtemp(prefix="aulaflow-torture-"))
     root = stands.may_mount()
     if options.self_test:
-        return planted.run(Run, tools, work / "self-test")
+        outcome = planted.run(Run, tools, work / "self-test")
+        if not options.keep:
+            shutil.rmtree(work, ignore_errors=True)
+        return outcome
     Run.strict_versions = options.strict_versions
     tally = Tally(options.log, points)
     print(f"{options.log} log; {len(points)} crash points; {'' if root else 'no small disks (needs root); '}working in {work}")
