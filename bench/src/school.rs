@@ -90,6 +90,16 @@ impl School {
         Server::start(command, self.folder.path())
     }
 
+    /// Starts a replica that serves alone.
+    pub fn start_replica(&self) -> Result<Server> {
+        let mut command = Command::new(&self.binary);
+        let folder = self.folder.path().join("replica");
+        fs::create_dir_all(&folder)?;
+        command.args(["run", "--roles", "serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder.join("data"));
+        command.arg("--config").arg(self.config());
+        Server::start(command, &folder)
+    }
+
     /// Tokens for the school.
     pub fn tokens(&self) -> Result<Tokens> {
         let token = |role| token(&self.binary, &self.config(), TENANT, role);

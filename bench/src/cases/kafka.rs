@@ -53,7 +53,7 @@ fn measure(setting: &Setting, events: usize, say: &dyn Fn(&str), outcome: &mut O
     say("starting a broker");
     let folder = setting.folder()?;
     let broker = Broker::start(&folder.path().join("kafka"))?;
-    let school = School::make_with(setting, STUDENTS, &settings(&broker))?;
+    let school = School::make_with(setting, STUDENTS, &settings(&broker, "never"))?;
     product(setting, &school, &["topics", "ensure"])?;
     say("putting events on the topics");
     let started = Instant::now();
@@ -67,46 +67,52 @@ fn measure(setting: &Setting, events: usize, say: &dyn Fn(&str), outcome: &mut O
     outcome.add_against(DECODED, "events/s", decoded, COUNTED);
 
     say("an instance");
+    instance(&school, events, "", outcome)?;
+    say("an instance that writes the changelog");
+    let school = School::make_with(setting, STUDENTS, &settings(&broker, "auto"))?;
+    instance(&school, events, ", with the changelog", outcome)
+}
+
+/// Starts an instance with nothing, and waits until all is visible; then sends more through it.
+fn instance(school: &School, events: usize, how: &str, outcome: &mut Outcome) -> Result<()> {
     let server = school.start(WORKERS)?;
     server.until_ready(WITHIN)?;
     let seconds = server.started.elapsed().as_secs_f64();
-    outcome.add_against("start to visible", "events/s", events as f64 / seconds, DECODED);
-    outcome.add("CPU of the instance", "s", server.cpu_seconds()?);
-    outcome.add("memory, peak", "MiB", server.memory()?.peak as f64 / f64::from(1 << 20));
+    outcome.add_against(&format!("start to visible{how}"), "events/s", events as f64 / seconds, DECODED);
+    outcome.add(&format!("CPU of the instance{how}"), "s", server.cpu_seconds()?);
+    outcome.add(&format!("memory, peak{how}"), "MiB", server.memory()?.peak as f64 / f64::from(1 << 20));
     let tokens = school.tokens()?;
+    let mut client = Client::open(server.address, &tokens)?;
     let names: Vec<_> = (0..STUDENTS).step_by(STUDENTS / 200).map(student).collect();
     let expected = format!("\"participations\":{},", events / STUDENTS);
-    let found = Client::open(server.address, &tokens)?.count_in_profiles(&names, &expected)?;
-    if found != (names.len(), names.len()) {
-        bail!("of {} profiles (read, right) are {found:?}", names.len());
+    if how.is_empty() {
+        let found = client.count_in_profiles(&names, &expected)?;
+        if found != (names.len(), names.len()) {
+            bail!("of {} profiles (read, right) are {found:?}", names.len());
+        }
     }
-    // A running instance: what it takes from an HTTP request to a visible profile now goes through the broker.
-    let mut client = Client::open(server.address, &tokens)?;
     let at = now();
     let started = Instant::now();
     let further = events / 4 / STUDENTS * STUDENTS;
     client.load(Kind::Events, further, |lines, n| {
-        event(lines, format_args!("http-{n}"), &student(n % STUDENTS), &at);
+        event(lines, format_args!("http{how}-{n}"), &student(n % STUDENTS), &at);
     })?;
-    outcome.add_against(
-        "over HTTP, through the broker: visible",
-        "events/s",
-        further as f64 / started.elapsed().as_secs_f64(),
-        DECODED,
-    );
+    let rate = further as f64 / started.elapsed().as_secs_f64();
+    outcome.add_against(&format!("over HTTP, through the broker: visible{how}"), "events/s", rate, DECODED);
     server.stop()
 }
 
-fn settings(broker: &Broker) -> String {
+/// `changelog`: whether it is written.
+pub fn settings(broker: &Broker, changelog: &str) -> String {
     format!(
         "[log]\nkind = \"kafka\"\npartitions = {PARTITIONS}\n\n[log.kafka]\nbootstrap = \"127.0.0.1:{}\"\n\
-         group = \"bench\"\nreplication = 1\nmin_isr = 1\n\n[changelog]\nwrite = \"never\"\n",
+         group = \"bench\"\nreplication = 1\nmin_isr = 1\n\n[changelog]\nwrite = \"{changelog}\"\n",
         broker.port
     )
 }
 
 /// Runs a command of the product to its end.
-fn product(setting: &Setting, school: &School, arguments: &[&str]) -> Result<()> {
+pub fn product(setting: &Setting, school: &School, arguments: &[&str]) -> Result<()> {
     let mut command = Command::new(&setting.binary);
     command.args(arguments).arg("--config").arg(school.config());
     let output = command.output()?;
@@ -172,14 +178,15 @@ fn consume(broker: &Broker, events: usize, decode: bool) -> Result<f64> {
 }
 
 /// A broker, ended when this is dropped.
-struct Broker {
+pub struct Broker {
     script: PathBuf,
     folder: PathBuf,
     port: u16,
 }
 
 impl Broker {
-    fn start(folder: &Path) -> Result<Self> {
+    /// Starts one with its data in a folder.
+    pub fn start(folder: &Path) -> Result<Self> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docker/kafka.sh");
         // The controller's port is the next one; both are free for all that can be known.
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();

@@ -9,6 +9,7 @@ mod kafka;
 mod memory;
 mod reads;
 mod recovery;
+mod replica;
 mod rule;
 mod steady;
 mod views;
@@ -40,5 +41,6 @@ pub const ALL: &[Case] = &[
     checkpoints::CASE,
     recovery::CASE,
     kafka::CASE,
+    replica::CASE,
     steady::CASE,
 ];
