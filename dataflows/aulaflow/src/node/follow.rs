@@ -4,18 +4,24 @@
 use super::archiving::Archiving;
 use super::shares::Shares;
 use anyhow::{Context, Result, bail};
-use aulaflow_log::Log;
+use aulaflow_engine::StartError;
 use aulaflow_log::kafka::{Membership, Ownership};
+use aulaflow_log::{Log, LogError};
 use aulaflow_model::share::Share;
 use aulaflow_model::topic;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long one wait for the group lasts; also how long a stop may take.
 const WAIT: Duration = Duration::from_millis(200);
+
+/// Time between two tries to start an engine.
+const TRY_EVERY: Duration = Duration::from_secs(1);
+/// How long a log that does not answer is asked again; whoever restarts the process then has more patience.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The thread that does what the group says.
 pub struct Follow {
@@ -32,6 +38,10 @@ struct Follower {
     scale_out: bool,
     /// Partitions that are ours.
     owned: BTreeSet<u32>,
+    /// Engines to be started, and since when the log has not answered to that.
+    pending: BTreeMap<Share, Option<Instant>>,
+    /// The last try.
+    tried: Option<Instant>,
     /// How many there were when the first came: a tenant's place depends on it.
     partitions: Option<u32>,
 }
@@ -53,6 +63,8 @@ impl Follow {
             archiving,
             scale_out,
             owned: BTreeSet::new(),
+            pending: BTreeMap::new(),
+            tried: None,
             partitions: None,
         };
         follower.say_what_is_missing();
@@ -87,6 +99,7 @@ impl Follower {
             Some(Ownership::Ended(reason)) => bail!("this process has lost its place in the consumer group: {reason}"),
             None => {}
         }
+        self.begin_pending()?;
         self.check_count()
     }
 
@@ -94,12 +107,9 @@ impl Follower {
         tracing::info!(?partitions, "partitions have come");
         self.owned.extend(partitions);
         if self.scale_out {
-            for partition in partitions {
-                self.begin(Share::Partition(*partition))?;
-            }
-        } else if self.owned.len() == self.log.partitions(topic::BEHAVIOR)? as usize && !self.shares.has(Share::All) {
-            self.begin(Share::All)?;
+            self.pending.extend(partitions.iter().map(|partition| (Share::Partition(*partition), None)));
         }
+        self.tried = None;
         self.say_what_is_missing();
         Ok(())
     }
@@ -108,6 +118,7 @@ impl Follower {
     fn lost(&mut self, partitions: &[u32]) -> Result<()> {
         tracing::info!(?partitions, "partitions go");
         self.owned.retain(|partition| !partitions.contains(partition));
+        self.forget_pending();
         for share in self.shares_of(partitions) {
             let last = self.shares.stop(share)?;
             if let (Some(archiving), Some(last)) = (&self.archiving, last) {
@@ -124,10 +135,24 @@ impl Follower {
     fn gone(&mut self, partitions: &[u32]) {
         tracing::warn!(?partitions, "the group has taken partitions away, since it did not hear of this process");
         self.owned.retain(|partition| !partitions.contains(partition));
+        self.forget_pending();
         for share in self.shares_of(partitions) {
             self.shares.abandon(share);
         }
         self.say_what_is_missing();
+    }
+
+    fn has_all(&self) -> bool {
+        self.log.partitions(topic::BEHAVIOR).is_ok_and(|all| self.owned.len() == all as usize)
+    }
+
+    /// Nothing is started for partitions that are not ours any more.
+    fn forget_pending(&mut self) {
+        let owned = &self.owned;
+        self.pending.retain(|share, _| match share {
+            Share::Partition(number) => owned.contains(number),
+            Share::All => false,
+        });
     }
 
     /// The engines that work on partitions.
@@ -137,6 +162,28 @@ impl Follower {
             false if self.shares.has(Share::All) => vec![Share::All],
             false => Vec::new(),
         }
+    }
+
+    /// Starts engines that are not started yet. A log that does not answer is asked again, for a while.
+    fn begin_pending(&mut self) -> Result<()> {
+        if !self.scale_out && self.has_all() && !self.shares.has(Share::All) {
+            self.pending.entry(Share::All).or_default();
+        }
+        if self.pending.is_empty() || self.tried.is_some_and(|tried| tried.elapsed() < TRY_EVERY) {
+            return Ok(());
+        }
+        self.tried = Some(Instant::now());
+        for (share, since) in std::mem::take(&mut self.pending) {
+            let Err(error) = self.begin(share) else { continue };
+            let since = since.unwrap_or_else(Instant::now);
+            if !does_not_answer(&error) || since.elapsed() > PATIENCE {
+                return Err(error);
+            }
+            tracing::warn!(%share, "the log does not answer yet: {error:#}");
+            self.pending.insert(share, Some(since));
+        }
+        self.say_what_is_missing();
+        Ok(())
     }
 
     fn begin(&self, share: Share) -> Result<()> {
@@ -159,6 +206,8 @@ impl Follower {
             )),
             _ => None,
         };
+        let waits =
+            waits.or_else(|| self.pending.values().flatten().next().map(|_| "the log does not answer".to_owned()));
         self.shares.waits_for(waits);
     }
 
@@ -178,4 +227,12 @@ impl Follower {
         }
         Ok(())
     }
+}
+
+/// Whether trying again may help.
+fn does_not_answer(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        matches!(cause.downcast_ref::<LogError>(), Some(LogError::Unavailable(_)))
+            || matches!(cause.downcast_ref::<StartError>(), Some(StartError::Log(LogError::Unavailable(_))))
+    })
 }
