@@ -162,6 +162,7 @@ impl Archive {
             done += file.bytes;
             told(done, total);
         }
+        aulaflow_engine::note_moved(&incoming)?;
         std::fs::File::open(&incoming)?.sync_all()?;
         let replaced = beside(dir, "replaced");
         remove_dir(&replaced)?;

@@ -116,8 +116,8 @@ impl Checkpointer {
                 StateMessage::Barrier { time, offsets, event_high } => {
                     barrier = Some(Barrier { time, offsets, event_high });
                 }
-                StateMessage::Stop => {
-                    if let Err(error) = self.store.note_running(false) {
+                StateMessage::Stop { clean } => {
+                    if clean && let Err(error) = self.store.note_running(false) {
                         tracing::warn!(%error, "a clean end could not be noted: the next start counts as after a crash");
                     }
                     return;
@@ -223,6 +223,7 @@ impl Checkpointer {
             event_high: covers.event_high.iter().map(high).collect(),
             marks,
             forgotten: self.forgotten.clone(),
+            versions_floor: self.shared.versions.floor,
             panes_from: self.shared.layout.panes_from(ClockTime(time).clock()),
         };
         self.store.commit(changes, &covered).map_err(|e| e.to_string())

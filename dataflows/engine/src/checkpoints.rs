@@ -46,6 +46,12 @@ impl Checkpoint {
     }
 }
 
+/// Notes, durably, in a folder that a checkpoint was brought into: rows may have been shown elsewhere that it does not cover.
+/// The start from it counts as one after a crash.
+pub fn note_moved(state_dir: &Path) -> Result<(), StartError> {
+    aulaflow_state::note_unclean(state_dir).map_err(|e| StartError::State(e.to_string()))
+}
+
 /// How far on the log the checkpoint in a folder is that a start would go on from; `None` where there is none.
 pub fn progress(state_dir: &Path) -> Result<Option<u64>, StartError> {
     let covered = StateStore::inspect(state_dir).map_err(|e| StartError::State(e.to_string()))?;

@@ -21,7 +21,7 @@ use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::topic;
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
-pub use sources::{Source, positions};
+pub use sources::{Source, positions, versions_bound};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -71,6 +71,9 @@ pub struct Coordinator {
     pub event_high: BTreeMap<u32, Millis>,
     /// The last epoch's time.
     pub time: ClockTime,
+    /// The checkpoint's clock, if there is one: all that can be claimed until the log was read to where it ended at the
+    /// start, since records that were accepted soon after it are not read yet.
+    pub claim: Option<Millis>,
     /// Questions that wait for an epoch.
     pub asks: Receiver<Ask>,
     /// For whoever wants to know.
@@ -297,9 +300,10 @@ impl Coordinator {
         let offsets: Vec<_> = self.sources.iter().map(|s| s.next).collect();
         let interval = self.shared.plan.runtime.engine.checkpoint_interval;
         let export = &self.shared.export;
-        let barrier = (last || (state.last_barrier.elapsed() >= interval && !export.open.load(Ordering::Acquire)))
-            && offsets != state.covered;
+        let due = state.last_barrier.elapsed() >= interval && !export.open.load(Ordering::Acquire);
+        let barrier = last || (due && offsets != state.covered);
         if barrier {
+            self.shared.versions.unsaved.store(false, Ordering::Release);
             export.parts.store(self.workers.len() * EXPORT_PARTS, Ordering::Release);
             export.open.store(true, Ordering::Release);
         }
@@ -338,8 +342,10 @@ impl Coordinator {
 
     /// Hands an epoch to the workers.
     fn send(&self, inputs: Vec<EpochInput>, barrier: bool, loading: bool) {
+        let versions_bound = versions_bound(&self.sources);
         for (index, (worker, mut input)) in self.workers.iter().zip(inputs).enumerate() {
             input.time = self.time.0;
+            input.versions_bound = versions_bound;
             input.barrier = barrier;
             input.loading = loading;
             // A worker that has ended is found by `alive`.
@@ -400,18 +406,21 @@ impl Coordinator {
     fn publish(&self, time: ClockTime, (offsets, under_way): (&[Offset], &VecDeque<UnderWay>), wall: Millis) {
         let metrics = &self.shared.metrics;
         let share = self.shared.share_labels();
-        metrics.clock.get_or_create(&share).set(time.clock().0 as f64 / 1e3);
-        metrics.frontier_lag.get_or_create(&share).set((wall.0 - time.clock().0) as f64 / 1e3);
-        self.observe(under_way, Some((time.clock(), offsets)));
-        let mut status = self.status.lock();
-        if !status.caught_up {
-            // What is not read on holds nobody else up.
-            let there = |(s, offset): (&Source, &Offset)| *offset >= s.end_at_start || s.stalled.is_some();
-            status.caught_up = self.sources.iter().zip(offsets).all(there);
-            if status.caught_up {
-                self.gates.caught_up();
-                self.shared.replayed.store(0, Ordering::Release);
+        {
+            let mut status = self.status.lock();
+            if !status.caught_up {
+                // What is not read on holds nobody else up.
+                let there = |(s, offset): (&Source, &Offset)| *offset >= s.end_at_start || s.stalled.is_some();
+                status.caught_up = self.sources.iter().zip(offsets).all(there);
+                if status.caught_up {
+                    self.gates.caught_up();
+                }
             }
+        }
+        self.observe(under_way, Some((time.clock(), offsets)));
+        if let Some(clock) = self.status.lock().clock {
+            metrics.clock.get_or_create(&share).set(clock.0 as f64 / 1e3);
+            metrics.frontier_lag.get_or_create(&share).set((wall.0 - clock.0) as f64 / 1e3);
         }
     }
 
@@ -424,7 +433,8 @@ impl Coordinator {
             self.epoch(self.nothing(), state, false);
             self.drain(state)?;
         }
-        if !self.sources.iter().map(|s| s.next).eq(state.covered.iter().copied()) {
+        let read = !self.sources.iter().map(|s| s.next).eq(state.covered.iter().copied());
+        if read || self.shared.versions.unsaved.load(Ordering::Acquire) {
             self.epoch(self.nothing(), state, true);
         }
         self.drain(state)?;
@@ -437,7 +447,9 @@ impl Coordinator {
             let _ended = worker.send(ToWorker::Stop);
             self.progress.wake(index);
         }
-        self.shared.send(StateMessage::Stop);
+        // One that ends while it reads again what a crashed one had shown leaves that to the next one.
+        let again = self.shared.versions.capped && self.sources.iter().any(|s| s.next < s.end_at_start);
+        self.shared.send(StateMessage::Stop { clean: !again });
     }
 
     fn drain(&mut self, state: &mut Loop) -> Result<(), String> {

@@ -40,7 +40,7 @@ pub use ask::{AskError, Asker};
 use aulaflow_log::{Log, LogError, Offset, SourceState, TopicPartition};
 use aulaflow_model::change::{ChangeBatch, CohortBatch};
 use aulaflow_model::instant::{ClockTime, Millis};
-pub use checkpoints::{Checkpoint, CheckpointFile, Checkpoints, progress};
+pub use checkpoints::{Checkpoint, CheckpointFile, Checkpoints, note_moved, progress};
 pub use dead_letters::Class;
 pub use describe::{Assumptions, Description, StateSummary, describe};
 pub use gate::Gate;
@@ -98,7 +98,8 @@ pub enum StartError {
 /// How far the views are.
 #[derive(Debug, Clone)]
 pub struct Status {
-    /// The clock as of which the views are true; `None` until the first epoch is complete.
+    /// The clock as of which the views are true; `None` until the first epoch is complete. Until the log was read to where it
+    /// ended at the start, that of the checkpoint at most: `None` where there is none.
     pub clock: Option<Millis>,
     /// Whether the state is loaded and the log was read to where it ended at the start.
     pub caught_up: bool,

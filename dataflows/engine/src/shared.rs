@@ -21,7 +21,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 /// Differential's timestamp: a `ClockTime` as its number.
 pub type Time = u64;
@@ -74,7 +74,10 @@ pub enum StateMessage {
         event_high: BTreeMap<u32, Millis>,
     },
     /// Write what is there and end.
-    Stop,
+    Stop {
+        /// Whether the next start has nothing to make good.
+        clean: bool,
+    },
 }
 
 /// The partition where a tenant's records belong.
@@ -120,9 +123,8 @@ pub struct Shared {
     pub state: Sender<StateMessage>,
     /// The checkpoint under way.
     pub export: Export,
-    /// While the records are read that a crashed engine may have shown already: how many there were, else 0. A row that
-    /// changes meanwhile skips as many versions, since it may have been shown with any of them.
-    pub replayed: AtomicU32,
+    /// What bounds the versions of grades.
+    pub versions: Versions,
     /// Whether records are read that are older than now: at the start, and while more is waiting than one epoch takes.
     pub behind: AtomicBool,
     /// Questions that the workers work on.
@@ -224,6 +226,42 @@ impl Shared {
     }
 }
 
+/// What keeps the versions of grades from going back, whatever an engine before this one had shown and not kept.
+///
+/// A change of a grade adds one to its version. After an *unclean* start (a crash, an older checkpoint, a state that was taken
+/// from elsewhere) rows may have been shown with versions that the state does not know. Let E be what all records on the log
+/// can change of one grade at most, counted generously by offsets ([`crate::coordinator::versions_bound`]); it never falls.
+///
+/// *No version that was ever shown is above the E of that moment.* In a life after a clean start a version is a number of
+/// changes, or `floor` and a number of changes made by records that came after it was set; each is one that E counts. In a
+/// life after an unclean start each version is cut to E as it is when the epoch is made, with what was on the log at the
+/// start, read or not (`EpochInput::versions_bound`).
+///
+/// *So no changed row goes back.* An unclean start sets `floor` to its E, which no version shown before is above, and a grade
+/// that changes from then on, in this life or in a later one (the checkpoint keeps `floor`), has it at least. That holds
+/// however epochs are cut, for rows that the state has nothing of, and for any number of crashes in a row, since it depends on
+/// the log alone. A life that ends before it has read to its start's E counts as unclean.
+///
+/// What this does not give: while records are read again, a row that changes in several epochs has the version `floor` in each;
+/// and a row that had changed and changed back is shown with the version of the checkpoint, with the content that this has.
+#[derive(Debug, Default)]
+pub struct Versions {
+    /// A grade that changes has this version at least.
+    pub floor: u32,
+    /// Whether this life began uncleanly: versions are cut to the epoch's bound.
+    pub capped: bool,
+    /// Whether there is a version, or a floor, that no checkpoint will have without a further one.
+    pub unsaved: AtomicBool,
+}
+
+impl Versions {
+    /// The version of a grade that changes, after `before`, in an epoch with this bound.
+    pub fn next(&self, before: u32, bound: u32) -> u32 {
+        let next = before.saturating_add(1).max(self.floor);
+        if self.capped { next.min(bound).max(before) } else { next }
+    }
+}
+
 /// How far the workers are with what a barrier exports. Large parts are exported in steps of an epoch each, as of the
 /// barrier, so that fresh events don't wait behind a checkpoint.
 #[derive(Default)]
@@ -298,6 +336,15 @@ impl Settling {
 /// Batches that a worker keeps for later at most.
 const SPARE_MAX: usize = 32;
 
+/// What operators know of an epoch that was handed to the worker.
+#[derive(Debug, Clone, Copy)]
+pub struct Handed {
+    /// Whether they export what changed, after it.
+    pub barrier: bool,
+    /// See [`Versions`].
+    pub versions_bound: u32,
+}
+
 /// What the operators of one worker share.
 #[derive(Clone)]
 pub struct Local {
@@ -307,8 +354,8 @@ pub struct Local {
     pub index: usize,
     /// How many workers.
     pub peers: usize,
-    /// Epochs that were handed to the worker and are not complete, and whether operators export what changed after them.
-    pub epochs: Rc<RefCell<BTreeMap<Time, bool>>>,
+    /// Epochs that were handed to the worker and are not complete.
+    pub epochs: Rc<RefCell<BTreeMap<Time, Handed>>>,
     /// Whether the state is being loaded: what comes in is stored already.
     pub loading: Rc<Cell<bool>>,
     /// Batches that were worked on, to be filled again: memory that is given back and taken anew is cleared each time.
@@ -377,5 +424,19 @@ impl Local {
             worker: self.index as u32,
         };
         self.shared.metrics.arrangement.get_or_create(&labels).set(records as i64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_have_a_floor_and_after_an_unclean_start_a_bound() {
+        let clean = Versions { floor: 10, ..Versions::default() };
+        assert_eq!([0, 9, 10, 11].map(|before| clean.next(before, 0)), [10, 10, 11, 12]);
+        let unclean = Versions { capped: true, ..clean };
+        assert_eq!([0, 9, 10].map(|before| unclean.next(before, 10)), [10, 10, 10]);
+        assert_eq!([0, 10, 11, 12, u32::MAX].map(|before| unclean.next(before, 12)), [10, 11, 12, 12, u32::MAX]);
     }
 }

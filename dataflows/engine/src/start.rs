@@ -5,12 +5,12 @@ use crate::ask::Asker;
 use crate::checkpoint::{Checkpointer, Durable, SOURCES};
 use crate::checkpoints::Checkpoints;
 use crate::configs::Configs;
-use crate::coordinator::{Coordinator, Source, positions};
+use crate::coordinator::{Coordinator, Source, positions, versions_bound};
 use crate::dead_letters::Writer;
 use crate::gate::{Gate, Gates};
 use crate::layout::Layout;
 use crate::metrics::Metrics;
-use crate::shared::{Home, Settling, Shared, StateMessage};
+use crate::shared::{Home, Settling, Shared, StateMessage, Versions};
 use crate::state::{Covered, KnownSlots, StateError, StateStore};
 use crate::symbols::Symbols;
 use crate::wall::Wall;
@@ -28,7 +28,7 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use timely::worker::Worker;
@@ -103,11 +103,15 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
     let gates = Gates::new(gates);
     let (store, covered) = open_state(&plan, &state_dir)?;
     let (layout, rebuild) = layout(&plan, covered.as_ref());
+    let loaded = covered.is_some();
     let covered = covered.unwrap_or_default();
     gates.resume(&covered.marks);
     let live = plan.runtime.engine.clock == ClockMode::Live;
     let sources = sources(log.as_ref(), share, &covered)?;
-    let replayed = if leaves == Leaves::Everything { replayed(&store, &sources)? } else { 0 };
+    let versions = match leaves {
+        Leaves::Everything => versions(&store, share, &sources, covered.versions_floor)?,
+        Leaves::Nothing => Versions::default(),
+    };
     let began = positions(&sources);
     let letters = match leaves {
         Leaves::Everything => {
@@ -121,7 +125,8 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
     let (state, messages) = bounded(STATE_QUEUE);
     let event_high = covered.event_high.iter().map(|((_, p), at)| (*p, Millis(*at))).collect();
     let scene = (share, home(&log)?, metrics);
-    let shared = Arc::new(shared(plan, layout, &covered, scene, (workers, replayed, state)));
+    let shared = Arc::new(shared(plan, layout, &covered, scene, (workers, versions, state)));
+    let claim = loaded.then(|| ClockTime(covered.time).clock());
     let time = first_time(&covered, live.then(|| wall.now()));
     let status = Arc::new(Mutex::new(Status::at_start(store.approximate_rows(), positions(&sources))));
     let durable = Arc::new(Mutex::new(Durable { offsets: covered.offsets.clone(), at: None, failing: None }));
@@ -154,6 +159,7 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
         sources,
         event_high,
         time,
+        claim,
         asks,
         status: status.clone(),
         durable: durable.clone(),
@@ -172,7 +178,7 @@ fn shared(
     layout: Layout,
     covered: &Covered,
     (share, home, metrics): (Share, Home, Metrics),
-    (workers, replayed, state): (usize, u32, Sender<StateMessage>),
+    (workers, versions, state): (usize, Versions, Sender<StateMessage>),
 ) -> Shared {
     Shared {
         new_tables: new_tables(&layout, covered),
@@ -191,7 +197,7 @@ fn shared(
         next_due: (0..workers).map(|_| AtomicI64::new(i64::MAX)).collect(),
         state,
         export: crate::shared::Export::default(),
-        replayed: AtomicU32::new(replayed),
+        versions,
         behind: AtomicBool::new(true),
         asks: crate::ask::Open::default(),
         sampler: crate::sampler::Sampler::default(),
@@ -322,11 +328,14 @@ impl Drop for Left {
     }
 }
 
-/// Records that no checkpoint covers and that can change a grade, if the last engine crashed. From now on one runs.
-fn replayed(store: &StateStore, sources: &[Source]) -> Result<u32, StartError> {
-    let crashed = store.note_running(true).map_err(|e| StartError::State(e.to_string()))?;
-    let tail = sources.iter().filter(|s| s.topic != topic::BEHAVIOR).map(|s| s.end_at_start - s.next).sum::<u64>();
-    Ok(if crashed { u32::try_from(tail).unwrap_or(u32::MAX) } else { 0 })
+/// What versions are bounded by from now on. From now on an engine runs on the state.
+fn versions(store: &StateStore, share: Share, sources: &[Source], floor: u32) -> Result<Versions, StartError> {
+    let noted = store.note_running(true).map_err(|e| StartError::State(e.to_string()))?;
+    // Another process may have had the partition since, and have shown what the state here does not cover.
+    let moved = share != Share::All && sources.iter().any(|s| s.topic != topic::BEHAVIOR && s.next < s.end_at_start);
+    let unclean = noted || moved;
+    let floor = if unclean { floor.max(versions_bound(sources)) } else { floor };
+    Ok(Versions { floor, capped: unclean, unsaved: AtomicBool::new(unclean) })
 }
 
 /// Every topic has a tenant in a partition of the same number, so one topic tells.

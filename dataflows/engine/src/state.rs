@@ -85,6 +85,8 @@ pub struct Covered {
     pub forgotten: BTreeMap<u32, Forgotten>,
     /// The first pane that is needed, by grid: earlier ones and those of other grids are not.
     pub panes_from: BTreeMap<u64, i64>,
+    /// A grade that changes has this version at least (see `Versions`).
+    pub versions_floor: u32,
 }
 
 /// Which event ids of a table are forgotten.

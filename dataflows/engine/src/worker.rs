@@ -7,7 +7,7 @@ use crate::operators::evaluations::{self, EvaluationInput};
 use crate::operators::tenants::{self, TenantInput};
 use crate::operators::{cohorts, features, grades, profiles};
 use crate::sampler::Sampled;
-use crate::shared::{AskedFeature, Local, Shared, Time};
+use crate::shared::{AskedFeature, Handed, Local, Shared, Time};
 use crossbeam_channel::{Receiver, TryRecvError};
 use parking_lot::Mutex;
 use std::cell::{Cell, RefCell};
@@ -40,6 +40,8 @@ pub struct EpochInput {
     pub barrier: bool,
     /// Whether it comes from the state.
     pub loading: bool,
+    /// What versions of grades are cut to.
+    pub versions_bound: u32,
 }
 
 /// What a worker is told.
@@ -130,7 +132,8 @@ pub fn run(
         match epochs.try_recv() {
             Ok(ToWorker::Epoch(mut input)) => {
                 local.loading.set(input.loading);
-                known.borrow_mut().insert(input.time, input.barrier);
+                let handed = Handed { barrier: input.barrier, versions_bound: input.versions_bound };
+                known.borrow_mut().insert(input.time, handed);
                 if !input.asked_features.is_empty() {
                     let asked = std::mem::take(&mut input.asked_features);
                     local.asked_features.borrow_mut().insert(input.time, asked);

@@ -244,6 +244,15 @@ impl CheckpointStore {
     }
 }
 
+/// Notes in a folder, as [`CheckpointStore::note_running`] does, that somebody worked on its rows and did not say that it
+/// ended: for files that were brought there. Nobody may have the folder open.
+pub fn note_unclean(dir: &Path) -> Result<(), StoreError> {
+    let disk = Disk::new(dir);
+    let file = disk.create("running")?;
+    file.sync_all().map_err(|e| disk.failed("running", e))?;
+    disk.sync_names()
+}
+
 /// A checkpoint whose files stay while this exists, to copy them.
 pub struct Pinned {
     store: CheckpointStore,

@@ -347,7 +347,8 @@ impl Work {
         let (caught_up, start) = {
             let mut state = self.shared.state.lock();
             state.asked = false;
-            (state.caught_up, state.rounds.next.clone())
+            // A store that is held claims less than a watermark says.
+            (state.caught_up && !self.start.store.is_held(), state.rounds.next.clone())
         };
         // The order matters: how far the store is, then what changed, then what it is.
         let frontier = self.start.store.frontier().0;

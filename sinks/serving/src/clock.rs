@@ -10,6 +10,10 @@
 //!   it sees it cleared, it sees the expiry's changes too.
 //!
 //! So a reader loads, in this order: frontiers, boundaries, profile.
+//!
+//! A *hold* is beside that: while a restarted process has not read again what was accepted before it, its clock runs and
+//! claims too much. No instant is then later than the hold. It is set before anybody reads, and lifted once the frontiers are
+//! past everything that was to be read: so a reader that finds it lifted must load the frontiers after it.
 
 use aulaflow_model::instant::{ClockTime, Millis};
 use smallvec::SmallVec;
@@ -42,6 +46,30 @@ impl WorkerClock {
     }
 }
 
+/// The latest instant that may be claimed, if there is one.
+pub(crate) struct Hold(AtomicI64);
+
+impl Default for Hold {
+    fn default() -> Self {
+        Self(AtomicI64::new(NONE))
+    }
+}
+
+impl Hold {
+    pub(crate) fn set(&self, until: Option<Millis>) {
+        self.0.store(until.map_or(NONE, |at| at.0), Ordering::Release);
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire) != NONE
+    }
+
+    /// Loaded before the frontiers: where it is lifted, they and the profiles are at least as new.
+    fn load(&self) -> Millis {
+        Millis(self.0.load(Ordering::Acquire))
+    }
+}
+
 /// The least frontier.
 pub(crate) fn frontier(workers: &[WorkerClock]) -> ClockTime {
     ClockTime(workers.iter().map(|w| w.frontier.load(Ordering::Acquire)).min().unwrap_or_default())
@@ -53,10 +81,12 @@ pub(crate) struct Instant {
     complete: Millis,
     /// Each worker's boundary; empty where no worker has one.
     expiring: SmallVec<[i64; 8]>,
+    hold: Millis,
 }
 
 impl Instant {
-    pub(crate) fn load(workers: &[WorkerClock]) -> Self {
+    pub(crate) fn load(workers: &[WorkerClock], hold: &Hold) -> Self {
+        let hold = hold.load();
         let frontier = frontier(workers);
         let mut expiring = SmallVec::new();
         if workers.iter().any(|w| w.expiring.load(Ordering::Acquire) != NONE) {
@@ -64,12 +94,12 @@ impl Instant {
         }
         // A frontier at the first step of a millisecond says nothing of that millisecond: what happens at it (a pane
         // that leaves its window, for one) may still come. True is what was just before.
-        Self { complete: ClockTime(frontier.0.saturating_sub(1)).clock(), expiring }
+        Self { complete: ClockTime(frontier.0.saturating_sub(1)).clock(), expiring, hold }
     }
 
     /// As of when a profile of `worker`, last changed at `changed_at` and loaded after this, is true.
     pub(crate) fn as_of(&self, worker: usize, changed_at: Millis) -> Millis {
-        let at = self.complete.max(changed_at);
+        let at = self.complete.max(changed_at).min(self.hold);
         match self.expiring.get(worker) {
             Some(&boundary) if changed_at.0 < boundary => at.min(Millis(boundary - 1)),
             Some(_) | None => at,
@@ -78,6 +108,6 @@ impl Instant {
 
     /// As of when a profile is true that has not changed for long, whoever writes it.
     pub(crate) fn of_all(&self) -> Millis {
-        self.expiring.iter().fold(self.complete, |at, boundary| at.min(Millis(boundary - 1)))
+        self.expiring.iter().fold(self.complete.min(self.hold), |at, boundary| at.min(Millis(boundary - 1)))
     }
 }

@@ -13,6 +13,9 @@
 //! that has not changed since the boundary may still hold panes that have left its window. It is true as of just
 //! before the boundary, and says so (see [`WriteHalf::expiring`]).
 //!
+//! Another one: a store that is filled from a checkpoint is behind what was accepted since. While it is held
+//! ([`ReadHalf::hold`]), no profile claims to be true as of a later instant than the checkpoint, whatever else it holds already.
+//!
 //! # Cohorts
 //!
 //! The cohorts of a profile's grades are looked up when it is read, after the profile: they too hold at least
@@ -40,7 +43,7 @@ pub use stores::Stores;
 pub use write::WriteHalf;
 
 use aulaflow_model::change::ViewSchema;
-use clock::WorkerClock;
+use clock::{Hold, WorkerClock};
 use cohorts::Cohorts;
 use dashmap::DashMap;
 use key::StudentKey;
@@ -58,6 +61,7 @@ pub(crate) struct Shared {
     /// Kept beside the map, whose own `len` takes every lock.
     students: AtomicUsize,
     workers: Box<[WorkerClock]>,
+    hold: Hold,
     schemas: Arc<[ViewSchema]>,
     views: Views,
     cohorts: Cohorts,
@@ -83,6 +87,7 @@ pub fn store(
         profiles: DashMap::with_capacity_and_hasher_and_shard_amount(capacity, hasher, SHARDS),
         students: AtomicUsize::new(0),
         workers: (0..workers.max(1)).map(|_| WorkerClock::default()).collect(),
+        hold: Hold::default(),
         views: Views::new(&schemas, derived),
         cohorts: Cohorts::new(),
         schemas,

@@ -40,7 +40,7 @@ impl ReadHalf {
     /// A student's profile; `None` where there is no row of such a student.
     pub fn profile<'a>(&self, tenant: &'a TenantId, student: &'a StudentId) -> Option<ProfileRead<'a>> {
         // The order matters: what is known of time first, the profile after it (see `clock`).
-        let instant = Instant::load(&self.shared.workers);
+        let instant = Instant::load(&self.shared.workers, &self.shared.hold);
         let key: &dyn KeyTexts = &KeyRef { tenant, student };
         let profile = Arc::clone(self.shared.profiles.get(key)?.value());
         let as_of = instant.as_of(profile.worker, profile.changed_at);
@@ -65,7 +65,18 @@ impl ReadHalf {
 
     /// As of when every profile is true; one that changed later says a later instant.
     pub fn as_of(&self) -> Millis {
-        Instant::load(&self.shared.workers).of_all()
+        Instant::load(&self.shared.workers, &self.shared.hold).of_all()
+    }
+
+    /// Lets nothing be claimed to be true as of a later instant; `None` lifts that. To be set before the store is read, and
+    /// lifted when everything that was accepted before it was filled is in it, and its frontier past that.
+    pub fn hold(&self, until: Option<Millis>) {
+        self.shared.hold.set(until);
+    }
+
+    /// Whether it is held.
+    pub fn is_held(&self) -> bool {
+        self.shared.hold.is_set()
     }
 
     /// How many students have a profile.

@@ -145,6 +145,26 @@ fn as_of_follows_the_least_frontier_and_the_last_change() {
 }
 
 #[test]
+fn a_held_store_claims_nothing_later() {
+    let (mut writers, read) = store(schemas(), today(), 0, 1);
+    let as_of = |who: &str| read.profile(&tenant("t"), &student(who)).unwrap().as_of().0;
+    put(&mut writers[0], ClockTime::at(Millis(500)), vec![feature("a", 1, one(1), 500)]);
+    read.hold(Some(Millis(600)));
+    writers[0].advance(ClockTime::at(Millis(551)));
+    assert_eq!((as_of("a"), read.as_of()), (550, Millis(550)), "earlier than the hold");
+    writers[0].advance(ClockTime::at(Millis(900)));
+    put(&mut writers[0], ClockTime::at(Millis(950)), vec![feature("b", 1, one(1), 950)]);
+    assert!(read.is_held());
+    assert_eq!((as_of("a"), as_of("b"), read.as_of()), (600, 600, Millis(600)), "also what changed since");
+    writers[0].expiring(Some(Millis(400)));
+    assert_eq!(read.as_of(), Millis(399), "a boundary before it still counts");
+    writers[0].expiring(None);
+    read.hold(None);
+    assert!(!read.is_held());
+    assert_eq!((as_of("a"), as_of("b"), read.as_of()), (899, 950, Millis(899)));
+}
+
+#[test]
 fn an_expiry_under_way_holds_unchanged_profiles_before_the_boundary() {
     let (mut writers, read) = store(schemas(), vec![], 10, 2);
     let as_of = |who: &str| read.profile(&tenant("t"), &student(who)).unwrap().as_of().0;

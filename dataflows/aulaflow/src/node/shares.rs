@@ -47,6 +47,8 @@ struct Running {
     changelog: Option<Changelog>,
     /// Its store, until its state is loaded and it can answer.
     waiting: Option<ReadHalf>,
+    /// Its store, until it is as new as the log was at the start: what it claims is held back.
+    held: Option<ReadHalf>,
 }
 
 impl Shares {
@@ -110,11 +112,12 @@ impl Shares {
             wall: Wall::System,
         })
         .with_context(|| format!("the dataflows cannot start from {}", state_dir.display()))?;
-        self.running.lock().insert(share, Running { engine, changelog, waiting: Some(store) });
+        self.running.lock().insert(share, Running { engine, changelog, waiting: Some(store), held: None });
         self.show_when_loaded(share)
     }
 
-    /// Lets readers at a share's store as soon as it holds what the checkpoint says.
+    /// Lets readers at a share's store as soon as it holds what the checkpoint says. Until it is caught up, it is true as of
+    /// the checkpoint and says so; without a checkpoint nobody reads it before.
     fn show_when_loaded(self: &Arc<Self>, share: Share) -> Result<()> {
         let shares = Arc::clone(self);
         let look = move || {
@@ -123,7 +126,7 @@ impl Shares {
                     let mut running = shares.running.lock();
                     // It may have been stopped, or stopped and started again: then another thread looks.
                     let Some(running) = running.get_mut(&share) else { return };
-                    if running.waiting.is_none() {
+                    if running.waiting.is_none() && running.held.is_none() {
                         return;
                     }
                     let status = running.engine.monitor().status();
@@ -131,7 +134,15 @@ impl Shares {
                         && status.clock.is_some()
                         && let Some(store) = running.waiting.take()
                     {
-                        shares.stores.put(share, store);
+                        // While it is not caught up, its clock is the checkpoint's.
+                        store.hold(status.clock.filter(|_| !status.caught_up));
+                        shares.stores.put(share, store.clone());
+                        running.held = Some(store);
+                    }
+                    if status.caught_up
+                        && let Some(store) = running.held.take()
+                    {
+                        store.hold(None);
                         return;
                     }
                     if status.failure.is_some() {

@@ -171,3 +171,44 @@ fn dataflows_alone_answer_no_reads() {
     }
     dataflow.stop().unwrap();
 }
+
+#[test]
+fn what_a_restarted_process_shows_is_as_old_as_it_says() {
+    let world = World::new();
+    let whole = world.start(Roles::ALL);
+    assert_eq!(world.post(&whole, "/v1/evaluations", &evaluation(80, "2026-03-02T10:00:00Z")).0, 201);
+    world.profile(&whole, "80.00");
+    whole.stop().unwrap();
+    let edge = world.start(roles(true, false, false));
+    let accepted = crate::tenant_records::now();
+    for second in 1..60 {
+        let updated = format!("2026-03-02T10:00:{second:02}Z");
+        assert_eq!(world.post(&edge, "/v1/evaluations", &evaluation(30 + second, &updated)).0, 201);
+    }
+    edge.stop().unwrap();
+    let whole = world.start(Roles::ALL);
+    let begun = Instant::now();
+    loop {
+        let (status, profile) = world.get(&whole, "/v1/students/s1/profile");
+        let score = profile["grades"][0]["score"].as_str().map(str::to_owned);
+        if score.as_deref() == Some("89.00") {
+            break;
+        }
+        if status == 200 {
+            let as_of = profile["as_of"].as_str().unwrap();
+            assert!(as_of < accepted.to_string().as_str(), "{profile}");
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{status} {profile}");
+    }
+    // Once it has caught up, it claims what is true now.
+    let restarted = crate::tenant_records::now().to_string();
+    loop {
+        let (_, profile) = world.get(&whole, "/v1/students/s1/profile");
+        if profile["as_of"].as_str().unwrap() >= restarted.as_str() {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{profile}");
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+    whole.stop().unwrap();
+}

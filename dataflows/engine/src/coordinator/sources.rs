@@ -8,8 +8,20 @@ use crate::metrics::PartitionLabels;
 use aulaflow_log::{LogError, Offset, SourceState, TopicPartition};
 use aulaflow_model::instant::Millis;
 use aulaflow_model::share::Share;
+use aulaflow_model::topic;
 use std::collections::VecDeque;
 use std::time::Instant;
+
+/// How often one record of a tenant's configuration can change a grade: now, and at each instant that it schedules a rule
+/// of the grade's subject for. More are allowed and not expected.
+const CONFIG_CHANGES: u64 = 16;
+
+/// What bounds the versions of grades (see `Versions`): as many changes as the records can have made that are read, and those
+/// that were on the log at the start.
+pub fn versions_bound(sources: &[Source]) -> u32 {
+    let changes = sources.iter().map(|source| source.changes(source.next.max(source.end_at_start)));
+    u32::try_from(changes.fold(0, u64::saturating_add)).unwrap_or(u32::MAX)
+}
 
 /// A source partition and how far it was read.
 pub struct Source {
@@ -36,6 +48,15 @@ impl Source {
     pub fn new(topic: &'static str, place: TopicPartition, next: Offset, end: Offset) -> Self {
         let (budget, stalled) = (Budget::default(), None);
         Self { topic, place, next, end_at_start: end, last_data: None, last_timestamp: None, budget, stalled }
+    }
+
+    /// What its records before an offset can change of one grade, counted generously.
+    fn changes(&self, before: Offset) -> u64 {
+        match self.topic {
+            topic::EVALUATIONS => before,
+            topic::TENANTS => before.saturating_mul(CONFIG_CHANGES),
+            _ => 0,
+        }
     }
 
     fn labels(&self) -> PartitionLabels {
@@ -104,7 +125,9 @@ impl Coordinator {
         let (metrics, wall) = (&self.shared.metrics, self.wall.now());
         let idle_timeout = self.shared.plan.runtime.engine.idle_timeout;
         let mut status = self.status.lock();
-        status.clock = complete.map(|(clock, _)| clock).or(status.clock);
+        if let Some((clock, _)) = complete {
+            status.clock = if status.caught_up { Some(clock) } else { self.claim.map(|claim| claim.min(clock)) };
+        }
         for (at, (source, position)) in self.sources.iter().zip(&mut status.positions).enumerate() {
             position.visible = complete.and_then(|(_, visible)| visible.get(at)).copied().unwrap_or(position.visible);
             position.end = self.log.end_offset(&source.place).unwrap_or(position.end);

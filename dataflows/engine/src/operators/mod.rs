@@ -29,6 +29,8 @@ pub struct Epoch<D> {
     pub data: Vec<D>,
     /// Whether to export what changed, after this epoch.
     pub barrier: bool,
+    /// What versions of grades are cut to.
+    pub versions_bound: u32,
 }
 
 impl<D> Epochs<D> {
@@ -53,11 +55,11 @@ impl<D> Epochs<D> {
     /// operator has moved its clock there, so nothing is true as of them.
     pub fn next(&mut self, upper: Time) -> Option<Epoch<D>> {
         let epochs = self.local.epochs.borrow();
-        let (time, barrier) = epochs.range(self.done + 1..).next().filter(|(time, _)| **time < upper)?;
+        let (time, handed) = epochs.range(self.done + 1..).next().filter(|(time, _)| **time < upper)?;
         self.done = *time;
         let data = self.pending.remove(time).unwrap_or_default();
         debug_assert!(self.pending.first_key_value().is_none_or(|(t, _)| t > time), "data at a time that is no epoch");
-        Some(Epoch { time: *time, data, barrier: *barrier })
+        Some(Epoch { time: *time, data, barrier: handed.barrier, versions_bound: handed.versions_bound })
     }
 }
 

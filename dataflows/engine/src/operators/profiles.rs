@@ -8,7 +8,7 @@ use crate::Outlet;
 use crate::evaluations::GradeKey;
 use crate::operators::features::StudentUpdate;
 use crate::panes::FeatureUpdate;
-use crate::shared::{Local, StateMessage, Time};
+use crate::shared::{Local, Shared, StateMessage, Time};
 use crate::state::StoredHistory;
 use crate::symbols::{StudentNo, WordNo};
 use aulaflow_model::change::{ChangeBatch, FeatureChange, FeatureRow, GradeChange, GradeRow, StudentChange, ViewIndex};
@@ -87,8 +87,6 @@ struct Mark {
     updated_at: i64,
     /// Of the row's content; 0: there is no row now.
     digest: u64,
-    /// Whether the versions that may have been shown before a crash are skipped.
-    replayed: bool,
     /// Whether this process has told the outlet: what the state remembers may have left while no process ran.
     told: bool,
 }
@@ -100,8 +98,23 @@ impl Mark {
     }
 
     /// The row has gone.
-    fn leave(&mut self, clock: Millis) {
-        *self = Self { version: self.version.saturating_add(1), updated_at: clock.0, digest: 0, told: true, ..*self };
+    fn leave(&mut self, version: u32, clock: Millis) {
+        *self = Self { version, updated_at: clock.0, digest: 0, told: true };
+    }
+}
+
+/// What an epoch gives to the rows that change in it.
+#[derive(Debug, Clone, Copy)]
+struct Now {
+    clock: Millis,
+    versions_bound: u32,
+}
+
+impl Now {
+    /// A grade's version, after it had `before`.
+    fn version(self, shared: &Shared, before: u32) -> u32 {
+        shared.versions.unsaved.store(true, Ordering::Release);
+        shared.versions.next(before, self.versions_bound)
     }
 }
 
@@ -157,7 +170,7 @@ impl ProfileOperator {
     }
 
     fn epoch(&mut self, epoch: Epoch<Update>) {
-        let clock = ClockTime(epoch.time).clock();
+        let now = Now { clock: ClockTime(epoch.time).clock(), versions_bound: epoch.versions_bound };
         let mut students: FxHashMap<StudentNo, Differences> = FxHashMap::default();
         for update in epoch.data {
             match update {
@@ -170,11 +183,11 @@ impl ProfileOperator {
             }
         }
         let time = ClockTime(epoch.time);
-        let mut departed = if self.local.loading.get() { FxHashMap::default() } else { self.departed(clock) };
+        let mut departed = if self.local.loading.get() { FxHashMap::default() } else { self.departed(now) };
         let (mut changes, mut again) = (Vec::new(), Vec::new());
         for (student, differences) in students {
             let gone = departed.remove(&student);
-            match (gone, self.student(student, differences, clock)) {
+            match (gone, self.student(student, differences, now)) {
                 // One change per student and epoch: nobody is to see a row go that is back in the same epoch.
                 (Some(gone), Some((change, _))) => changes.push(with_departed(change, gone)),
                 (Some(change), None) | (None, Some((change, true))) => changes.push(change),
@@ -200,7 +213,7 @@ impl ProfileOperator {
     /// Once, when the state is loaded: rows that were shown before it was written, and that nothing made again. They left
     /// while no process ran (their panes are too old now, or a scheduled rule leaves them out), and whoever was told of
     /// them must hear that they went.
-    fn departed(&mut self, clock: Millis) -> FxHashMap<StudentNo, StudentChange> {
+    fn departed(&mut self, now: Now) -> FxHashMap<StudentNo, StudentChange> {
         if std::mem::replace(&mut self.settled, true) {
             return FxHashMap::default();
         }
@@ -215,12 +228,12 @@ impl ProfileOperator {
         for (student, history) in &mut self.history {
             let (mut grades, mut features) = (Vec::new(), Vec::new());
             for (key, mark) in history.grades.iter_mut().filter(|(_, mark)| mark.is_untold()) {
-                mark.leave(clock);
+                mark.leave(now.version(&shared, mark.version), now.clock);
                 let (subject, period) = (shared.symbols.subject(key.0), shared.symbols.period(key.1));
                 grades.push(GradeChange { subject, period, row: None });
             }
             for (view, mark) in history.features.iter_mut().filter(|(_, mark)| mark.is_untold()) {
-                mark.leave(clock);
+                mark.leave(0, now.clock);
                 features.push(FeatureChange { view: *view, row: None });
             }
             if !grades.is_empty() || !features.is_empty() {
@@ -234,12 +247,7 @@ impl ProfileOperator {
     }
 
     /// What a student's differences make, and whether any of it is new.
-    fn student(
-        &mut self,
-        student: StudentNo,
-        differences: Differences,
-        clock: Millis,
-    ) -> Option<(StudentChange, bool)> {
+    fn student(&mut self, student: StudentNo, differences: Differences, now: Now) -> Option<(StudentChange, bool)> {
         let shared = self.local.shared.clone();
         if self.pending.remove(&student) {
             let stored = self.stored(student);
@@ -250,8 +258,11 @@ impl ProfileOperator {
         let mut grades = Vec::new();
         for (key, net) in net_grades(differences.grades, &self.local) {
             let digest = net.as_ref().map_or(0, |g| digest(&**g));
-            let (mark, is_new) = step(history.grades.get(&key), digest, clock, &self.local);
-            if let Some(mark) = mark {
+            let (mark, is_new) = step(history.grades.get(&key), digest, now.clock, &self.local);
+            if let Some(mut mark) = mark {
+                if is_new {
+                    mark.version = now.version(&shared, mark.version);
+                }
                 history.grades.insert(key, mark);
                 changed |= is_new;
                 let row =
@@ -263,7 +274,7 @@ impl ProfileOperator {
                 });
             }
         }
-        let features = features(&self.local, history, differences.features, clock, &mut changed);
+        let features = features(&self.local, history, differences.features, now.clock, &mut changed);
         if changed {
             self.dirty.insert(student);
         }
@@ -366,7 +377,8 @@ fn features(
     out
 }
 
-/// A row's mark after its content became `digest`, and whether the content is new; no mark: nothing changed.
+/// A row's mark after its content became `digest`, with the version that it had, and whether the content is new; no mark:
+/// nothing changed.
 /// While loading, content that is as it was keeps its mark and is shown again, since outlets start empty.
 fn step(mark: Option<&Mark>, digest: u64, clock: Millis, local: &Local) -> (Option<Mark>, bool) {
     let loading = local.loading.get();
@@ -376,12 +388,8 @@ fn step(mark: Option<&Mark>, digest: u64, clock: Millis, local: &Local) -> (Opti
         }
         None if digest == 0 => (None, false),
         mark => {
-            let skipped = local.shared.replayed.load(Ordering::Acquire);
-            let done = mark.is_some_and(|m| m.replayed);
-            let version = mark.map_or(0, |m| m.version).saturating_add(1);
-            let version = if done { version } else { version.saturating_add(skipped) };
-            let replayed = done || skipped > 0;
-            (Some(Mark { version, updated_at: clock.0, digest, replayed, told: true }), true)
+            let version = mark.map_or(0, |m| m.version);
+            (Some(Mark { version, updated_at: clock.0, digest, told: true }), true)
         }
     }
 }
@@ -399,13 +407,11 @@ fn load(local: &Local, student: StudentNo) -> History {
     let mut history = History::default();
     for (subject, period, version, updated_at, digest) in stored.grades {
         let key = (shared.symbols.word(&subject), shared.symbols.word(&period));
-        history.grades.insert(key, Mark { version, updated_at, digest, replayed: false, told: false });
+        history.grades.insert(key, Mark { version, updated_at, digest, told: false });
     }
     for (identity, updated_at, digest) in stored.features {
         if let Some(view) = shared.identities.iter().position(|id| *id == identity) {
-            history
-                .features
-                .insert(view as ViewIndex, Mark { version: 0, updated_at, digest, replayed: false, told: false });
+            history.features.insert(view as ViewIndex, Mark { version: 0, updated_at, digest, told: false });
         }
     }
     history

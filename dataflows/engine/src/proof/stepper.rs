@@ -7,7 +7,7 @@ use crate::layout::Layout;
 use crate::metrics::Metrics;
 use crate::operators::behavior::BehaviorInput;
 use crate::restore::Step;
-use crate::shared::{AskedFeature, Chunk, EXPORT_PARTS, Export, Settling, Shared, StateMessage};
+use crate::shared::{AskedFeature, Chunk, EXPORT_PARTS, Export, Settling, Shared, StateMessage, Versions};
 use crate::state::{self, Covered, EncodedChange, Gather, Key, KnownSlots, Loaded};
 use crate::symbols::Symbols;
 use crate::worker::{self, EpochInput, Progress, ToWorker};
@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Rows as they are shown, by student and view.
 pub type Shown = BTreeMap<(String, u16), (Vec<FeatureValue>, Option<(Millis, Millis)>)>;
@@ -120,7 +120,7 @@ pub fn shared(plan: &Arc<Plan>, known: &KnownSlots, workers: usize) -> (Arc<Shar
         next_due: (0..workers).map(|_| AtomicI64::new(i64::MAX)).collect(),
         state,
         export: Export::default(),
-        replayed: AtomicU32::new(0),
+        versions: Versions::default(),
         behind: std::sync::atomic::AtomicBool::new(true),
         asks: crate::ask::Open::default(),
         sampler: crate::sampler::Sampler::default(),
@@ -233,7 +233,7 @@ impl Running {
                     }
                 }
                 StateMessage::Exported => exported += 1,
-                StateMessage::Complete(_) | StateMessage::Barrier { .. } | StateMessage::Stop => {}
+                StateMessage::Complete(_) | StateMessage::Barrier { .. } | StateMessage::Stop { .. } => {}
             }
         }
         if let Some(checkpoint) = checkpoint {

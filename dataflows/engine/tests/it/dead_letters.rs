@@ -10,6 +10,7 @@ use aulaflow_model::instant::Millis;
 use aulaflow_model::topic;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 const SQL: &str = "
@@ -126,9 +127,9 @@ fn nothing_that_comes_stops_anything() {
 }
 
 /// A log whose records are small, and one of whose partitions does not answer.
-struct Limited {
-    log: Arc<EmbeddedLog>,
-    silent: u32,
+pub struct Limited {
+    pub log: Arc<EmbeddedLog>,
+    pub silent: AtomicU32,
 }
 
 impl Log for Limited {
@@ -148,7 +149,7 @@ impl Log for Limited {
     }
     fn read(&self, place: &TopicPartition, offset: Offset, bytes_max: usize) -> Result<Fetched, LogError> {
         let fetched = self.log.read(place, offset, bytes_max)?;
-        if place.topic == topic::BEHAVIOR && place.partition == self.silent {
+        if place.topic == topic::BEHAVIOR && place.partition == self.silent.load(Ordering::Acquire) {
             return Ok(Fetched { records: RecordSet::default(), next_offset: offset, ..fetched });
         }
         Ok(fetched)
@@ -157,7 +158,7 @@ impl Log for Limited {
         100 << 10
     }
     fn source_state(&self, place: &TopicPartition) -> SourceState {
-        let silent = place.topic == topic::BEHAVIOR && place.partition == self.silent;
+        let silent = place.topic == topic::BEHAVIOR && place.partition == self.silent.load(Ordering::Acquire);
         if silent { SourceState::Stalled("the leader is away".to_owned()) } else { SourceState::Live }
     }
     fn start_offset(&self, place: &TopicPartition) -> Result<Offset, LogError> {
@@ -188,7 +189,7 @@ fn tenants(log: &EmbeddedLog) -> (String, String) {
 #[test]
 fn what_the_dead_letter_topic_does_not_take_whole_is_cut() {
     let harness = Harness::new(plan(RUNTIME, SQL));
-    let log = Arc::new(Limited { log: harness.log.clone(), silent: u32::MAX });
+    let log = Arc::new(Limited { log: harness.log.clone(), silent: AtomicU32::new(u32::MAX) });
     let running = harness.start_on(1, log);
     let large = vec![b'x'; 300 << 10];
     harness.append(topic::BEHAVIOR, "t", &[(b"t/s".to_vec(), Some(large.clone())), event("t", 1)], now());
@@ -204,7 +205,8 @@ fn a_partition_that_gives_nothing_holds_up_nobody_else() {
     let harness = Harness::new(plan(RUNTIME, SQL));
     let (silent, other) = tenants(&harness.log);
     let partition = place(&harness.log, topic::BEHAVIOR, &silent).partition;
-    let running = harness.start_on(1, Arc::new(Limited { log: harness.log.clone(), silent: partition }));
+    let running =
+        harness.start_on(1, Arc::new(Limited { log: harness.log.clone(), silent: AtomicU32::new(partition) }));
     until(&running, "a first epoch", |s| s.clock.is_some());
     harness.append(topic::BEHAVIOR, &silent, &[event(&silent, 1)], now());
     harness.append(topic::BEHAVIOR, &other, &[event(&other, 1)], now());

@@ -210,7 +210,7 @@ pub fn open_log(dir: &std::path::Path) -> EmbeddedLog {
 }
 
 /// Waits until a condition on the status holds. Bounded; waits on the engine's own progress, not on a guess.
-pub fn until(running: &Running, what: &str, condition: impl Fn(&Status) -> bool) -> Status {
+pub fn until(running: &Running, what: &str, mut condition: impl FnMut(&Status) -> bool) -> Status {
     let begun = Instant::now();
     loop {
         let status = running.engine.monitor().status();

@@ -6,13 +6,14 @@ use aulaflow_engine::batch::Batch;
 use aulaflow_model::change::FeatureValue;
 use aulaflow_model::decimal::Decimal;
 use aulaflow_model::event::{Evaluation, splice_tenant};
-use aulaflow_model::grade::{Item, Status, grade};
+use aulaflow_model::grade::{Grade, Item, Status, grade};
 use aulaflow_model::ids::{EvaluationId, EvaluationType, PeriodId, StudentId, Subject, TenantId};
 use aulaflow_model::instant::Millis;
 use aulaflow_model::tenant::TenantConfig;
 use aulaflow_model::topic;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 const RUNTIME: &str = r#"
 [engine]
@@ -143,7 +144,7 @@ fn run(steps: Vec<Step>, workers: usize) {
     let harness = Harness::new(plan(RUNTIME, SQL));
     let mut running = harness.start(workers);
     let mut model = Model::default();
-    let mut updated = 0;
+    let (mut updated, mut shown) = (0, Versions::default());
     for step in steps {
         match step {
             Step::Behavior(events) => behavior(&harness, &mut model, &events),
@@ -158,6 +159,7 @@ fn run(steps: Vec<Step>, workers: usize) {
                 if settle_first {
                     settled(&harness, &running, None);
                 }
+                shown.look(&running.seen.lock(), settle_first);
                 running.engine.abandon().unwrap();
                 running = harness.start(workers);
             }
@@ -166,6 +168,7 @@ fn run(steps: Vec<Step>, workers: usize) {
     let clock = model.high.map(|_| model.clock());
     settled(&harness, &running, clock);
     check(&running.seen.lock(), &model);
+    shown.look(&running.seen.lock(), true);
     check_recomputed(&harness, &running.seen.lock(), clock.unwrap_or_default());
     // A clean stop and another number of workers show the same.
     running.engine.stop().unwrap();
@@ -175,6 +178,29 @@ fn run(steps: Vec<Step>, workers: usize) {
     assert!(running.metrics().contains("aulaflow_negative_multiplicity_total 0\n"));
     running.engine.stop().unwrap();
     assert_eq!(harness.dead_letters(topic::EVALUATIONS), []);
+}
+
+/// The highest version of each grade that was ever shown, with what it said.
+#[derive(Default)]
+struct Versions(BTreeMap<[String; 4], (u32, Arc<Grade>)>);
+
+impl Versions {
+    /// What is shown now. Once it is settled no version is lower, but for a grade that changed and changed back.
+    fn look(&mut self, seen: &crate::harness::Seen, settled: bool) {
+        for ((tenant, student), shown) in &seen.students {
+            for ((subject, period), row) in &shown.grades {
+                let key = [tenant, student, subject, period].map(Clone::clone);
+                if let Some((version, grade)) = self.0.get(&key) {
+                    let good = row.version >= *version || row.grade == *grade || !settled;
+                    assert!(good, "{key:?}: version {version} said {grade:?}, and now {row:?}");
+                    if row.version < *version {
+                        continue;
+                    }
+                }
+                self.0.insert(key, (row.version, row.grade.clone()));
+            }
+        }
+    }
 }
 
 fn behavior(harness: &Harness, model: &mut Model, events: &[(u8, u8, u16, i64, bool)]) {

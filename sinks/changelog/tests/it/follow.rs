@@ -21,7 +21,8 @@ enum Step {
     Config(bool, u32),
     /// A pause of some microseconds, so that crashes fall everywhere.
     Wait(u64),
-    Crash,
+    /// How many times, in a row.
+    Crash(usize),
     Settle,
 }
 
@@ -33,7 +34,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|(t, id, score)| Step::Evaluation(t, id, score)),
         1 => (any::<bool>(), 1u32..100).prop_map(|(t, min)| Step::Config(t, min)),
         2 => (0u64..8_000).prop_map(Step::Wait),
-        2 => Just(Step::Crash),
+        2 => (1usize..4).prop_map(Step::Crash),
         1 => Just(Step::Settle),
     ];
     proptest::collection::vec(step, 1..25)
@@ -58,9 +59,11 @@ fn run(steps: &[Step], workers: usize) {
             }
             Step::Config(first, min) => harness.config(tenant(first), *min),
             Step::Wait(micros) => std::thread::park_timeout(std::time::Duration::from_micros(*micros)),
-            Step::Crash => {
-                process.crash();
-                process = harness.start(&plan, workers);
+            Step::Crash(times) => {
+                for _ in 0..*times {
+                    process.crash();
+                    process = harness.start(&plan, workers);
+                }
             }
             Step::Settle => harness.same(&process, &replica, STUDENTS),
         }
