@@ -19,10 +19,10 @@ use aulaflow_model::cohort::Cohort;
 use aulaflow_model::ids::{PeriodId, StudentId, Subject, TenantId};
 use aulaflow_model::instant::Millis;
 use aulaflow_serving::ProfileRead;
+use encode::ProfileEncoder;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::Arc;
-use encode::ProfileEncoder;
 use value::{CohortValue, ProfileValue};
 
 /// The version of the values.

@@ -75,7 +75,7 @@ fn end_at_last() {
     let wait = || {
         std::thread::sleep(STOP_MAX);
         let seconds = STOP_MAX.as_secs();
-        tracing::error!(seconds, "stopping takes too long, since Kafka does not answer: the process ends as it is");
+        tracing::error!(seconds, "stopping takes too long: the process ends as it is");
         eprintln!("error: not stopped in order within {seconds} seconds: a restart goes on from the last checkpoint");
         std::process::exit(1);
     };

@@ -158,7 +158,8 @@ mod tests {
             what: what.to_owned(),
             remedy: "raise it".to_owned(),
         };
-        let findings = [finding("a", "one copy"), finding("a", "min ISR"), finding("b", "one copy"), finding("c", "more")];
+        let findings =
+            [finding("a", "one copy"), finding("a", "min ISR"), finding("b", "one copy"), finding("c", "more")];
         let said: Vec<_> = kinds(&findings).into_iter().map(|kind| (kind.topics, kind.what)).collect();
         let expected = [("a, b", "one copy"), ("a", "min ISR"), ("c", "more")];
         assert_eq!(said, expected.map(|(topics, what)| (topics.to_owned(), what)));
