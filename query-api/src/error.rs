@@ -326,6 +326,7 @@ impl From<LogError> for ApiError {
             error @ (LogError::Unknown(..)
             | LogError::Gone { .. }
             | LogError::Fenced(_)
+            | LogError::Ended { .. }
             | LogError::Refused(_)
             | LogError::Corrupt(_)) => {
                 tracing::error!(%error, "the log refused an append");

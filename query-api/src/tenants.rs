@@ -56,23 +56,22 @@ impl Tenants {
         }
     }
 
-    /// Takes a record of the topic; a tombstone leaves the tenant without periods and rules.
-    fn take(&self, key: &[u8], value: Option<&[u8]>, partition: usize, offset: Offset) {
+    /// Takes a record of the topic; a tombstone leaves the tenant without periods and rules. False where it cannot be read.
+    fn take(&self, key: &[u8], value: Option<&[u8]>, offset: Offset) -> bool {
         let config = match value {
             Some(value) => TenantConfig::from_json_slice(value).ok(),
             None => tenant_of_key(key).map(TenantConfig::empty),
         };
-        match config {
-            Some(config) => self.put(Arc::new(config), offset),
-            // The dataflow gives it to the dead letters; here it only must not stop the edge.
-            None => tracing::warn!(partition, offset, "a tenant's record cannot be read"),
-        }
+        let Some(config) = config else { return false };
+        self.put(Arc::new(config), offset);
+        true
     }
 
     /// Reads the topic to its end. Blocks on the disk.
     pub(crate) fn catch_up(&self, log: &dyn Log) -> Result<(), LogError> {
         let mut next = self.next.lock();
         next.resize(log.partitions(topic::TENANTS)? as usize, 0);
+        let mut unreadable = Unreadable::default();
         for (partition, next) in next.iter_mut().enumerate() {
             let place = TopicPartition { topic: topic::TENANTS.to_owned(), partition: partition as u32 };
             loop {
@@ -85,7 +84,9 @@ impl Tenants {
                 };
                 for record in fetched.records.iter() {
                     let offset = fetched.base_offset + u64::from(record.index);
-                    self.take(record.key, record.value, partition, offset);
+                    if !self.take(record.key, record.value, offset) {
+                        unreadable.found(partition, offset);
+                    }
                 }
                 if fetched.next_offset <= *next {
                     break;
@@ -94,6 +95,31 @@ impl Tenants {
             }
         }
         Ok(())
+    }
+}
+
+/// Records that cannot be read, as far as one look came. The dataflow gives them to the dead letters; here they only must
+/// not stop the edge.
+#[derive(Default)]
+struct Unreadable {
+    count: usize,
+    first: Option<(usize, Offset)>,
+}
+
+impl Unreadable {
+    fn found(&mut self, partition: usize, offset: Offset) {
+        self.count += 1;
+        self.first.get_or_insert((partition, offset));
+    }
+}
+
+impl Drop for Unreadable {
+    /// However the look ended: what was read is not read again.
+    fn drop(&mut self) {
+        if let Some((partition, offset)) = self.first {
+            let count = self.count;
+            tracing::warn!(count, partition, offset, "tenants' records cannot be read; the first of them stands here");
+        }
     }
 }
 

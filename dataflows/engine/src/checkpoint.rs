@@ -4,6 +4,7 @@
 //! Dead letters of the epochs that it covers are on their topics before it is written: a crash between the two makes us
 //! meet the same records again, and they are known by their offsets.
 
+use crate::Status;
 use crate::dead_letters::{Class, DeadLetter, Writer};
 use crate::dedupe::Seen;
 use crate::gate::Gates;
@@ -23,8 +24,12 @@ use std::time::{Duration, Instant};
 /// How often a write that failed is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// How long the last checkpoint of an engine that ends is tried.
-const LAST_WAIT: Duration = Duration::from_secs(20);
+/// How long the last checkpoint of an engine that ends is tried. Whoever stops a process waits half a minute, commonly.
+const LAST_WAIT: Duration = Duration::from_secs(15);
+
+/// After a write of dead letters has failed, those of complete epochs wait as long: a try may take seconds, and there are
+/// many epochs in the queue.
+const LETTERS_PAUSE: Duration = Duration::from_secs(5);
 
 /// What is durable, for whoever asks.
 #[derive(Debug, Default)]
@@ -53,6 +58,8 @@ pub struct Checkpointer {
     pub gates: Gates,
     /// What is durable.
     pub durable: Arc<Mutex<Durable>>,
+    /// Where it is told that nothing can be written any more.
+    pub status: Arc<Mutex<Status>>,
     /// How many workers export.
     pub workers: usize,
     /// For metrics and the plan.
@@ -77,6 +84,25 @@ struct Barrier {
     event_high: BTreeMap<u32, Millis>,
 }
 
+/// Why a checkpoint was not written.
+struct Failed {
+    why: String,
+    /// It never will be: another process writes the dead letters, say.
+    for_good: bool,
+}
+
+impl From<String> for Failed {
+    fn from(why: String) -> Self {
+        Self { why, for_good: false }
+    }
+}
+
+impl From<LogError> for Failed {
+    fn from(error: LogError) -> Self {
+        Self { for_good: error.ends_writer(), why: format!("dead letters: {error}") }
+    }
+}
+
 /// The topics whose records can become dead letters.
 pub const SOURCES: [&str; 3] = [topic::EVALUATIONS, topic::BEHAVIOR, topic::TENANTS];
 
@@ -87,6 +113,7 @@ impl Checkpointer {
         let parts = self.workers * EXPORT_PARTS;
         let mut exported = 0;
         let mut barrier = None;
+        let mut refused: Option<Instant> = None;
         while let Ok(message) = messages.recv() {
             if self.abandon.load(Ordering::Acquire) {
                 return;
@@ -107,10 +134,18 @@ impl Checkpointer {
                     }
                 }
                 StateMessage::Complete(time) => {
-                    // A log that refuses now is tried again at the next epoch, and must succeed at the next barrier.
-                    if let Err(error) = self.flush_letters(time) {
-                        tracing::warn!(%error, "dead letters could not be written yet");
+                    // A log that refuses now is tried again soon, and must succeed at the next barrier.
+                    if refused.is_some_and(|at| at.elapsed() < LETTERS_PAUSE) {
+                        continue;
                     }
+                    refused = match self.flush_letters(time) {
+                        Ok(()) => None,
+                        Err(error) if error.ends_writer() => return self.fail(&Failed::from(error).why),
+                        Err(error) => {
+                            tracing::warn!(%error, "dead letters could not be written yet");
+                            Some(Instant::now())
+                        }
+                    };
                 }
                 StateMessage::Exported => exported += 1,
                 StateMessage::Barrier { time, offsets, event_high } => {
@@ -139,6 +174,12 @@ impl Checkpointer {
         if let Some(letters) = &mut self.letters {
             letters.push(letter);
         }
+    }
+
+    /// Ends the engine, and with it the process: a restart goes on from the last checkpoint.
+    fn fail(&self, why: &str) {
+        tracing::error!(why, "no checkpoint can be written any more");
+        self.status.lock().failure.get_or_insert_with(|| format!("no checkpoint can be written any more: {why}"));
     }
 
     fn flush_letters(&mut self, time: Time) -> Result<(), LogError> {
@@ -188,7 +229,11 @@ impl Checkpointer {
                     *self.durable.lock() = Durable { offsets: covers.offsets, at, failing: None };
                     return true;
                 }
-                Err(error) => {
+                Err(Failed { why, for_good: true }) => {
+                    self.fail(&why);
+                    return false;
+                }
+                Err(Failed { why: error, for_good: false }) => {
                     if self.durable.lock().failing.replace(error.clone()).as_ref() != Some(&error) {
                         tracing::error!(error, "a checkpoint cannot be written; trying on, the dataflow waits");
                     }
@@ -206,12 +251,12 @@ impl Checkpointer {
         }
     }
 
-    fn try_commit(&mut self, changes: &mut [EncodedChange], covers: &Barrier) -> Result<Committed, String> {
+    fn try_commit(&mut self, changes: &mut [EncodedChange], covers: &Barrier) -> Result<Committed, Failed> {
         let time = covers.time;
-        self.flush_letters(time).map_err(|e| e.to_string())?;
+        self.flush_letters(time)?;
         let marks = self.gates.reach(time)?;
         self.forget(ClockTime(time).clock());
-        let letters = self.letters.as_ref().ok_or("a checkpoint without dead letters is none")?;
+        let letters = self.letters.as_ref().ok_or_else(|| "a checkpoint without dead letters is none".to_owned())?;
         let high = |(p, at): (&u32, &Millis)| ((topic::BEHAVIOR.to_owned(), *p), at.0);
         let covered = Covered {
             time,
@@ -226,7 +271,7 @@ impl Checkpointer {
             versions_floor: self.shared.versions.floor,
             panes_from: self.shared.layout.panes_from(ClockTime(time).clock()),
         };
-        self.store.commit(changes, &covered).map_err(|e| e.to_string())
+        Ok(self.store.commit(changes, &covered).map_err(|e| e.to_string())?)
     }
 
     /// Event ids that no event can repeat any more leave the state as it is written.

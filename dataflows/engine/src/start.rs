@@ -141,6 +141,7 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
         gates: gates.clone(),
         unread: VecDeque::new(),
         durable: durable.clone(),
+        status: status.clone(),
         workers,
         shared: shared.clone(),
         abandon: abandon.clone(),

@@ -68,12 +68,36 @@ pub enum LogError {
     /// A later writer of the same name has taken over: nothing was written, and nothing ever will be by this one.
     #[error("another process writes as {0} now")]
     Fenced(String),
+    /// This writer has come to an end that is nobody's doing: nothing will ever be written by it. What became of its last
+    /// write is unknown, and another one of its name would end a rightful later one: the process has to start again.
+    #[error("the writer {name} cannot go on: {why}")]
+    Ended {
+        /// The writer's name.
+        name: String,
+        /// What ended it.
+        why: String,
+    },
     /// The log will never take these records, however often they are tried: one is too large, say, or the topic refuses it.
     #[error("the log refuses the records: {0}")]
     Refused(String),
     /// What is stored cannot be read.
     #[error("the log is damaged: {0}")]
     Corrupt(String),
+}
+
+impl LogError {
+    /// Whether the writer that says so will never write again, however often it is tried.
+    pub fn ends_writer(&self) -> bool {
+        match self {
+            Self::Fenced(_) | Self::Ended { .. } => true,
+            Self::Full { .. }
+            | Self::Unavailable(_)
+            | Self::Unknown(..)
+            | Self::Gone { .. }
+            | Self::Refused(_)
+            | Self::Corrupt(_) => false,
+        }
+    }
 }
 
 /// Called once with the outcome of an append, from the log's own thread: it must not block.
@@ -105,8 +129,8 @@ pub enum SourceState {
 
 /// Writes sets of records to several partitions, in order, and ends every earlier writer of its name.
 pub trait Writer: Send {
-    /// Writes and waits until all is durable; one answer for each part, in order. After an error that is not
-    /// [`LogError::Fenced`] the same write can be tried again. Kafka's writes are transactions: a reader sees all of one
+    /// Writes and waits until all is durable; one answer for each part, in order. After an error that does
+    /// not end the writer ([`LogError::ends_writer`]) the same write can be tried again. Kafka's writes are transactions: a reader sees all of one
     /// or nothing. Another log may show a failed try's records twice, so that what is written must bear that.
     fn write(&mut self, parts: &[(TopicPartition, RecordSet)], timeout: Duration) -> Result<Vec<Appended>, LogError>;
 }

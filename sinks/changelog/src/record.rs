@@ -10,6 +10,7 @@
 //! `format`, are on every record, also on those without a value. A reader passes over formats and kinds that it does not
 //! know, and over rows of views that it knows by another definition.
 
+mod encode;
 mod value;
 
 use aulaflow_log::{RecordRef, RecordSetBuilder};
@@ -18,6 +19,7 @@ use aulaflow_model::cohort::Cohort;
 use aulaflow_model::ids::{PeriodId, StudentId, Subject, TenantId};
 use aulaflow_model::instant::Millis;
 use aulaflow_serving::ProfileRead;
+use encode::ProfileEncoder;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -64,12 +66,15 @@ impl Key {
     /// As a record has it.
     pub fn encode(&self) -> Vec<u8> {
         match self {
-            Self::Student(tenant, student) => format!("{tenant}/{student}"),
+            Self::Student(tenant, student) => {
+                let mut key = Vec::new();
+                put_student(&mut key, tenant, student);
+                key
+            }
             Self::Cohort(tenant, subject, period) => {
-                format!("{COHORT_PREFIX}{tenant}/{}/{subject}/{period}", subject.as_str().len())
+                format!("{COHORT_PREFIX}{tenant}/{}/{subject}/{period}", subject.as_str().len()).into_bytes()
             }
         }
-        .into_bytes()
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
@@ -84,6 +89,12 @@ impl Key {
         let period = period.strip_prefix('/')?;
         Some(Self::Cohort(TenantId::new(tenant).ok()?, Subject::new(subject).ok()?, PeriodId::new(period).ok()?))
     }
+}
+
+fn put_student(key: &mut Vec<u8>, tenant: &TenantId, student: &StudentId) {
+    key.extend_from_slice(tenant.as_str().as_bytes());
+    key.push(b'/');
+    key.extend_from_slice(student.as_str().as_bytes());
 }
 
 /// Up to when everything is on a partition.
@@ -130,17 +141,33 @@ pub enum Refusal {
     Damaged(String),
 }
 
-/// Appends a student's profile as it is read; `None`: it is gone. `as_of` says less than the profile does where what it is
-/// made from is known to be behind.
-pub fn push_profile(
-    set: &mut RecordSetBuilder,
-    now: Millis,
-    (tenant, student): (&TenantId, &StudentId),
-    profile: Option<&ProfileRead<'_>>,
-    as_of: Option<Millis>,
-) {
-    let value = profile.map(|profile| to_json(&ProfileValue::new(tenant, student, profile, as_of)));
-    push(set, now, &Key::Student(tenant.clone(), student.clone()).encode(), value.as_deref(), PROFILE);
+/// Appends profiles.
+pub struct Profiles {
+    encoder: ProfileEncoder,
+    key: Vec<u8>,
+}
+
+impl Profiles {
+    /// Of these views; a view's place is its number.
+    pub fn new(schemas: &[ViewSchema]) -> Self {
+        Self { encoder: ProfileEncoder::new(schemas), key: Vec::new() }
+    }
+
+    /// Appends a student's profile as it is read; `None`: it is gone. `as_of` says less than the profile does where what it
+    /// is made from is known to be behind.
+    pub fn push(
+        &mut self,
+        set: &mut RecordSetBuilder,
+        now: Millis,
+        (tenant, student): (&TenantId, &StudentId),
+        profile: Option<&ProfileRead<'_>>,
+        as_of: Option<Millis>,
+    ) {
+        self.key.clear();
+        put_student(&mut self.key, tenant, student);
+        let value = profile.map(|profile| self.encoder.encode((tenant, student), profile, as_of));
+        push(set, now, &self.key, value, PROFILE);
+    }
 }
 
 /// Appends a cohort; `None`: it is gone.

@@ -234,6 +234,7 @@ impl Follower {
                     error @ (LogError::Gone { .. }
                     | LogError::Unknown(..)
                     | LogError::Fenced(_)
+                    | LogError::Ended { .. }
                     | LogError::Refused(_)
                     | LogError::Corrupt(_)),
                 ) => {

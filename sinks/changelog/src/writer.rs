@@ -11,7 +11,7 @@
 use crate::metrics::{KindLabels, ShareLabels, WriterMetrics};
 use crate::notes::Notes;
 use crate::position::{Mark, Offsets, Rounds};
-use crate::record::{self, Key, Watermark};
+use crate::record::{self, Key, Profiles, Watermark};
 use aulaflow_log::{Log, LogError, RecordSetBuilder, TopicPartition};
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::share::Share;
@@ -215,13 +215,15 @@ struct Work {
     held: HashSet<Key>,
     /// The last watermark, and when it was written.
     watermark: Option<(Millis, Instant)>,
+    profiles: Profiles,
 }
 
 type Parts = BTreeMap<u32, RecordSetBuilder>;
 
 impl Work {
     fn new(start: ChangelogStart, shared: Arc<Shared>) -> Self {
-        Self { start, shared, waiting: HashSet::new(), held: HashSet::new(), watermark: None }
+        let profiles = Profiles::new(start.store.schemas());
+        Self { start, shared, waiting: HashSet::new(), held: HashSet::new(), watermark: None, profiles }
     }
 
     fn run(mut self) {
@@ -287,7 +289,7 @@ impl Work {
                 LogError::Fenced(_) => {
                     return Err(End::Failed(format!("{error}: this one has lost the partition and must not go on")));
                 }
-                LogError::Unknown(..) | LogError::Refused(_) | LogError::Corrupt(_) => {
+                LogError::Ended { .. } | LogError::Unknown(..) | LogError::Refused(_) | LogError::Corrupt(_) => {
                     return Err(End::Failed(error.to_string()));
                 }
                 LogError::Full { .. } | LogError::Unavailable(_) | LogError::Gone { .. } => {}
@@ -393,7 +395,7 @@ impl Work {
 
     /// Encodes keys as they are now, until a batch is full.
     fn batch(
-        &self,
+        &mut self,
         keys: &mut std::iter::Peekable<impl Iterator<Item = Key>>,
         parts: &mut Parts,
         caught_up: bool,
@@ -412,7 +414,7 @@ impl Work {
             match key {
                 Key::Student(tenant, student) => {
                     let profile = store.profile(tenant, student);
-                    record::push_profile(set, now, (tenant, student), profile.as_ref(), as_of);
+                    self.profiles.push(set, now, (tenant, student), profile.as_ref(), as_of);
                 }
                 Key::Cohort(tenant, subject, period) => {
                     let cohort = store.cohort(tenant, subject, period);

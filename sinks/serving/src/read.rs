@@ -112,6 +112,11 @@ impl ProfileRead<'_> {
         self.profile.features.iter().filter_map(move |entry| Some((schema(entry.view)?, &entry.row)))
     }
 
+    /// The same by the views' numbers.
+    pub fn rows(&self) -> impl Iterator<Item = (ViewIndex, &FeatureRow)> {
+        self.profile.features.iter().map(|entry| (entry.view, &entry.row))
+    }
+
     /// Rows of the views without a window, computed now.
     pub fn derived(&self) -> Vec<(ViewIndex, Arc<[FeatureValue]>)> {
         self.derived_with(&self.cohorts())

@@ -13,6 +13,9 @@ use std::time::Duration;
 /// Time between two looks at how far the state is loaded.
 const LOADING_LOOK: Duration = Duration::from_millis(100);
 
+/// How long an instance with its log in Kafka may take to stop.
+const STOP_MAX: Duration = Duration::from_secs(30);
+
 /// Runs an instance: HTTP server, log, dataflows and profiles
 #[derive(Debug, clap::Args)]
 pub struct Run {
@@ -43,11 +46,15 @@ impl Run {
     pub fn run(self) -> Result<()> {
         let roles = roles(&self.roles)?;
         let plan = config::load(&self.config.config, &self.overrides)?;
-        check_log(roles, log_store::is_shared(&plan.runtime))?;
+        let shared = log_store::is_shared(&plan.runtime);
+        check_log(roles, shared)?;
         eprint!("{}", render(&plan.warnings));
         let mut node = Node::start(plan, roles)?;
         println!("aulaflow is running at {0} (API: {0}/docs, metrics: {0}/metrics); Ctrl-C stops it", node.url);
         let end = while_loading(&mut node).unwrap_or_else(|| node.until_end());
+        if shared {
+            end_at_last();
+        }
         match end {
             End::Asked => {
                 tracing::info!("stopping");
@@ -58,6 +65,22 @@ impl Run {
             // What is left of it is in no state to be stopped in order; the log and the last checkpoint are safe.
             End::Failed(reason) => Err(reason),
         }
+    }
+}
+
+/// Ends the process if it does not end by itself: brokers that answer nothing can hold up each of many steps for a while, and
+/// whoever stops a process kills it soon. Everything that was acknowledged is on the log, and a restart goes on from the
+/// last checkpoint, as after a crash.
+fn end_at_last() {
+    let wait = || {
+        std::thread::sleep(STOP_MAX);
+        let seconds = STOP_MAX.as_secs();
+        tracing::error!(seconds, "stopping takes too long: the process ends as it is");
+        eprintln!("error: not stopped in order within {seconds} seconds: a restart goes on from the last checkpoint");
+        std::process::exit(1);
+    };
+    if let Err(error) = std::thread::Builder::new().name("aulaflow-end".to_owned()).spawn(wait) {
+        tracing::warn!(%error, "stopping may take as long as Kafka is silent");
     }
 }
 

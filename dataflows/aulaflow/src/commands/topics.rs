@@ -68,8 +68,8 @@ pub fn refuse_wrong(plan: &Plan) -> Result<()> {
     let Some((config, specs)) = wanted(plan)? else { return Ok(()) };
     let findings = topics::check(&config, &specs)?;
     let (errors, warnings): (Vec<_>, Vec<_>) = findings.iter().partition(|found| found.level == Level::Error);
-    for warning in warnings {
-        tracing::warn!(topic = warning.topic, "{}: {}", warning.what, warning.remedy);
+    for Kind { what, remedy, topics } in kinds(warnings) {
+        tracing::warn!(topics, "{what}: {remedy}");
     }
     if errors.is_empty() {
         return Ok(());
@@ -80,18 +80,39 @@ pub fn refuse_wrong(plan: &Plan) -> Result<()> {
 
 fn show(kafka: &KafkaConfig, specs: &[TopicSpec], findings: &[Finding]) -> Result<()> {
     print!("{}", table(specs, &topics::describe(kafka, specs)?));
-    for found in findings {
-        let level = match found.level {
-            Level::Error => "error",
-            Level::Warning => "warning",
-        };
-        eprintln!("{level}: {found}");
+    for (level, word) in [(Level::Error, "error"), (Level::Warning, "warning")] {
+        for Kind { what, remedy, topics } in kinds(findings.iter().filter(|found| found.level == level)) {
+            eprintln!("{word}: {topics}: {what}: {remedy}");
+        }
     }
     match findings.iter().filter(|found| found.level == Level::Error).count() {
         0 => Ok(()),
         1 => bail!("1 topic is not as it must be"),
         count => bail!("{count} things are not as they must be"),
     }
+}
+
+/// What is found of several topics alike.
+struct Kind<'a> {
+    what: &'a str,
+    remedy: &'a str,
+    /// Their names.
+    topics: String,
+}
+
+/// Findings of a kind together, in the order of their first ones.
+fn kinds<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> Vec<Kind<'a>> {
+    let mut kinds: Vec<Kind<'a>> = Vec::new();
+    for Finding { topic, what, remedy, .. } in findings {
+        match kinds.iter_mut().find(|kind| (kind.what, kind.remedy) == (what, remedy)) {
+            Some(kind) => {
+                kind.topics.push_str(", ");
+                kind.topics.push_str(topic);
+            }
+            None => kinds.push(Kind { what, remedy, topics: topic.clone() }),
+        }
+    }
+    kinds
 }
 
 fn table(specs: &[TopicSpec], states: &BTreeMap<String, TopicState>) -> String {
@@ -123,4 +144,24 @@ fn table(specs: &[TopicSpec], states: &BTreeMap<String, TopicState>) -> String {
         );
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_several_topics_alike_is_said_once() {
+        let finding = |topic: &str, what: &str| Finding {
+            level: Level::Warning,
+            topic: topic.to_owned(),
+            what: what.to_owned(),
+            remedy: "raise it".to_owned(),
+        };
+        let findings =
+            [finding("a", "one copy"), finding("a", "min ISR"), finding("b", "one copy"), finding("c", "more")];
+        let said: Vec<_> = kinds(&findings).into_iter().map(|kind| (kind.topics, kind.what)).collect();
+        let expected = [("a, b", "one copy"), ("a", "min ISR"), ("c", "more")];
+        assert_eq!(said, expected.map(|(topics, what)| (topics.to_owned(), what)));
+    }
 }

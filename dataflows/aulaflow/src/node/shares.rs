@@ -188,18 +188,22 @@ impl Shares {
         }
     }
 
-    /// Ends all, each with a last checkpoint, which goes to the archive. The first failure is told; the others are tried
-    /// all the same.
+    /// Ends all at once, each with a last checkpoint, which goes to the archive: one that waits for the brokers does not
+    /// hold up the others. The first failure is told.
     pub fn stop_all(&self, archiving: Option<&Archiving>) -> Result<()> {
         let all: Vec<Share> = self.running.lock().keys().copied().collect();
-        let stop = |share| {
+        let stop = |share| -> Result<()> {
             let last = self.stop(share)?;
             if let (Some(archiving), Some(last)) = (archiving, last) {
                 archiving.copy_last(share, &last);
             }
             Ok(())
         };
-        all.into_iter().map(stop).fold(Ok(()), Result::and)
+        std::thread::scope(|scope| {
+            let stopping: Vec<_> = all.into_iter().map(|share| scope.spawn(move || stop(share))).collect();
+            let panicked = |_| Err(anyhow!("a thread that ends an engine panicked"));
+            stopping.into_iter().map(|one| one.join().unwrap_or_else(panicked)).fold(Ok(()), Result::and)
+        })
     }
 
     /// How far each is.

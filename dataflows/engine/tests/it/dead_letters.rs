@@ -4,7 +4,7 @@ use crate::harness::{Harness, Running, plan, settled, until};
 use aulaflow_log::letters::{self, Letter};
 use aulaflow_log::{
     Ack, Appended, EmbeddedLog, Fetched, Log, LogError, Offset, RecordSet, RecordSetBuilder, SourceState,
-    TopicPartition,
+    TopicPartition, Writer,
 };
 use aulaflow_model::instant::Millis;
 use aulaflow_model::topic;
@@ -126,10 +126,20 @@ fn nothing_that_comes_stops_anything() {
     }
 }
 
-/// A log whose records are small, and one of whose partitions does not answer.
+/// A log whose records are small, one of whose partitions does not answer, and whose writers may have come to their end.
 pub struct Limited {
     pub log: Arc<EmbeddedLog>,
     pub silent: AtomicU32,
+    pub ended: bool,
+}
+
+/// A writer that never writes.
+struct Ended(String);
+
+impl Writer for Ended {
+    fn write(&mut self, _: &[(TopicPartition, RecordSet)], _: Duration) -> Result<Vec<Appended>, LogError> {
+        Err(LogError::Ended { name: self.0.clone(), why: "an invalid state".to_owned() })
+    }
 }
 
 impl Log for Limited {
@@ -153,6 +163,9 @@ impl Log for Limited {
             return Ok(Fetched { records: RecordSet::default(), next_offset: offset, ..fetched });
         }
         Ok(fetched)
+    }
+    fn writer(self: Arc<Self>, name: &str) -> Result<Box<dyn Writer>, LogError> {
+        Ok(if self.ended { Box::new(Ended(name.to_owned())) } else { Box::new(aulaflow_log::Appending(self)) })
     }
     fn record_bytes_max(&self) -> usize {
         100 << 10
@@ -189,7 +202,7 @@ fn tenants(log: &EmbeddedLog) -> (String, String) {
 #[test]
 fn what_the_dead_letter_topic_does_not_take_whole_is_cut() {
     let harness = Harness::new(plan(RUNTIME, SQL));
-    let log = Arc::new(Limited { log: harness.log.clone(), silent: AtomicU32::new(u32::MAX) });
+    let log = Arc::new(Limited { log: harness.log.clone(), silent: AtomicU32::new(u32::MAX), ended: false });
     let running = harness.start_on(1, log);
     let large = vec![b'x'; 300 << 10];
     harness.append(topic::BEHAVIOR, "t", &[(b"t/s".to_vec(), Some(large.clone())), event("t", 1)], now());
@@ -201,12 +214,31 @@ fn what_the_dead_letter_topic_does_not_take_whole_is_cut() {
 }
 
 #[test]
+fn a_writer_that_will_never_write_again_is_the_end() {
+    let harness = Harness::new(plan(RUNTIME, SQL));
+    let log = Arc::new(Limited { log: harness.log.clone(), silent: AtomicU32::new(u32::MAX), ended: true });
+    let running = harness.start_on(1, log);
+    harness.append(topic::BEHAVIOR, "t", &[(b"t/s".to_vec(), Some(b"{".to_vec()))], now());
+    let begun = std::time::Instant::now();
+    let failure = loop {
+        if let Some(failure) = running.engine.monitor().status().failure {
+            break failure;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "it tries for ever");
+        std::thread::park_timeout(Duration::from_millis(1));
+    };
+    assert!(failure.contains("dead-letters") && failure.contains("an invalid state"), "{failure}");
+    // It can still be ended in order, though without a checkpoint.
+    running.engine.stop().unwrap();
+}
+
+#[test]
 fn a_partition_that_gives_nothing_holds_up_nobody_else() {
     let harness = Harness::new(plan(RUNTIME, SQL));
     let (silent, other) = tenants(&harness.log);
     let partition = place(&harness.log, topic::BEHAVIOR, &silent).partition;
-    let running =
-        harness.start_on(1, Arc::new(Limited { log: harness.log.clone(), silent: AtomicU32::new(partition) }));
+    let limited = Limited { log: harness.log.clone(), silent: AtomicU32::new(partition), ended: false };
+    let running = harness.start_on(1, Arc::new(limited));
     until(&running, "a first epoch", |s| s.clock.is_some());
     harness.append(topic::BEHAVIOR, &silent, &[event(&silent, 1)], now());
     harness.append(topic::BEHAVIOR, &other, &[event(&other, 1)], now());

@@ -179,7 +179,7 @@ fn until_it_has_caught_up_the_clock_is_the_checkpoint_s() {
     let partition = harness.log.partition_of(topic::BEHAVIOR, "t").unwrap();
     let append = |n: &str| harness.append(topic::BEHAVIOR, "t", &[event(n, "1", now())], Millis(now()));
     let start = |silent| {
-        let log = Arc::new(Limited { log: harness.log.clone(), silent: AtomicU32::new(silent) });
+        let log = Arc::new(Limited { log: harness.log.clone(), silent: AtomicU32::new(silent), ended: false });
         (harness.start_on(1, log.clone()), log)
     };
     // Epochs pass, and what is on the log does not come.

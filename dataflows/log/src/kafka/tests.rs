@@ -2,12 +2,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use super::client::{Health, append_error};
+use super::context;
 use super::slot::{Incoming, Slot};
 use super::topics::{Level, TopicSpec, TopicState, judge};
+use super::writer::TransactionalWriter;
 use super::{KafkaConfig, KafkaLog, Sasl, Secret, Security, Tls};
-use crate::{LogError, Offset, SourceState, TopicPartition};
+use crate::{LogError, Offset, RecordSetBuilder, SourceState, TopicPartition, Writer};
 use aulaflow_model::instant::Millis;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -25,6 +30,8 @@ fn wrong_configurations_are_refused() {
     for (name, words) in [
         ("auto.offset.reset", "never a jump"),
         ("enable.idempotence", "twice"),
+        ("session.timeout.ms", "`session_timeout`"),
+        ("delivery.timeout.ms", "`append_timeout`"),
         ("sasl.password", "`security`"),
         ("ssl.key.password", "`security`"),
     ] {
@@ -143,4 +150,60 @@ fn topics_are_judged_together() {
     assert_eq!(levels, [Level::Error, Level::Error], "{found:?}");
     let found = judge(&[spec("c")], &BTreeMap::new());
     assert!(found[0].to_string().contains("`aulaflow topics ensure`"), "{found:?}");
+}
+
+const WRITE: Duration = Duration::from_secs(10);
+
+/// Brokers that answer the ends of transactions with these errors, and a writer there.
+fn refusing(errors: &[RDKafkaRespErr]) -> (MockCluster<'static, DefaultProducerContext>, TransactionalWriter) {
+    let brokers = MockCluster::new(1).unwrap();
+    brokers.create_topic("t", 1, 1).unwrap();
+    let config = KafkaConfig::new(&brokers.bootstrap_servers(), "group", ["t"]);
+    let mut writer = TransactionalWriter::new(&config, context(&config).unwrap(), "w").unwrap();
+    write(&mut writer).unwrap();
+    brokers.request_errors(RDKafkaApiKey::EndTxn, errors);
+    (brokers, writer)
+}
+
+fn write(writer: &mut TransactionalWriter) -> Result<(), LogError> {
+    let mut set = RecordSetBuilder::default();
+    set.push(Millis(1), b"key", Some(b"value"), &[]);
+    let place = TopicPartition { topic: "t".to_owned(), partition: 0 };
+    writer.write(&[(place, set.finish())], WRITE).map(drop)
+}
+
+#[test]
+fn a_writer_that_the_client_library_has_ended_says_so_every_time() {
+    let (_brokers, mut writer) = refusing(&[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TXN_STATE]);
+    for _ in 0..3 {
+        let error = write(&mut writer).unwrap_err();
+        assert!(error.ends_writer(), "{error}");
+        let LogError::Ended { name, why } = &error else { panic!("{error}") };
+        assert!(name == "w" && why.contains("start the process again"), "{error}");
+    }
+    let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
+    let (_brokers, mut writer) = refusing(&[denied]);
+    let error = write(&mut writer).unwrap_err();
+    assert!(error.ends_writer() && error.to_string().contains("allow this user"), "{error}");
+}
+
+#[test]
+fn a_writer_that_was_fenced_says_so_every_time() {
+    let (_brokers, mut writer) = refusing(&[RDKafkaRespErr::RD_KAFKA_RESP_ERR_PRODUCER_FENCED]);
+    for _ in 0..3 {
+        let error = write(&mut writer).unwrap_err();
+        assert!(matches!(&error, LogError::Fenced(name) if name == "w"), "{error}");
+    }
+}
+
+#[test]
+fn a_writer_goes_on_after_errors_that_pass() {
+    let busy = RDKafkaRespErr::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS;
+    let (_brokers, mut writer) = refusing(&[busy, busy]);
+    write(&mut writer).unwrap();
+    // The transaction must be taken back: the write has failed, the one after it goes through.
+    let (_brokers, mut writer) = refusing(&[RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN]);
+    let error = write(&mut writer).unwrap_err();
+    assert!(!error.ends_writer(), "{error}");
+    write(&mut writer).unwrap();
 }

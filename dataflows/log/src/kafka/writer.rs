@@ -4,9 +4,9 @@
 use super::append::Batch;
 use super::client::{Context, Health, append_error};
 use super::config::{KafkaConfig, refused};
-use crate::{Appended, LogError, RecordSet, TopicPartition, Writer};
+use crate::{Appended, LogError, RecordSet, SourceState, TopicPartition, Writer};
 use crossbeam_channel::{Receiver, bounded};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{Producer, ThreadedProducer};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,12 +17,22 @@ const STEP_MIN: Duration = Duration::from_millis(100);
 /// How long the answers of a committed transaction may take to go from one thread to another.
 const ANSWERS_WAIT: Duration = Duration::from_secs(5);
 
+/// How long brokers that answer may refuse to bring a transaction to its end. After it they never will: they abort a silent
+/// writer's transaction themselves long before.
+const SETTLE_MAX: Duration = Duration::from_secs(120);
+
 /// Writes transactions.
+///
+/// librdkafka ends a producer for good at errors after which nobody knows what the brokers have. No other producer takes
+/// its place here: it would end a later writer of another process that has the name by right, and at a fatal error nothing
+/// says whether there is one. Whoever starts the process again asks the consumer group first.
 pub(super) struct TransactionalWriter {
     name: String,
     producer: ThreadedProducer<Context>,
     health: Arc<Health>,
     left: Left,
+    /// Since when brokers that answer have refused to settle what is left.
+    unsettled: Option<Instant>,
 }
 
 /// What the write before has left.
@@ -43,18 +53,59 @@ impl TransactionalWriter {
         let health = Arc::clone(&context.health);
         let producer: Result<ThreadedProducer<Context>, _> = config.writer(name).create_with_context(context);
         let producer = producer.map_err(|e| LogError::Unavailable(refused(e).to_string()))?;
-        let writer = Self { name: name.to_owned(), producer, health, left: Left::Nothing };
+        let writer = Self { name: name.to_owned(), producer, health, left: Left::Nothing, unsettled: None };
         let begun = writer.producer.init_transactions(config.request_timeout);
-        begun.map_err(|error| writer.error(&error))?;
+        // Whatever it is: the next try has a producer of its own.
+        begun.map_err(|error| append_error(&error, Some(name), &writer.health))?;
         Ok(writer)
     }
 
+    /// What an error means for the writer: another took over, it is at its end, or the write can be tried again.
     fn error(&self, error: &KafkaError) -> LogError {
-        append_error(error, Some(&self.name), &self.health)
+        let of_code = |error: &KafkaError| append_error(error, Some(&self.name), &self.health);
+        let ended = |why: String| LogError::Ended { name: self.name.clone(), why };
+        if let Some((code, why)) = self.producer.client().fatal_error() {
+            return match of_code(&KafkaError::Global(code)) {
+                fenced @ LogError::Fenced(_) => fenced,
+                _ if code == RDKafkaErrorCode::TransactionalIdAuthorizationFailed => {
+                    ended(format!("{why}: allow this user to write with transactional ids of the group's name"))
+                }
+                _ => ended(format!("{why}: start the process again, it goes on from its last checkpoint")),
+            };
+        }
+        match (of_code(error), error) {
+            (fenced @ LogError::Fenced(_), _) => fenced,
+            // Neither to be tried again nor to be taken back: the client library's state is not ours any more.
+            (_, KafkaError::Transaction(inner)) if !inner.is_retriable() && !inner.txn_requires_abort() => {
+                ended(format!("{error}: start the process again, it goes on from its last checkpoint"))
+            }
+            (other, _) => other,
+        }
     }
 
-    /// Brings what the write before has left to an end.
+    /// Brings what the write before has left to an end; gives up where the brokers answer and never do it.
     fn settle(&mut self, deadline: Instant) -> Result<(), LogError> {
+        let error = match self.try_settle(deadline) {
+            Ok(()) => {
+                self.unsettled = None;
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        if self.health.state() != SourceState::Live {
+            self.unsettled = None;
+        } else if !error.ends_writer() && self.unsettled.get_or_insert_with(Instant::now).elapsed() >= SETTLE_MAX {
+            let why = format!(
+                "its transaction could not be ended for {} seconds ({error}): start the process again, and see the \
+                 brokers' transaction coordinator",
+                SETTLE_MAX.as_secs()
+            );
+            return Err(LogError::Ended { name: self.name.clone(), why });
+        }
+        Err(error)
+    }
+
+    fn try_settle(&mut self, deadline: Instant) -> Result<(), LogError> {
         if self.left == Left::Commit {
             match self.producer.commit_transaction(rest(deadline)) {
                 Ok(()) => self.left = Left::Nothing,
@@ -87,12 +138,13 @@ impl TransactionalWriter {
     /// Takes the transaction back after an error; what could not be taken back is left for the next write.
     fn back(&mut self, error: LogError, deadline: Instant) -> LogError {
         self.left = Left::Abort;
-        if !matches!(error, LogError::Fenced(_))
-            && let Err(also @ LogError::Fenced(_)) = self.settle(deadline)
-        {
-            return also;
+        if error.ends_writer() {
+            return error;
         }
-        error
+        match self.settle(deadline) {
+            Err(also) if also.ends_writer() => also,
+            Ok(()) | Err(_) => error,
+        }
     }
 }
 
@@ -119,7 +171,7 @@ impl Writer for TransactionalWriter {
             }
             Err(error) => {
                 let why = match self.error(&error) {
-                    fenced @ LogError::Fenced(_) => fenced,
+                    end if end.ends_writer() => end,
                     other => first.unwrap_or(other),
                 };
                 if matches!(&error, KafkaError::Transaction(e) if e.txn_requires_abort())

@@ -4,6 +4,7 @@ use crate::support::*;
 use aulaflow_log::kafka::{KafkaLog, Membership, Ownership, topics};
 use aulaflow_log::{Log, LogError, SourceState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 #[test]
@@ -73,4 +74,51 @@ fn a_broker_restarts_hangs_and_is_killed() {
         std::thread::sleep(Duration::from_millis(10));
     }
     assert_eq!(found.iter().filter(|value| *value == "70").count(), 1, "{found:?}");
+}
+
+/// A broker that is killed takes what it knew of a transaction with it: the writer goes on, or says that it never will, and
+/// then another one of its name goes on. Nothing waits for ever. What readers see of it is Kafka's: see the test above.
+#[test]
+fn a_writer_goes_on_after_a_broker_was_killed_or_ends() {
+    if broker().is_none() {
+        return;
+    }
+    let broker = Broker::start(&[]);
+    let topic = fresh("killed");
+    let mut config = config(&broker.address(), &[&topic]);
+    topics::ensure(&config, &[spec(&topic, 1)]).unwrap();
+    config.append_timeout = Duration::from_secs(3);
+    let log = Arc::new(KafkaLog::open(config).unwrap());
+    let parts = [(at(&topic, 0), numbered(0, 10))];
+    for _ in 0..2 {
+        let mut writer = until("a writer", || Arc::clone(&log).writer("w").ok());
+        let (stop, written) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stopped, count, to) = (Arc::clone(&stop), Arc::clone(&written), parts.clone());
+        let writing = std::thread::spawn(move || {
+            while !stopped.load(Ordering::Acquire) {
+                match writer.write(&to, Duration::from_secs(2)) {
+                    Ok(_) => drop(count.fetch_add(1, Ordering::AcqRel)),
+                    Err(error) if error.ends_writer() => return None,
+                    Err(_) => {}
+                }
+            }
+            Some(writer)
+        });
+        until("writes", || (writing.is_finished() || written.load(Ordering::Acquire) > 20).then_some(()));
+        broker.script(&["kill"]);
+        broker.script(&["start", "--port", &broker.port.to_string()]);
+        let before = written.load(Ordering::Acquire);
+        until("more writes, or the end", || {
+            (writing.is_finished() || written.load(Ordering::Acquire) > before).then_some(())
+        });
+        stop.store(true, Ordering::Release);
+        if let Some(mut writer) = writing.join().unwrap() {
+            until("a write, or the end", || match writer.write(&parts, WAIT) {
+                Ok(_) => Some(()),
+                Err(error) => error.ends_writer().then_some(()),
+            });
+        }
+    }
+    let mut last = until("another writer", || Arc::clone(&log).writer("w").ok());
+    until("its write", || last.write(&parts, WAIT).ok());
 }

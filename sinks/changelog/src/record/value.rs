@@ -14,7 +14,6 @@ use aulaflow_model::ids::{PeriodId, StudentId, Subject, TenantId};
 use aulaflow_model::instant::Millis;
 use aulaflow_model::tenant::Scale;
 use aulaflow_model::window::{WindowKind, WindowSpec};
-use aulaflow_serving::ProfileRead;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -35,8 +34,8 @@ pub mod instant {
     }
 }
 
-/// A profile.
-#[derive(Serialize, Deserialize)]
+/// A profile, as it is read; [`super::encode`] writes it.
+#[derive(Deserialize)]
 pub struct ProfileValue {
     tenant_id: TenantId,
     student_id: StudentId,
@@ -49,7 +48,7 @@ pub struct ProfileValue {
     decimals: BTreeMap<String, Vec<String>>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct GradeValue {
     subject: Subject,
     period: PeriodId,
@@ -60,48 +59,12 @@ struct GradeValue {
     updated_at: Millis,
 }
 
-const WINDOW: &str = "window";
-const UPDATED_AT: &str = "updated_at";
+/// The member of a feature that is its window.
+pub const WINDOW: &str = "window";
+/// The member of a feature that says when it changed.
+pub const UPDATED_AT: &str = "updated_at";
 
 impl ProfileValue {
-    /// A profile as it is read.
-    pub fn new(tenant: &TenantId, student: &StudentId, profile: &ProfileRead<'_>, as_of: Option<Millis>) -> Self {
-        let mut decimals: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        let features = profile.features().map(|(schema, row)| {
-            let mut members: Map<String, Value> = Map::new();
-            for (output, value) in schema.outputs.iter().zip(row.values.iter()) {
-                if matches!(value, FeatureValue::Micros(_)) {
-                    decimals.entry(schema.name.clone()).or_default().push(output.clone());
-                }
-                members.insert(output.clone(), value.to_json());
-            }
-            let mut window = window(&schema.window);
-            if let (Some((start, end)), Value::Object(members)) = (row.session, &mut window) {
-                members.insert("start".to_owned(), start.to_string().into());
-                members.insert("end".to_owned(), end.to_string().into());
-            }
-            members.insert(WINDOW.to_owned(), window);
-            members.insert(UPDATED_AT.to_owned(), row.updated_at.to_string().into());
-            (schema.name.clone(), members)
-        });
-        let features = features.collect();
-        let grades = profile.grades().iter().map(|entry| GradeValue {
-            subject: entry.subject.clone(),
-            period: entry.period.clone(),
-            grade: Arc::clone(&entry.row.grade),
-            version: entry.row.version,
-            updated_at: entry.row.updated_at,
-        });
-        Self {
-            tenant_id: tenant.clone(),
-            student_id: student.clone(),
-            as_of: as_of.unwrap_or(profile.as_of()),
-            grades: grades.collect(),
-            features,
-            decimals,
-        }
-    }
-
     /// The rows, as far as the views are known. The key's ids are those of the value.
     pub fn rows(self, known: &KnownViews, tenant: TenantId, student: StudentId) -> Result<Entry, String> {
         if self.tenant_id != tenant || self.student_id != student {

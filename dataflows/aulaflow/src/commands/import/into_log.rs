@@ -73,7 +73,7 @@ impl Destination for IntoLog {
                     let reason = describe(&faults);
                     let headers: [(&str, &[u8]); 4] = [
                         ("error", reason.as_bytes()),
-                        ("error-class", b"invalid"),
+                        ("error-class", b"schema"),
                         ("source-topic", batch.kind.topic().as_bytes()),
                         ("failed-at", failed_at.as_bytes()),
                     ];
