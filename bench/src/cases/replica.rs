@@ -14,10 +14,10 @@ use crate::client::{Client, Kind, number};
 use crate::http::{Connection, request};
 use crate::latencies::Latencies;
 use crate::report::Outcome;
-use crate::school::{School, event, now, student};
+use crate::school::{School, Tokens, event, now, student};
 use crate::setting::Setting;
 use crate::write_load::WriteLoad;
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -72,6 +72,7 @@ fn measure(setting: &Setting, outcome: &mut Outcome) -> Result<()> {
     let replica = school.start_replica()?;
     replica.until_ready(READY_WITHIN)?;
     let address = replica.address;
+    until_all_are_there(address, &tokens)?;
 
     let reads = Reads::default();
     std::thread::scope(|scope| {
@@ -86,6 +87,24 @@ fn measure(setting: &Setting, outcome: &mut Outcome) -> Result<()> {
         outcome.map(|outcome| outcome.add_latencies("a read at the replica, all phases", &mut times, &SHARES, None))
     })?;
     replica.stop()
+}
+
+/// Waits until the changelog's writer, and the replica, have come to the last of the students.
+fn until_all_are_there(replica: SocketAddr, tokens: &Tokens) -> Result<()> {
+    let names: Vec<_> = (0..STUDENTS).map(student).collect();
+    let mut client = Client::open(replica, tokens)?;
+    let began = Instant::now();
+    while began.elapsed() < READY_WITHIN {
+        let mut found = 0;
+        for part in names.chunks(500) {
+            found += client.count_in_profiles(part, "\"participations\":")?.1;
+        }
+        if found == STUDENTS {
+            return Ok(());
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    bail!("the replica does not have all students after {} s", READY_WITHIN.as_secs())
 }
 
 /// What happens to the dataflow process, and what the replica says meanwhile.
