@@ -124,8 +124,11 @@ impl Asker {
     }
 
     fn ask(&self, asked: Asked, timeout: Duration) -> Result<Answer, AskError> {
-        if self.status.lock().clock.is_none() {
-            return Err(AskError::NotReady);
+        {
+            let status = self.status.lock();
+            if status.clock.is_none() || !status.caught_up {
+                return Err(AskError::NotReady);
+            }
         }
         let waits = Arc::new(());
         let (ask, answer) = Ask::new(asked, Arc::downgrade(&waits));

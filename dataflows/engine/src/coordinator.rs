@@ -13,7 +13,7 @@ use crate::operators::behavior::BehaviorInput;
 use crate::operators::evaluations::EvaluationInput;
 use crate::operators::tenants::TenantInput;
 use crate::sampler::Sampling;
-use crate::shared::{AskedFeature, Chunk, EXPORT_PARTS, Shared, StateMessage, Time};
+use crate::shared::{AskedFeature, Chunk, EXPORT_PARTS, Shared, StateMessage, Tell, Time};
 use crate::wall::Wall;
 use crate::worker::{EpochInput, Progress, ToWorker};
 use aulaflow_log::{Log, LogError, Offset};
@@ -45,6 +45,7 @@ struct UnderWay {
     /// Log timestamps of the first record of each set in it.
     accepted: Vec<Millis>,
     barrier: bool,
+    tell: Tell,
     /// Numbers of the questions that it answers.
     asks: Vec<u64>,
     /// By source: records in it, and when the log took the first.
@@ -276,7 +277,8 @@ impl Coordinator {
         // A clock set by hand moves because somebody waits for it.
         let asked = !self.shared.live || !self.wall.moves();
         let moved = clock > self.time.clock() && (asked || clock >= self.next_due());
-        heartbeat || moved || self.shared.settling.any() || self.shared.export.parts.load(Ordering::Acquire) > 0
+        let waits = self.shared.settling.any() || self.shared.untold() > 0;
+        heartbeat || moved || waits || self.shared.export.parts.load(Ordering::Acquire) > 0
     }
 
     /// Sleeps until something is appended, or the clock must move.
@@ -307,19 +309,35 @@ impl Coordinator {
             export.parts.store(self.workers.len() * EXPORT_PARTS, Ordering::Release);
             export.open.store(true, Ordering::Release);
         }
-        self.send(std::mem::take(&mut gathered.inputs), barrier, false);
+        let tell = self.tell();
+        self.send(std::mem::take(&mut gathered.inputs), (barrier, tell), false);
         if barrier {
             state.last_barrier = Instant::now();
             state.covered.clone_from(&offsets);
         }
         let Gathered { accepted, read, .. } = gathered;
-        state.under_way.push_back(UnderWay { time: self.time, offsets, accepted, barrier, asks, read });
+        state.under_way.push_back(UnderWay { time: self.time, offsets, accepted, barrier, tell, asks, read });
+    }
+
+    /// Which rows leave after the next epoch. Until the log was read to where it ended at the start nobody is told that they
+    /// are true, so each student is told of once, in steps.
+    fn tell(&self) -> Tell {
+        if self.status.lock().caught_up {
+            return Tell::All;
+        }
+        let is_read = self.sources.iter().all(|s| s.next >= s.end_at_start || s.stalled.is_some());
+        match (is_read, self.shared.untold()) {
+            (true, 0) => Tell::All,
+            (true, _) => Tell::Some,
+            (false, _) => Tell::Later,
+        }
     }
 
     /// Adds the questions that wait to an epoch.
     fn take_asks(&self, inputs: &mut [EpochInput], state: &mut Loop) -> Vec<u64> {
         let mut taken = Vec::new();
-        let sample = state.sampling.ask(&self.shared);
+        // While rows wait to be told, what is shown is older than what would be explained.
+        let sample = if self.status.lock().caught_up { state.sampling.ask(&self.shared) } else { None };
         for ask in self.asks.try_iter().take(ASKS_MAX).filter(Ask::is_awaited).chain(sample) {
             state.asked += 1;
             let no = state.asked;
@@ -341,12 +359,13 @@ impl Coordinator {
     }
 
     /// Hands an epoch to the workers.
-    fn send(&self, inputs: Vec<EpochInput>, barrier: bool, loading: bool) {
+    fn send(&self, inputs: Vec<EpochInput>, (barrier, tell): (bool, Tell), loading: bool) {
         let versions_bound = versions_bound(&self.sources);
         for (index, (worker, mut input)) in self.workers.iter().zip(inputs).enumerate() {
             input.time = self.time.0;
             input.versions_bound = versions_bound;
             input.barrier = barrier;
+            input.tell = tell;
             input.loading = loading;
             // A worker that has ended is found by `alive`.
             let _ended = worker.send(ToWorker::Epoch(input));
@@ -358,7 +377,7 @@ impl Coordinator {
     pub fn load(&mut self, inputs: Vec<EpochInput>) -> Result<(), String> {
         self.progress.wait_here();
         self.time = self.time.next(self.time.clock());
-        self.send(inputs, false, true);
+        self.send(inputs, (false, Tell::All), true);
         while self.progress.complete() < self.time.0 {
             if !(self.alive)() {
                 return Err("a worker has ended while the state was loaded".to_owned());
@@ -394,7 +413,7 @@ impl Coordinator {
                 self.shared.metrics.freshness.observe((wall.0 - accepted.0).max(0) as f64 / 1e3);
             }
             self.spend(&epoch);
-            self.publish(time, (&epoch.offsets, &state.under_way), wall);
+            self.publish(&epoch, &state.under_way, wall);
         }
         if let Some(at) = self.durable.lock().at {
             let behind = self.sources.iter().map(|s| s.next).ne(state.covered.iter().copied());
@@ -403,7 +422,8 @@ impl Coordinator {
         }
     }
 
-    fn publish(&self, time: ClockTime, (offsets, under_way): (&[Offset], &VecDeque<UnderWay>), wall: Millis) {
+    fn publish(&self, epoch: &UnderWay, under_way: &VecDeque<UnderWay>, wall: Millis) {
+        let UnderWay { time, offsets, .. } = epoch;
         let metrics = &self.shared.metrics;
         let share = self.shared.share_labels();
         {
@@ -411,13 +431,13 @@ impl Coordinator {
             if !status.caught_up {
                 // What is not read on holds nobody else up.
                 let there = |(s, offset): (&Source, &Offset)| *offset >= s.end_at_start || s.stalled.is_some();
-                status.caught_up = self.sources.iter().zip(offsets).all(there);
+                status.caught_up = epoch.tell == Tell::All && self.sources.iter().zip(offsets).all(there);
                 if status.caught_up {
                     self.gates.caught_up();
                 }
             }
         }
-        self.observe(under_way, Some((time.clock(), offsets)));
+        self.observe(under_way, Some((time.clock(), offsets.as_slice())));
         if let Some(clock) = self.status.lock().clock {
             metrics.clock.get_or_create(&share).set(clock.0 as f64 / 1e3);
             metrics.frontier_lag.get_or_create(&share).set((wall.0 - clock.0) as f64 / 1e3);

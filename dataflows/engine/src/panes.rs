@@ -226,10 +226,18 @@ impl PaneStore {
         }
     }
 
-    /// What changed since the last call: per student the rows of the views that may have changed.
-    pub fn take_changes(&mut self) -> Vec<(StudentNo, Vec<FeatureUpdate>)> {
-        let mut changes = Vec::with_capacity(self.changed.len());
-        for number in std::mem::take(&mut self.changed) {
+    /// Students whose rows may have changed since they were taken.
+    pub fn untold(&self) -> usize {
+        self.changed.len()
+    }
+
+    /// What changed, of at most `students_max` students, those first who wait longest: per student the rows of the views
+    /// that may have changed, as they are now.
+    pub fn take_changes(&mut self, students_max: usize) -> Vec<(StudentNo, Vec<FeatureUpdate>)> {
+        let count = self.changed.len().min(students_max);
+        let later = self.changed.split_off(count);
+        let mut changes = Vec::with_capacity(count);
+        for number in std::mem::replace(&mut self.changed, later) {
             let Some(student) = self.students.get_mut(&number) else { continue };
             student.listed = false;
             let views = std::mem::take(&mut student.changed);

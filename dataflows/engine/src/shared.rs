@@ -125,6 +125,8 @@ pub struct Shared {
     pub export: Export,
     /// What bounds the versions of grades.
     pub versions: Versions,
+    /// Students whose rows have not been told yet, by worker.
+    pub untold: Vec<AtomicUsize>,
     /// Whether records are read that are older than now: at the start, and while more is waiting than one epoch takes.
     pub behind: AtomicBool,
     /// Questions that the workers work on.
@@ -138,6 +140,11 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// How many students' rows have not been told yet.
+    pub fn untold(&self) -> usize {
+        self.untold.iter().map(|untold| untold.load(Ordering::Acquire)).sum()
+    }
+
     /// The metrics' label of the partitions that are read.
     pub fn share_labels(&self) -> ShareLabels {
         ShareLabels { share: self.share.to_string() }
@@ -343,6 +350,21 @@ pub struct Handed {
     pub barrier: bool,
     /// See [`Versions`].
     pub versions_bound: u32,
+    /// Which changed rows of features leave.
+    pub tell: Tell,
+}
+
+/// Which changed rows of features leave after an epoch. While a log is read to where it ended at the start nobody is told
+/// that they are true, so that a student who changes in many epochs needs to be told of once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Tell {
+    /// All: what left is true as of the epoch.
+    #[default]
+    All,
+    /// Those of some students who wait: fresh events don't wait behind all of them.
+    Some,
+    /// None: more is waiting on the log.
+    Later,
 }
 
 /// What the operators of one worker share.

@@ -28,7 +28,7 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use timely::worker::Worker;
@@ -200,6 +200,7 @@ fn shared(
         export: crate::shared::Export::default(),
         versions,
         behind: AtomicBool::new(true),
+        untold: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
         asks: crate::ask::Open::default(),
         sampler: crate::sampler::Sampler::default(),
         next_switch: AtomicI64::new(i64::MAX),

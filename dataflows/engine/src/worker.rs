@@ -7,7 +7,7 @@ use crate::operators::evaluations::{self, EvaluationInput};
 use crate::operators::tenants::{self, TenantInput};
 use crate::operators::{cohorts, features, grades, profiles};
 use crate::sampler::Sampled;
-use crate::shared::{AskedFeature, Handed, Local, Shared, Time};
+use crate::shared::{AskedFeature, Handed, Local, Shared, Tell, Time};
 use crossbeam_channel::{Receiver, TryRecvError};
 use parking_lot::Mutex;
 use std::cell::{Cell, RefCell};
@@ -42,6 +42,8 @@ pub struct EpochInput {
     pub loading: bool,
     /// What versions of grades are cut to.
     pub versions_bound: u32,
+    /// Which changed rows of features leave after it.
+    pub tell: Tell,
 }
 
 /// What a worker is told.
@@ -132,7 +134,7 @@ pub fn run(
         match epochs.try_recv() {
             Ok(ToWorker::Epoch(mut input)) => {
                 local.loading.set(input.loading);
-                let handed = Handed { barrier: input.barrier, versions_bound: input.versions_bound };
+                let handed = Handed { barrier: input.barrier, versions_bound: input.versions_bound, tell: input.tell };
                 known.borrow_mut().insert(input.time, handed);
                 if !input.asked_features.is_empty() {
                     let asked = std::mem::take(&mut input.asked_features);

@@ -11,7 +11,7 @@ use crate::dead_letters::Class;
 use crate::dedupe::{IdHash, Seen};
 use crate::metrics::RecordLabels;
 use crate::panes::{DISTINCT_MAX, FeatureUpdate, PaneStore, SETTLE_MAX, Segment};
-use crate::shared::{Local, StateMessage, Time};
+use crate::shared::{Local, StateMessage, Tell, Time};
 use crate::state::{Key, Row};
 use crate::sum::Slot;
 use crate::symbols::StudentNo;
@@ -23,6 +23,9 @@ use std::sync::atomic::Ordering;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::operator::Operator;
+
+/// Students whose rows leave in one epoch, of those who wait since the log was read to its end.
+const TELL_MAX: usize = 16_384;
 
 /// The rows of a student that may have changed.
 pub type StudentUpdate = (StudentNo, Vec<FeatureUpdate>);
@@ -49,7 +52,7 @@ pub fn features<'scope>(
                 operator.answer(epoch.time);
                 if let Some(cap) = &capability {
                     let cap = cap.delayed(&epoch.time);
-                    output.session(&cap).give_iterator(operator.store.take_changes().into_iter());
+                    output.session(&cap).give_iterator(operator.changes(epoch.tell).into_iter());
                 }
                 operator.report(epoch.time);
                 if epoch.barrier {
@@ -195,6 +198,18 @@ impl PaneOperator {
             names.join(", ")
         );
         shared.dead_at(time, batch.source.0, batch.source.1 + u64::from(event.index), Class::Limit, error);
+    }
+
+    /// The rows that leave after an epoch.
+    fn changes(&mut self, tell: Tell) -> Vec<StudentUpdate> {
+        let students_max = match tell {
+            Tell::All => usize::MAX,
+            Tell::Some => TELL_MAX,
+            Tell::Later => 0,
+        };
+        let changes = self.store.take_changes(students_max);
+        self.local.shared.untold[self.local.index].store(self.store.untold(), Ordering::Release);
+        changes
     }
 
     fn report(&mut self, time: Time) {

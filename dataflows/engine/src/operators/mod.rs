@@ -10,7 +10,7 @@ pub mod grades;
 pub mod profiles;
 pub mod tenants;
 
-use crate::shared::{Local, Time};
+use crate::shared::{Handed, Local, Tell, Time};
 use std::collections::BTreeMap;
 use timely::progress::frontier::MutableAntichain;
 
@@ -31,6 +31,8 @@ pub struct Epoch<D> {
     pub barrier: bool,
     /// What versions of grades are cut to.
     pub versions_bound: u32,
+    /// Which changed rows of features leave.
+    pub tell: Tell,
 }
 
 impl<D> Epochs<D> {
@@ -59,7 +61,8 @@ impl<D> Epochs<D> {
         self.done = *time;
         let data = self.pending.remove(time).unwrap_or_default();
         debug_assert!(self.pending.first_key_value().is_none_or(|(t, _)| t > time), "data at a time that is no epoch");
-        Some(Epoch { time: *time, data, barrier: handed.barrier, versions_bound: handed.versions_bound })
+        let Handed { barrier, versions_bound, tell } = *handed;
+        Some(Epoch { time: *time, data, barrier, versions_bound, tell })
     }
 }
 

@@ -105,7 +105,7 @@ fn take(panes: &mut PaneStore, shown: &mut FxHashMap<StudentNo, Rows>) -> Vec<St
         FeatureValue::Int(n) => *n,
         other => panic!("no integer: {other:?}"),
     };
-    let changes = panes.take_changes();
+    let changes = panes.take_changes(usize::MAX);
     for (student, updates) in &changes {
         for update in updates {
             let row = update.row.as_ref().map(|(values, _)| (int(&values[0]), int(&values[1])));
@@ -209,7 +209,7 @@ proptest! {
         }
         // Once the clock has passed everything, nothing is left behind.
         panes.advance(Millis((clock + 10_000) * SECOND), usize::MAX);
-        let _ = (panes.take_changes(), panes.export(usize::MAX), panes.begin_export(), panes.export(usize::MAX));
+        let _ = (panes.take_changes(usize::MAX), panes.export(usize::MAX), panes.begin_export(), panes.export(usize::MAX));
         prop_assert_eq!(panes.len(), (0, 0));
         prop_assert!(panes.next_due().is_none());
     }

@@ -122,6 +122,7 @@ pub fn shared(plan: &Arc<Plan>, known: &KnownSlots, workers: usize) -> (Arc<Shar
         export: Export::default(),
         versions: Versions::default(),
         behind: std::sync::atomic::AtomicBool::new(true),
+        untold: (0..workers).map(|_| std::sync::atomic::AtomicUsize::new(0)).collect(),
         asks: crate::ask::Open::default(),
         sampler: crate::sampler::Sampler::default(),
         next_switch: AtomicI64::new(i64::MAX),
