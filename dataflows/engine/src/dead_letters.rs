@@ -1,6 +1,8 @@
 //! Records that cannot be used: kept with their original bytes and the reason (`<topic>.dlq`).
 
-use aulaflow_log::{Log, LogError, Offset, RecordRef, RecordSet, TopicPartition, letters, record::RecordSetBuilder};
+use aulaflow_log::{
+    Appended, Log, LogError, Offset, RecordRef, RecordSet, TopicPartition, letters, record::RecordSetBuilder,
+};
 use aulaflow_model::fault::Fault;
 use aulaflow_model::instant::Millis;
 use aulaflow_model::share::Share;
@@ -155,6 +157,15 @@ pub fn describe(faults: &[Fault]) -> String {
 /// Dead-letter partitions: topic and partition of the source.
 pub type Source = (String, u32);
 
+/// A write whose outcome is not known.
+struct Uncertain {
+    source: Source,
+    place: TopicPartition,
+    set: RecordSet,
+    /// Source offsets below this are on the topic once it has succeeded.
+    written: Offset,
+}
+
 /// Writes dead letters, each once: what a crash made us meet again is skipped. Of several writers of a share, the one that
 /// was opened last writes: another process that has lost the share without knowing is refused.
 pub struct Writer {
@@ -165,8 +176,8 @@ pub struct Writer {
     /// Per source partition: up to where its dead-letter topic was read, or written by us.
     read_to: BTreeMap<Source, Offset>,
     waiting: Vec<DeadLetter>,
-    /// A write has failed, so that its letters may be on their topic or not.
-    uncertain: bool,
+    /// A write that has failed, so that its letters may be on their topic or not: it is tried again as it was.
+    uncertain: Option<Uncertain>,
     /// The largest record that the log takes.
     bytes_max: usize,
 }
@@ -195,7 +206,7 @@ impl Writer {
         }
         let bytes_max = log.record_bytes_max();
         let mut writer =
-            Self { log: Arc::clone(log), to, written, read_to, waiting: Vec::new(), uncertain: false, bytes_max };
+            Self { log: Arc::clone(log), to, written, read_to, waiting: Vec::new(), uncertain: None, bytes_max };
         writer.read_on()?;
         Ok(writer)
     }
@@ -232,15 +243,28 @@ impl Writer {
         self.written.get(&source).is_some_and(|written| letter.offset < *written)
     }
 
+    /// A write has succeeded.
+    fn wrote(&mut self, source: Source, written: Offset, appended: &[Appended]) {
+        let end = appended.iter().map(|appended| appended.last_offset + 1).max();
+        self.read_to.extend(end.map(|end| (source.clone(), end)));
+        self.written.insert(source, written);
+    }
+
     /// After a failed write: brings it to an end, and finds out which letters are there.
     fn make_certain(&mut self) -> Result<(), LogError> {
-        if self.uncertain {
-            self.to.write(&[], WRITE_WAIT)?;
-            self.read_on()?;
-            let waiting = std::mem::take(&mut self.waiting);
-            self.waiting = waiting.into_iter().filter(|letter| !self.is_written(letter)).collect();
-            self.uncertain = false;
+        let Some(Uncertain { source, written, .. }) = &self.uncertain else { return Ok(()) };
+        let (source, written) = (source.clone(), *written);
+        // A log without transactions shows at once what it has taken; the other one knows the write again.
+        self.read_on()?;
+        if self.written.get(&source).is_none_or(|known| *known < written)
+            && let Some(Uncertain { place, set, .. }) = &self.uncertain
+        {
+            let appended = self.to.write(&[(place.clone(), set.clone())], WRITE_WAIT)?;
+            self.wrote(source, written, &appended);
         }
+        self.uncertain = None;
+        let waiting = std::mem::take(&mut self.waiting);
+        self.waiting = waiting.into_iter().filter(|letter| !self.is_written(letter)).collect();
         Ok(())
     }
 
@@ -263,18 +287,16 @@ impl Writer {
             let (group, others) = rest.split_at(same.count());
             let source = (first.topic.to_owned(), first.partition);
             let place = TopicPartition { topic: topic::dead_letters(first.topic), partition: first.partition };
-            match self.to.write(&[(place, encode(group, now))], WRITE_WAIT) {
-                Ok(appended) => {
-                    let end = appended.iter().map(|appended| appended.last_offset + 1).max();
-                    self.read_to.extend(end.map(|end| (source.clone(), end)));
-                }
+            let Some(last) = group.last() else { break };
+            let (set, written) = (encode(group, now), last.offset + 1);
+            match self.to.write(&[(place.clone(), set.clone())], WRITE_WAIT) {
+                Ok(appended) => self.wrote(source, written, &appended),
                 Err(error) => {
-                    self.uncertain = true;
+                    self.uncertain = Some(Uncertain { source, place, set, written });
                     self.waiting.extend_from_slice(rest);
                     return Err(error);
                 }
             }
-            self.written.extend(group.last().map(|last| (source, last.offset + 1)));
             rest = others;
         }
         Ok(())

@@ -31,6 +31,8 @@ pub(super) struct TransactionalWriter {
     producer: ThreadedProducer<Context>,
     health: Arc<Health>,
     left: Left,
+    /// The write whose commit was cut off, and where its records are if it happened: trying it again must not do it twice.
+    cut_off: Option<(Vec<(TopicPartition, RecordSet)>, Vec<Appended>)>,
     /// Since when brokers that answer have refused to settle what is left.
     unsettled: Option<Instant>,
 }
@@ -53,7 +55,8 @@ impl TransactionalWriter {
         let health = Arc::clone(&context.health);
         let producer: Result<ThreadedProducer<Context>, _> = config.writer(name).create_with_context(context);
         let producer = producer.map_err(|e| LogError::Unavailable(refused(e).to_string()))?;
-        let writer = Self { name: name.to_owned(), producer, health, left: Left::Nothing, unsettled: None };
+        let writer =
+            Self { name: name.to_owned(), producer, health, left: Left::Nothing, cut_off: None, unsettled: None };
         let begun = writer.producer.init_transactions(config.request_timeout);
         // Whatever it is: the next try has a producer of its own.
         begun.map_err(|error| append_error(&error, Some(name), &writer.health))?;
@@ -109,7 +112,10 @@ impl TransactionalWriter {
         if self.left == Left::Commit {
             match self.producer.commit_transaction(rest(deadline)) {
                 Ok(()) => self.left = Left::Nothing,
-                Err(KafkaError::Transaction(error)) if error.txn_requires_abort() => self.left = Left::Abort,
+                Err(KafkaError::Transaction(error)) if error.txn_requires_abort() => {
+                    self.left = Left::Abort;
+                    self.cut_off = None;
+                }
                 Err(error) => return Err(self.error(&error)),
             }
         }
@@ -152,6 +158,12 @@ impl Writer for TransactionalWriter {
     fn write(&mut self, parts: &[(TopicPartition, RecordSet)], timeout: Duration) -> Result<Vec<Appended>, LogError> {
         let deadline = Instant::now() + timeout;
         self.settle(deadline)?;
+        // The commit that was cut off has happened after all. Readers may see it a moment later, when its marker is there.
+        if let Some((before, appended)) = self.cut_off.take()
+            && same(&before, parts)
+        {
+            return Ok(appended);
+        }
         self.producer.begin_transaction().map_err(|error| self.error(&error))?;
         let (answers, sent) = self.send(parts);
         if let Err(error) = sent {
@@ -180,10 +192,20 @@ impl Writer for TransactionalWriter {
                     return Err(self.back(why, deadline));
                 }
                 self.left = Left::Commit;
+                let all: Option<Vec<_>> = outcomes.into_iter().map(|outcome| outcome.and_then(Result::ok)).collect();
+                self.cut_off = all.map(|appended| (parts.to_vec(), appended));
                 Err(why)
             }
         }
     }
+}
+
+/// Whether two writes are the same, byte for byte.
+fn same(one: &[(TopicPartition, RecordSet)], other: &[(TopicPartition, RecordSet)]) -> bool {
+    let equal = |((a, records), (b, others)): (&(TopicPartition, RecordSet), &(TopicPartition, RecordSet))| {
+        a == b && records.len() == others.len() && records.encoded() == others.encoded()
+    };
+    one.len() == other.len() && one.iter().zip(other).all(equal)
 }
 
 fn rest(deadline: Instant) -> Duration {
