@@ -128,8 +128,11 @@ impl Coordinator {
         if let Some((clock, _)) = complete {
             status.clock = if status.caught_up { Some(clock) } else { self.claim.map(|claim| claim.min(clock)) };
         }
+        // Before, rows of what was read may wait to be told.
+        let told = status.caught_up;
         for (at, (source, position)) in self.sources.iter().zip(&mut status.positions).enumerate() {
-            position.visible = complete.and_then(|(_, visible)| visible.get(at)).copied().unwrap_or(position.visible);
+            let read = complete.filter(|_| told).and_then(|(_, offsets)| offsets.get(at)).copied();
+            position.visible = read.unwrap_or(position.visible);
             position.end = self.log.end_offset(&source.place).unwrap_or(position.end);
             let lag = position.end.saturating_sub(position.visible);
             // The oldest record that is not visible is the first of the epochs under way; of what is not even read, it is
