@@ -398,7 +398,8 @@ pub fn sources(log: &dyn Log, share: Share, covered: &Covered) -> Result<Vec<Sou
     for topic in [topic::TENANTS, topic::EVALUATIONS, topic::BEHAVIOR] {
         for partition in (0..log.partitions(topic)?).filter(|partition| share.has(*partition)) {
             let place = TopicPartition { topic: topic.to_owned(), partition };
-            let (start, end) = (log.start_offset(&place)?, log.end_offset(&place)?);
+            // Asked, since another engine may have shown what was appended a moment ago.
+            let (start, end) = log.ask_bounds(&place)?;
             let next = covered.offsets.get(&(topic.to_owned(), partition)).copied();
             if let Some(next) = next.filter(|next| *next > end) {
                 return Err(StartError::State(format!(

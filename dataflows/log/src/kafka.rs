@@ -146,6 +146,11 @@ impl Log for KafkaLog {
         Ok(self.watch.bounds(place)?.end)
     }
 
+    fn ask_bounds(&self, place: &TopicPartition) -> Result<(Offset, Offset), LogError> {
+        let bounds = self.watch.ask_bounds(place)?;
+        Ok((bounds.start, bounds.end))
+    }
+
     fn wait(&self, seen: u64, timeout: Duration) -> u64 {
         self.changes.wait(seen, timeout)
     }

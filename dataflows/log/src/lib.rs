@@ -197,8 +197,14 @@ pub trait Log: Send + Sync + 'static {
     /// The first offset still there.
     fn start_offset(&self, place: &TopicPartition) -> Result<Offset, LogError>;
 
-    /// The offset that the next append gets.
+    /// The offset that the next append gets, as last heard: others may have appended since.
     fn end_offset(&self, place: &TopicPartition) -> Result<Offset, LogError>;
+
+    /// The first offset still there and the one that the next append gets, not older than the call: everything that any
+    /// reader was ever given is before the second.
+    fn ask_bounds(&self, place: &TopicPartition) -> Result<(Offset, Offset), LogError> {
+        Ok((self.start_offset(place)?, self.end_offset(place)?))
+    }
 
     /// Waits until something was appended since the call that returned `seen`, or until the timeout.
     /// Returns a number that grows with every durable append; start with 0.

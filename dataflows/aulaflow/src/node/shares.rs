@@ -51,6 +51,30 @@ struct Running {
     held: Option<ReadHalf>,
 }
 
+impl Running {
+    /// How far it is. Readers are let at its store as soon as that holds what the checkpoint says: until it is caught up, it
+    /// is true as of the checkpoint and says so; without a checkpoint nobody reads it before. They are let at it here, so
+    /// that nobody hears of something as visible which no reader finds.
+    fn status(&mut self, share: Share, stores: &Stores) -> Status {
+        let status = self.engine.monitor().status();
+        if status.loading.is_none()
+            && status.clock.is_some()
+            && let Some(store) = self.waiting.take()
+        {
+            // While it is not caught up, its clock is the checkpoint's.
+            store.hold(status.clock.filter(|_| !status.caught_up));
+            stores.put(share, store.clone());
+            self.held = Some(store);
+        }
+        if status.caught_up
+            && let Some(store) = self.held.take()
+        {
+            store.hold(None);
+        }
+        status
+    }
+}
+
 impl Shares {
     /// No engine runs yet. Registers the metrics of all.
     pub fn new(plan: &Arc<Plan>, log: &Arc<dyn Log>, registry: &mut Registry) -> Arc<Self> {
@@ -116,8 +140,7 @@ impl Shares {
         self.show_when_loaded(share)
     }
 
-    /// Lets readers at a share's store as soon as it holds what the checkpoint says. Until it is caught up, it is true as of
-    /// the checkpoint and says so; without a checkpoint nobody reads it before.
+    /// Looks until readers are at a share's store and what it claims is not held back any more.
     fn show_when_loaded(self: &Arc<Self>, share: Share) -> Result<()> {
         let shares = Arc::clone(self);
         let look = move || {
@@ -126,26 +149,8 @@ impl Shares {
                     let mut running = shares.running.lock();
                     // It may have been stopped, or stopped and started again: then another thread looks.
                     let Some(running) = running.get_mut(&share) else { return };
-                    if running.waiting.is_none() && running.held.is_none() {
-                        return;
-                    }
-                    let status = running.engine.monitor().status();
-                    if status.loading.is_none()
-                        && status.clock.is_some()
-                        && let Some(store) = running.waiting.take()
-                    {
-                        // While it is not caught up, its clock is the checkpoint's.
-                        store.hold(status.clock.filter(|_| !status.caught_up));
-                        shares.stores.put(share, store.clone());
-                        running.held = Some(store);
-                    }
-                    if status.caught_up
-                        && let Some(store) = running.held.take()
-                    {
-                        store.hold(None);
-                        return;
-                    }
-                    if status.failure.is_some() {
+                    let failed = running.status(share, &shares.stores).failure.is_some();
+                    if failed || (running.waiting.is_none() && running.held.is_none()) {
                         return;
                     }
                 }
@@ -208,7 +213,7 @@ impl Shares {
 
     /// How far each is.
     pub fn statuses(&self) -> Vec<Status> {
-        self.running.lock().values().map(|running| running.engine.monitor().status()).collect()
+        self.running.lock().iter_mut().map(|(share, running)| running.status(*share, &self.stores)).collect()
     }
 
     /// Whether a share's engine runs.
@@ -224,8 +229,9 @@ impl Shares {
 
     /// How far all are: the least of each.
     pub fn status(&self) -> Status {
-        let running = self.running.lock();
-        let mut status = Status::merged(running.values().map(|running| running.engine.monitor().status()));
+        let mut running = self.running.lock();
+        let statuses = running.iter_mut().map(|(share, running)| running.status(*share, &self.stores));
+        let mut status = Status::merged(statuses);
         let lost = |running: &Running| running.changelog.as_ref()?.writer().failure();
         status.failure = status.failure.or_else(|| running.values().find_map(lost));
         drop(running);

@@ -58,6 +58,20 @@ fn partitions_are_read_side_by_side_and_again_from_anywhere() {
     assert_eq!(read_to(log.as_ref(), &place, 2000, 3001), pairs(2000, 3001));
 }
 
+/// What another process appended a moment ago is before an end that is asked for, whatever was last heard.
+#[test]
+fn bounds_that_are_asked_for_are_those_of_now() {
+    let Some(broker) = broker() else { return };
+    let (topic, log) = open(&broker, "bounds", 1);
+    let other = KafkaLog::open(&config(&broker, &[topic.as_str()])).unwrap();
+    let place = at(&topic, 0);
+    assert_eq!(log.end_offset(&place).unwrap(), 0);
+    for end in 1..=20 {
+        other.append_wait(&place, numbered(end - 1, end), WAIT).unwrap();
+        assert_eq!(log.ask_bounds(&place).unwrap(), (0, end));
+    }
+}
+
 #[test]
 fn waiting_ends_when_records_come() {
     let Some(broker) = broker() else { return };
