@@ -62,6 +62,21 @@ pub fn read_all(folder: &Path) -> Result<u64> {
     Ok(bytes)
 }
 
+/// Copies a folder with everything in it.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
 /// Bytes of all files in a folder, as they are allocated on the disk.
 pub fn allocated(folder: &Path) -> Result<u64> {
     use std::os::unix::fs::MetadataExt;

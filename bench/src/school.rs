@@ -82,6 +82,12 @@ impl School {
         self.folder.path().join("runtime.toml")
     }
 
+    /// Adds settings to the runtime's file, for the next start.
+    pub fn set(&self, settings: &str) -> Result<()> {
+        let mut file = fs::OpenOptions::new().append(true).open(self.config())?;
+        Ok(writeln!(file, "\n{settings}")?)
+    }
+
     /// Starts an instance.
     pub fn start(&self, workers: usize) -> Result<Server> {
         let mut command = Command::new(&self.binary);

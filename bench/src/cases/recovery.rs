@@ -3,7 +3,8 @@
 //!
 //! Load: 1,000,000 students with one event each, which all five features count, in a checkpoint. The process is killed.
 //! 10,000,000 further events of the same students are put on the log while nothing runs. Then it is started and waited
-//! for until `/readyz` says that the views are complete.
+//! for until `/readyz` says that the views are complete; then the same once more from a copy of the folder, with a budget
+//! of memory that is a little above what the caught-up instance takes.
 //!
 //! Configuration: live clock, two workers. Limits: reading the checkpoint's files from start to end, and memory with
 //! the same state and nothing to catch up with.
@@ -17,6 +18,7 @@ use crate::school::{School, event, now, student};
 use crate::server::Server;
 use crate::setting::Setting;
 use anyhow::{Result, bail};
+use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -28,6 +30,8 @@ pub const CASE: Case =
 const READY_WITHIN: Duration = Duration::from_secs(600);
 /// Time between two looks at how far a start is.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// The budget, in percent of what the instance takes when it has caught up.
+const BUDGET_PERCENT: u64 = 106;
 const MIB: f64 = (1 << 20) as f64;
 const WORKERS: usize = 2;
 
@@ -66,6 +70,8 @@ fn measure(setting: &Setting, run: usize, students: usize, behind: usize, outcom
 
     say("putting the tail on the log");
     fill(setting, &school, students, behind)?;
+    let copy = school.folder().join("copy");
+    disk::copy(&school.data(), &copy)?;
     let state = school.data().join("state");
     let started = Instant::now();
     let bytes = disk::read_all(&state)?;
@@ -86,6 +92,21 @@ fn measure(setting: &Setting, run: usize, students: usize, behind: usize, outcom
     let before = "memory, peak, nothing behind";
     outcome.add_against("memory, peak while catching up", "MiB", memory.peak as f64 / MIB, before);
     outcome.add("memory, caught up", "MiB", memory.resident as f64 / MIB);
+    check(&server, &school, students, behind)?;
+    server.kill()?;
+
+    say("starting with the tail, with a budget of memory");
+    let budget = memory.resident / 100 * BUDGET_PERCENT;
+    fs::remove_dir_all(school.data())?;
+    fs::rename(copy, school.data())?;
+    school.set(&format!("[engine]\nmemory_max = {budget}\n"))?;
+    let server = school.start(WORKERS)?;
+    let loaded = until_loaded(&server)?;
+    let ready = server.until_ready(READY_WITHIN)?;
+    outcome.add("budget of memory", "MiB", budget as f64 / MIB);
+    outcome.add_against("memory, peak, with a budget", "MiB", server.memory()?.peak as f64 / MIB, "budget of memory");
+    let rate = behind as f64 / (ready - loaded).as_secs_f64();
+    outcome.add_against("catching up, with a budget", "events/s", rate, "catching up");
     check(&server, &school, students, behind)?;
     server.stop()
 }

@@ -8,6 +8,7 @@ use crate::ask::{ASKS_MAX, Ask, Asked};
 use crate::checkpoint::Durable;
 use crate::clock::{PartitionTime, event_clock};
 use crate::gate::Gates;
+use crate::memory::{Memory, Room, SHORT_RECORDS};
 use crate::operators::ask::AskRef;
 use crate::operators::behavior::BehaviorInput;
 use crate::operators::evaluations::EvaluationInput;
@@ -35,6 +36,8 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 const READ_BYTES_MAX: usize = 1 << 20;
 /// Time between two looks for partitions that were added.
 const PARTITIONS_EVERY: Duration = Duration::from_secs(2);
+/// Time between two looks while memory is used up.
+const FULL_PAUSE: Duration = Duration::from_millis(20);
 /// Fewer records than this are not split over the workers.
 const SPLIT_MIN: u32 = 1_024;
 
@@ -68,6 +71,8 @@ pub struct Coordinator {
     pub progress: Arc<Progress>,
     /// What is read.
     pub sources: Vec<Source>,
+    /// What the process may use.
+    pub memory: Memory,
     /// Highest event time by behaviour partition, of the complete epochs.
     pub event_high: BTreeMap<u32, Millis>,
     /// The last epoch's time.
@@ -143,7 +148,8 @@ impl Coordinator {
             if !(self.alive)() {
                 return Err("a worker has ended".to_owned());
             }
-            if state.under_way.len() >= UNDER_WAY_MAX {
+            let room = self.memory.room();
+            if state.under_way.len() >= if room == Room::Enough { UNDER_WAY_MAX } else { 1 } {
                 std::thread::park_timeout(Duration::from_millis(5));
                 continue;
             }
@@ -157,7 +163,11 @@ impl Coordinator {
                 let added = self.find_partitions().map_err(|e| e.to_string())?;
                 state.covered.extend(added);
             }
-            let gathered = self.gather(&mut state).map_err(|e| e.to_string())?;
+            let gathered = match room {
+                // What is under way gives back some of it when it is done, and the clock when windows move.
+                Room::Full => self.nothing(),
+                Room::Short | Room::Enough => self.gather(room, &mut state).map_err(|e| e.to_string())?,
+            };
             if gathered.records > 0 || first || !self.asks.is_empty() || self.due(&state) {
                 self.epoch(gathered, &mut state, false);
                 first = false;
@@ -181,10 +191,13 @@ impl Coordinator {
     }
 
     /// Reads what there is, in turns, up to the batch's limit.
-    fn gather(&mut self, state: &mut Loop) -> Result<Gathered, LogError> {
+    fn gather(&mut self, room: Room, state: &mut Loop) -> Result<Gathered, LogError> {
         let workers = self.workers.len();
         let settings = &self.shared.plan.runtime.engine;
-        let (records_max, bytes_max) = (settings.batch_records_max, settings.batch_bytes_max);
+        let (mut records_max, bytes_max) = (settings.batch_records_max, settings.batch_bytes_max);
+        if room != Room::Enough {
+            records_max = records_max.min(SHORT_RECORDS);
+        }
         let mut gathered = self.nothing();
         let mut idle = 0;
         while gathered.records < records_max && gathered.bytes < bytes_max && idle < self.sources.len() {
@@ -284,6 +297,11 @@ impl Coordinator {
     /// Sleeps until something is appended, or the clock must move.
     fn rest(&self, state: &mut Loop) {
         self.observe(&state.under_way, None);
+        if self.memory.is_full() {
+            // Appends change nothing.
+            std::thread::park_timeout(FULL_PAUSE);
+            return;
+        }
         let heartbeat = HEARTBEAT.saturating_sub(state.last_epoch.elapsed());
         let until = if self.shared.live && self.wall.moves() {
             let due = self.next_due().0.saturating_sub(self.wall.now().0).max(1);

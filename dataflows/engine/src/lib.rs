@@ -20,6 +20,7 @@ mod fold;
 mod gate;
 mod grade_views;
 mod layout;
+mod memory;
 mod metrics;
 mod operators;
 mod outlet;

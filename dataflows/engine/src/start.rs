@@ -9,6 +9,7 @@ use crate::coordinator::{Coordinator, Source, positions, versions_bound};
 use crate::dead_letters::Writer;
 use crate::gate::{Gate, Gates};
 use crate::layout::Layout;
+use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::shared::{Home, Settling, Shared, StateMessage, Versions};
 use crate::state::{Covered, KnownSlots, StateError, StateStore};
@@ -126,7 +127,6 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
     let event_high = covered.event_high.iter().map(|((_, p), at)| (*p, Millis(*at))).collect();
     let scene = (share, home(&log)?, metrics);
     let shared = Arc::new(shared(plan, layout, &covered, scene, (workers, versions, state)));
-    let claim = loaded.then(|| ClockTime(covered.time).clock());
     let time = first_time(&covered, live.then(|| wall.now()));
     let status = Arc::new(Mutex::new(Status::at_start(store.approximate_rows(), positions(&sources))));
     let durable = Arc::new(Mutex::new(Durable { offsets: covered.offsets.clone(), at: None, failing: None }));
@@ -151,6 +151,7 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
     let (senders, threads, alive) = spawn_workers(&shared, outlets, &progress)?;
     let (asker, asks) = Asker::new(log.clone(), status.clone(), &shared);
     let coordinator = Coordinator {
+        memory: Memory::new(shared.plan.runtime.engine.memory_max),
         shared,
         wall,
         log: log.clone(),
@@ -160,7 +161,7 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
         sources,
         event_high,
         time,
-        claim,
+        claim: loaded.then(|| ClockTime(covered.time).clock()),
         asks,
         status: status.clone(),
         durable: durable.clone(),

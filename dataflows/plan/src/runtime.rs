@@ -257,6 +257,8 @@ pub struct Engine {
     pub batch_records_max: usize,
     /// `batch_bytes_max`: bytes in one epoch, about. Default `"32 MiB"`.
     pub batch_bytes_max: usize,
+    /// `memory_max`: resident memory of the process from which on less is read, and then nothing. Default: no limit.
+    pub memory_max: Option<u64>,
     /// `checkpoint_interval`. Default `"5 seconds"`.
     pub checkpoint_interval: Duration,
     /// `checkpoints_kept`: how many checkpoints are kept. Default 3.

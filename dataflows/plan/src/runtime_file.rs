@@ -337,6 +337,7 @@ fn engine(mut s: Section<'_, '_>) -> Engine {
             MIB..=4 * GIB,
             "bytes in one step of the clock, about; two steps are in memory at once",
         ),
+        memory_max: memory_max(&mut s),
         checkpoint_interval: s.duration(
             "checkpoint_interval",
             seconds(5),
@@ -369,6 +370,13 @@ fn engine(mut s: Section<'_, '_>) -> Engine {
     };
     s.finish();
     engine
+}
+
+fn memory_max(s: &mut Section<'_, '_>) -> Option<u64> {
+    let meaning = "memory that the process may use: near it less is read at a time, and at it nothing is read, which its \
+                   sources then say; 0: no limit. What the views need is kept in any case";
+    let bytes = s.bytes("memory_max", 0, 0..=1024 * GIB, meaning) as u64;
+    (bytes > 0).then_some(bytes)
 }
 
 fn serving(mut s: Section<'_, '_>) -> Serving {

@@ -146,6 +146,9 @@ impl Coordinator {
             position.idle = lag == 0 && source.last_data.is_none_or(|last| last.elapsed() >= idle_timeout);
             let state = match &source.stalled {
                 Some(reason) => SourceState::Stalled(reason.clone()),
+                None if self.memory.is_full() && position.end > source.next => {
+                    SourceState::Stalled(self.memory.reason())
+                }
                 None => self.log.source_state(&source.place),
             };
             let labels = source.labels();
