@@ -21,6 +21,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+/// Changes of more bytes than this are written to the disk before their barrier is complete.
+const STAGE_BYTES: usize = 32 << 20;
+
 /// How often a write that failed is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -109,7 +112,7 @@ pub const SOURCES: [&str; 3] = [topic::EVALUATIONS, topic::BEHAVIOR, topic::TENA
 impl Checkpointer {
     /// Works until told to stop, or until all senders are gone.
     pub fn run(mut self, messages: &Receiver<StateMessage>) {
-        let mut changes: Vec<EncodedChange> = Vec::new();
+        let mut changes = Pending::default();
         let parts = self.workers * EXPORT_PARTS;
         let mut exported = 0;
         let mut barrier = None;
@@ -123,15 +126,18 @@ impl Checkpointer {
                 StateMessage::DeadAt { time, partition, offset, class, error } => {
                     self.unread.push_back(DeadPlace { time, partition, offset, class, error });
                 }
-                StateMessage::Changes(more) => changes.extend(more.iter().map(state::encode)),
+                StateMessage::Changes(more) => changes.add(more.iter().map(state::encode).collect(), &self.store),
                 StateMessage::Histories(students) => {
                     let symbols = &self.shared.symbols;
-                    changes.extend(students.into_iter().map(|(s, history)| state::encode_history(symbols, s, history)));
+                    let encoded = students.into_iter().map(|(s, history)| state::encode_history(symbols, s, history));
+                    changes.add(encoded.collect(), &self.store);
                 }
                 StateMessage::Panes(students) => {
+                    let mut encoded = Vec::with_capacity(students.len());
                     for (student, panes) in students {
-                        state::encode_panes(&self.shared.symbols, student, panes, &mut changes);
+                        state::encode_panes(&self.shared.symbols, student, panes, &mut encoded);
                     }
+                    changes.add(encoded, &self.store);
                 }
                 StateMessage::Complete(time) => {
                     // A log that refuses now is tried again soon, and must succeed at the next barrier.
@@ -161,7 +167,7 @@ impl Checkpointer {
             if exported == parts
                 && let Some(covers) = barrier.take()
             {
-                if !self.commit(std::mem::take(&mut changes), covers) {
+                if !self.commit(std::mem::take(&mut changes).rows, covers) {
                     return;
                 }
                 exported = 0;
@@ -285,6 +291,30 @@ impl Checkpointer {
             let behind = self.shared.behind.load(Ordering::Acquire);
             let before = if behind { known } else { Seen::new(horizon_ms).oldest(clock).max(known) };
             self.forgotten.insert(u32::from(layout.tables[table]), Forgotten { horizon_ms, before });
+        }
+    }
+}
+
+/// Changes that wait for their barrier to be complete.
+#[derive(Default)]
+struct Pending {
+    rows: Vec<EncodedChange>,
+    bytes: usize,
+}
+
+impl Pending {
+    /// Adds some, and writes all where they have become many. What cannot be written now stays, and is tried when as much
+    /// has come again, and with the checkpoint at last.
+    fn add(&mut self, more: Vec<EncodedChange>, store: &StateStore) {
+        self.bytes += more.iter().map(|(key, row)| key.len() + row.as_ref().map_or(0, Vec::len)).sum::<usize>();
+        self.rows.extend(more);
+        if self.bytes < STAGE_BYTES {
+            return;
+        }
+        self.bytes = 0;
+        match store.stage(&mut self.rows) {
+            Ok(()) => self.rows = Vec::new(),
+            Err(error) => tracing::warn!(%error, "a part of a checkpoint could not be written yet"),
         }
     }
 }

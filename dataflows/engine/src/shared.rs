@@ -140,6 +140,12 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// How many of `total` students a part exports next: none while what was exported before waits to be written.
+    pub fn export_step(&self, total: usize) -> usize {
+        let hurry = self.export.hurry.load(Ordering::Acquire);
+        if self.state.len() > EXPORT_WAITING_MAX && !hurry { 0 } else { self.export.step(total) }
+    }
+
     /// How many students' rows have not been told yet.
     pub fn untold(&self) -> usize {
         self.untold.iter().map(|untold| untold.load(Ordering::Acquire)).sum()
@@ -283,6 +289,8 @@ pub struct Export {
 
 /// Parts of each worker that export in steps: panes and histories.
 pub const EXPORT_PARTS: usize = 2;
+/// Messages that may wait for the thread that writes, for a further step to be made.
+const EXPORT_WAITING_MAX: usize = 16;
 /// Students in one step at least, and steps at most.
 const EXPORT_STEP_MIN: usize = 256;
 const EXPORT_STEPS_MAX: usize = 200;

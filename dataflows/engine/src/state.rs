@@ -366,6 +366,12 @@ impl StateStore {
         Ok(self.store.commit(changes, &meta, &covered.expired())?)
     }
 
+    /// Writes changes that come before those of the next commit, so that they need not wait for it in memory.
+    pub fn stage(&self, changes: &mut [EncodedChange]) -> Result<(), StateError> {
+        // Nothing is merged here that was not before: what expires is known at the commit.
+        Ok(self.store.stage(changes, &aulaflow_state::never())?)
+    }
+
     /// All rows, in the order in which they are to be loaded: histories, configurations, evaluations, ids, panes.
     pub fn load(&self) -> Result<Load, StateError> {
         let expired = self.covered()?.unwrap_or_default().expired();

@@ -84,6 +84,8 @@ struct State {
     segments: Vec<SegmentRef>,
     /// Checkpoints, the newest last.
     kept: VecDeque<Manifest>,
+    /// Written for the next checkpoint, oldest first.
+    staged: Vec<SegmentRef>,
     /// Numbers of checkpoints that cannot be used. While there is one, no file is removed that it may need.
     refused: BTreeSet<u64>,
     next_number: u64,
@@ -112,6 +114,7 @@ impl CheckpointStore {
         let state = State {
             segments: survey.usable.last().map(|newest| newest.segments.clone()).unwrap_or_default(),
             kept: survey.usable.into(),
+            staged: Vec::new(),
             refused: survey.refused.iter().map(|refused| refused.number).collect(),
             next_number: survey.next_number,
             next_segment: survey.next_segment,
@@ -149,15 +152,35 @@ impl CheckpointStore {
         Ok(Rows::new(Merge::new(&self.0.disk, &segments, prefix, expired.clone())?, prefix))
     }
 
-    /// Writes a checkpoint: the one before with these changes (sorted here; of a key the last one counts), and a note.
-    /// All or nothing, durably: when it returns, the new files have been read back, and only then older ones are removed.
+    /// Writes changes of the next checkpoint before it is made, so that they need not all be in memory; those of its
+    /// [`CheckpointStore::commit`] come after them. Without a commit they are nothing. After an error none of them is taken.
+    pub fn stage(&self, changes: &mut [Change], expired: &Expired) -> Result<(), StoreError> {
+        let inner = &*self.0;
+        let _alone = inner.committing.lock();
+        inner.make_room(expired)?;
+        inner.disk.check_space(bytes(changes))?;
+        let (_, id) = inner.numbers();
+        match inner.write_segment(changes, id) {
+            Ok(segment) => {
+                inner.state.lock().staged.push(segment);
+                Ok(())
+            }
+            Err(error) => {
+                // What cannot be removed now, is by a later commit.
+                inner.disk.remove(&segment::name(id)).ok();
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes a checkpoint: the one before with what was staged and these changes (sorted here; of a key the last one
+    /// counts), and a note. All or nothing, durably: when it returns, the new files have been read back, and only then older ones are removed.
     /// What has expired is left out by later merges.
     pub fn commit(&self, changes: &mut [Change], meta: &[u8], expired: &Expired) -> Result<Committed, StoreError> {
         let inner = &*self.0;
         let _alone = inner.committing.lock();
         let waited = inner.make_room(expired)?;
-        let raw: usize = changes.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum();
-        inner.disk.check_space((raw + meta.len()) as u64)?;
+        inner.disk.check_space(bytes(changes) + meta.len() as u64)?;
         inner.disk.step("checkpoint.begin")?;
         // A number is given once, so that a file of a failed try is never taken for another's.
         let (number, id) = inner.numbers();
@@ -167,9 +190,10 @@ impl CheckpointStore {
             inner.disk.remove(&manifest::name(number)).ok();
             inner.disk.remove(&segment::name(id)).ok();
         }
-        let (manifest, rows) = written?;
-        let new = manifest.segments.last().filter(|segment| segment.id == id).map_or(0, |segment| segment.bytes);
-        let bytes = new + manifest.encode(inner.options.format).len() as u64;
+        let (manifest, new) = written?;
+        let rows = manifest.segments[manifest.segments.len() - new..].iter().map(|segment| segment.rows).sum();
+        let written: u64 = manifest.segments[manifest.segments.len() - new..].iter().map(|segment| segment.bytes).sum();
+        let bytes = written + manifest.encode(inner.options.format).len() as u64;
         let segments = manifest.segments.len();
         let compacted_bytes = inner.keep(manifest);
         inner.remove_unneeded();
@@ -244,6 +268,10 @@ impl CheckpointStore {
     }
 }
 
+fn bytes(changes: &[Change]) -> u64 {
+    changes.iter().map(|(key, value)| (key.len() + value.as_ref().map_or(0, Vec::len)) as u64).sum()
+}
+
 /// Notes in a folder, as [`CheckpointStore::note_running`] does, that somebody worked on its rows and did not say that it
 /// ended: for files that were brought there. Nobody may have the folder open.
 pub fn note_unclean(dir: &Path) -> Result<(), StoreError> {
@@ -300,17 +328,23 @@ impl Inner {
         numbers
     }
 
+    /// How many the next checkpoint has without its last one.
+    fn segments(&self) -> usize {
+        let state = self.state.lock();
+        state.segments.len() + state.staged.len()
+    }
+
     /// Takes over what was merged. Where there are too many segments still, waits for a merge.
     fn make_room(&self, expired: &Expired) -> Result<Duration, StoreError> {
         self.take_over(Duration::ZERO)?;
-        if self.state.lock().segments.len() < SEGMENTS_MAX {
+        if self.segments() < SEGMENTS_MAX {
             return Ok(Duration::ZERO);
         }
         let begun = Instant::now();
         tracing::warn!("a checkpoint waits: merging the state's segments is far behind");
         self.begin_merge(expired);
         self.take_over(WAIT_MAX)?;
-        match self.state.lock().segments.len() {
+        match self.segments() {
             segments if segments < SEGMENTS_MAX => Ok(begun.elapsed()),
             segments => Err(StoreError::Behind { segments }),
         }
@@ -354,36 +388,50 @@ impl Inner {
         }
     }
 
-    /// Writes a checkpoint's files; its manifest, and how many rows are new.
-    fn write(&self, changes: &mut [Change], number: u64, id: u64, meta: &[u8]) -> Result<(Manifest, u64), StoreError> {
-        let disk = &self.disk;
-        let mut segments = self.state.lock().segments.clone();
-        let mut rows = 0;
+    /// Writes a checkpoint's files; its manifest, and how many of its segments are new: the last ones.
+    fn write(
+        &self,
+        changes: &mut [Change],
+        number: u64,
+        id: u64,
+        meta: &[u8],
+    ) -> Result<(Manifest, usize), StoreError> {
+        let (mut segments, staged) = {
+            let state = self.state.lock();
+            (state.segments.clone(), state.staged.clone())
+        };
+        let before = segments.len();
+        segments.extend(staged);
         if !changes.is_empty() {
-            // Stable: of a key's changes the last one counts.
-            changes.sort_by(|(a, _), (b, _)| a.cmp(b));
-            let mut writer = SegmentWriter::new(disk, id)?;
-            for (at, (key, value)) in changes.iter().enumerate() {
-                if changes.get(at + 1).is_none_or(|(next, _)| next != key) {
-                    writer.push(key, value.as_deref())?;
-                }
-            }
-            let segment = writer.finish(0, ["checkpoint.segment.written", "checkpoint.segment.synced"])?;
-            // A manifest must not be there before what it names.
-            disk.sync_names()?;
-            disk.step("checkpoint.segment.durable")?;
-            rows = segment.rows;
-            segments.push(segment);
+            segments.push(self.write_segment(changes, id)?);
         }
+        let new = segments.len() - before;
         let manifest = Manifest { number, meta: meta.to_vec(), segments };
-        manifest.write(disk, self.options.format)?;
-        Ok((manifest, rows))
+        manifest.write(&self.disk, self.options.format)?;
+        Ok((manifest, new))
+    }
+
+    fn write_segment(&self, changes: &mut [Change], id: u64) -> Result<SegmentRef, StoreError> {
+        // Stable: of a key's changes the last one counts.
+        changes.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let mut writer = SegmentWriter::new(&self.disk, id)?;
+        for (at, (key, value)) in changes.iter().enumerate() {
+            if changes.get(at + 1).is_none_or(|(next, _)| next != key) {
+                writer.push(key, value.as_deref())?;
+            }
+        }
+        let segment = writer.finish(0, ["checkpoint.segment.written", "checkpoint.segment.synced"])?;
+        // A manifest must not be there before what it names.
+        self.disk.sync_names()?;
+        self.disk.step("checkpoint.segment.durable")?;
+        Ok(segment)
     }
 
     /// Makes a checkpoint the newest; the bytes that merges wrote for it.
     fn keep(&self, manifest: Manifest) -> u64 {
         let mut state = self.state.lock();
         state.segments.clone_from(&manifest.segments);
+        state.staged.clear();
         state.kept.push_back(manifest);
         while state.kept.len() > self.options.kept.max(1) {
             state.kept.pop_front();
@@ -416,7 +464,7 @@ impl Inner {
         let state = self.state.lock();
         let named = state.kept.iter().flat_map(|manifest| &manifest.segments);
         let needed: BTreeSet<u64> =
-            named.chain(&state.segments).map(|segment| segment.id).chain(state.merging).collect();
+            named.chain(&state.segments).chain(&state.staged).map(|segment| segment.id).chain(state.merging).collect();
         let manifests: BTreeSet<u64> =
             state.kept.iter().map(|manifest| manifest.number).chain(state.refused.iter().copied()).collect();
         let pinned = |name: &String| state.pins.values().any(|files| files.contains(name));
