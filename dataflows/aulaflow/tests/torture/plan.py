@@ -22,7 +22,10 @@ KAFKA = {
     "stall": 1,
     "slow": 1,
     "replica kill": 2,
+    "outage": 3,
 }
+CHANGELOG_POINTS = "changelog."
+"""What the names of crash points begin with that are come by only where the changelog is written."""
 MOVES = {"leave": 3, "zombie": 3}
 """With two processes: one goes and comes back, one is halted until its partitions are another's."""
 
@@ -45,6 +48,8 @@ class Plan(NamedTuple):
     processes: int
     replica: bool
     small_disk: bool
+    changelog: bool
+    """Whether the changelog is written: with Kafka always, with the embedded log at will."""
     writers: int
     pause_s: float
     traffic_s: float
@@ -58,9 +63,13 @@ class Plan(NamedTuple):
 
 def make(seed: int, log: str, points: list[str], root: bool, scale_out: bool, replicas: bool) -> Plan:
     """The plan of a seed. `points`: the product's crash points; `root`: whether a small disk can be mounted."""
-    rng = random.Random(f"{seed}/plan")
+    # Points have their own random numbers: a new one does not change what else a seed does.
+    rng, points_rng = random.Random(f"{seed}/plan"), random.Random(f"{seed}/points")
     kafka = log == "kafka"
     processes = 2 if kafka and scale_out and rng.random() < 0.5 else 1
+    changelog = kafka or points_rng.random() < 0.5
+    if not changelog:
+        points = [point for point in points if not point.startswith(CHANGELOG_POINTS)]
     kinds = dict(KAFKA if kafka else EMBEDDED)
     if not points:
         del kinds["crash"]
@@ -77,9 +86,9 @@ def make(seed: int, log: str, points: list[str], root: bool, scale_out: bool, re
         kind = rng.choices(list(kinds), list(kinds.values()))[0]
         point = ""
         if kind == "crash":
-            point = rng.choice(points)
-            if rng.random() < 0.6:
-                point += f":{rng.randrange(1, 6)}"
+            point = points_rng.choice(points)
+            if points_rng.random() < 0.6:
+                point += f":{points_rng.randrange(1, 6)}"
         faults.append(Fault(round(at, 2), kind, rng.randrange(processes), round(0.3 + 1.7 * rng.random(), 2), point))
     return Plan(
         seed=seed,
@@ -87,6 +96,7 @@ def make(seed: int, log: str, points: list[str], root: bool, scale_out: bool, re
         processes=processes,
         replica=kafka and replicas,
         small_disk=any(fault.kind == "full disk" for fault in faults),
+        changelog=changelog,
         writers=2,
         pause_s=rng.choice((0.005, 0.02, 0.05)),
         traffic_s=TRAFFIC_S,

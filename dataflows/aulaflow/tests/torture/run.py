@@ -38,6 +38,7 @@ from faults import Faults  # noqa: E402
 from plan import Plan  # noqa: E402
 from poller import Poller  # noqa: E402
 from process import Broken, crash_points  # noqa: E402
+from staleness import Staleness  # noqa: E402
 from stand import Stand, Tools  # noqa: E402
 from tally import Tally  # noqa: E402
 from traffic import Sent, Writer  # noqa: E402
@@ -57,6 +58,7 @@ class Run:
         self.faults = make_faults(stand, self.sent)
         self.differences: list[str] = []
         self.poller = Poller(stand.processes, stand.replicas, self.plan.rng("poller"), self.strict_versions)
+        self.staleness = Staleness(stand.processes, stand.replicas)
         self.reads: list[tuple[str, judge.Read]] = []
         self.records: list = []
         self.batch: Batch | None = None
@@ -65,6 +67,7 @@ class Run:
         """All of it. `Broken` where the product does not get there."""
         self.stand.start()
         self.poller.start()
+        self.staleness.start()
         writers: list = [
             Writer(f"w{n}", f"{self.plan.seed}/writer/{n}", self.stand.clients, self.sent, self.plan.pause_s)
             for n in range(self.plan.writers)
@@ -86,7 +89,11 @@ class Run:
         self.read("after the traffic")
         self.counters()
         self.poller.end()
-        self.differences += self.poller.differences
+        self.staleness.end()
+        self.differences += self.poller.differences + self.staleness.differences
+        if self.faults.done["outage"] and self.stand.replicas:
+            looks = (self.staleness.telling, self.poller.reads["replicas while no dataflow runs"])
+            self.differences += [] if all(looks) else [f"nobody looked at the replica in an outage: {looks}"]
         self.differences += self.stand.end(self.plan.end_with_kill)
         self.restart()
         self.compare()
@@ -135,6 +142,7 @@ def one(run: Run, tally: Tally, keep: bool) -> bool:
         run.differences.append(traceback.format_exc())
     finally:
         run.poller.ended.set()
+        run.staleness.ended.set()
         stand.clear(keep=keep or bool(run.differences))
     tally.add(run, time.monotonic() - begun)
     faults = ", ".join(f"{f.kind}{' ' + f.point if f.point else ''} at {f.at_s} s" for f in plan.faults)
@@ -145,6 +153,9 @@ def one(run: Run, tally: Tally, keep: bool) -> bool:
         f"{len(run.batch.dead) if run.batch else 0} dead; {faults}",
         flush=True,
     )
+    if not good and run.records:
+        (stand.folder / "records.txt").write_text("\n".join(map(repr, run.records)))
+        (stand.folder / "differences.txt").write_text("\n".join(run.differences))
     for difference in run.differences[:SHOWN_MAX]:
         print(f"       {difference}", flush=True)
     if len(run.differences) > SHOWN_MAX:
@@ -183,6 +194,9 @@ def main() -> int:
         options.report.write_text(tally.json())
     if good and not options.keep:
         os.rmdir(work)
+    if options.every_point and tally.missed():
+        print(f"no run came to {', '.join(tally.missed())}")
+        return 1
     return 0 if good else 1
 
 
@@ -234,6 +248,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--no-replica", action="store_true", help="Kafka: no replica")
     parser.add_argument("--strict-versions", action="store_true", help="versions must not go back across crashes either")
     parser.add_argument("--go-on", action="store_true", help="go on after a run that differs")
+    parser.add_argument("--every-point", action="store_true", help="fail where no run came to some crash point")
     parser.add_argument("--self-test", action="store_true", help="only whether differences would be found")
     return parser.parse_args()
 
