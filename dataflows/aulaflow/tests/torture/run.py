@@ -5,6 +5,7 @@ that shares no code with the product (`batch.py`, `views.py`), and everything ac
 
     run.py --binary BIN --log embedded --seeds 1..12
     run.py --binary BIN --log kafka --seeds 1..200 --report torture.json
+    run.py --binary BIN --log kafka --seeds every-kind
     run.py --binary BIN --self-test     plants differences into a run, and expects each to be found
 
 A seed decides what is sent and what fails when; how long things take is the machine's. A run that differs keeps its
@@ -44,6 +45,8 @@ from tally import Tally  # noqa: E402
 from traffic import Sent, Writer  # noqa: E402
 
 SHOWN_MAX = 12
+EVERY_KIND = "every-kind"
+"""Of seeds: those that have every kind of fault between them."""
 
 
 class Run:
@@ -181,10 +184,13 @@ def main() -> int:
     print(f"{options.log} log; {len(points)} crash points; {'' if root else 'no small disks (needs root); '}working in {work}")
     make = embedded(tools, work) if options.log == "embedded" else in_kafka(tools, work)
     good = True
+
+    def plan_of(seed: int) -> Plan:
+        return plans.make(seed, options.log, points, root, not options.alone, not options.no_replica)
+
     try:
-        for seed in options.seeds:
-            plan = plans.make(seed, options.log, points, root, not options.alone, not options.no_replica)
-            good = one(make(plan), tally, keep=bool(options.keep)) and good
+        for seed in seeds(options.seeds, plan_of):
+            good = one(make(plan_of(seed)), tally, keep=bool(options.keep)) and good
             if not good and not options.go_on:
                 break
     finally:
@@ -227,13 +233,16 @@ def in_kafka(tools: Tools, work: Path) -> Callable[[Plan | None], Run | None]:
     return make
 
 
-def seeds(text: str) -> list[int]:
-    """`7`, `1..12` or `1,5,9`."""
+def seeds(text: str, plan_of: Callable[[int], Plan]) -> list[int]:
+    """`7`, `1..12`, `1,5,9` or `every-kind`, each seed once."""
     out: list[int] = []
     for part in text.split(","):
+        if part == EVERY_KIND:
+            out += plans.covering(plan_of)
+            continue
         first, _, last = part.partition("..")
         out += range(int(first), int(last or first) + 1)
-    return out
+    return list(dict.fromkeys(out))
 
 
 def arguments() -> argparse.Namespace:
@@ -241,7 +250,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--binary", type=Path, required=True, help="the program")
     parser.add_argument("--log-tool", type=Path, help="the log crate's example [default: examples/log_tool beside it]")
     parser.add_argument("--log", choices=("embedded", "kafka"), default="embedded", help="which log")
-    parser.add_argument("--seeds", type=seeds, default=seeds("1..12"), help="such as 7, 1..12 or 1,5,9 [default: 1..12]")
+    parser.add_argument(
+        "--seeds", default="1..12", help="such as 7, 1..12, 1,5,9, or every-kind: few that have every fault [default: 1..12]"
+    )
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep every run's folder, in this one")
     parser.add_argument("--report", type=Path, metavar="FILE", help="the report as JSON")
     parser.add_argument("--alone", action="store_true", help="Kafka: never two processes")
