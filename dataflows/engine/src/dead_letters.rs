@@ -7,6 +7,7 @@ use aulaflow_model::fault::Fault;
 use aulaflow_model::instant::Millis;
 use aulaflow_model::share::Share;
 use aulaflow_model::topic;
+use aulaflow_state::crash_point;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +57,9 @@ const TRUNCATED_BYTES: usize = 64 << 10;
 const HEADER_BYTES: usize = 16;
 /// What the headers that a letter adds take, without the error's text.
 const ADDED_BYTES: usize = 512;
+
+/// Places where a test ends the process: before and after letters are durable. For a driver that tries each.
+pub const CRASH_POINTS: &[&str] = &["dead-letters.write.before", "dead-letters.write.after"];
 
 /// How long one write may take.
 const WRITE_WAIT: Duration = Duration::from_secs(10);
@@ -289,8 +293,12 @@ impl Writer {
             let place = TopicPartition { topic: topic::dead_letters(first.topic), partition: first.partition };
             let Some(last) = group.last() else { break };
             let (set, written) = (encode(group, now), last.offset + 1);
+            crash_point("dead-letters.write.before");
             match self.to.write(&[(place.clone(), set.clone())], WRITE_WAIT) {
-                Ok(appended) => self.wrote(source, written, &appended),
+                Ok(appended) => {
+                    crash_point("dead-letters.write.after");
+                    self.wrote(source, written, &appended);
+                }
                 Err(error) => {
                     self.uncertain = Some(Uncertain { source, place, set, written });
                     self.waiting.extend_from_slice(rest);

@@ -42,7 +42,7 @@ use aulaflow_log::{Log, LogError, Offset, SourceState, TopicPartition};
 use aulaflow_model::change::{ChangeBatch, CohortBatch};
 use aulaflow_model::instant::{ClockTime, Millis};
 pub use checkpoints::{Checkpoint, CheckpointFile, Checkpoints, note_moved, progress};
-pub use dead_letters::Class;
+pub use dead_letters::{CRASH_POINTS, Class};
 pub use describe::{Assumptions, Description, StateSummary, describe};
 pub use gate::Gate;
 pub use grade_views::{GradeView, ShownGrade};

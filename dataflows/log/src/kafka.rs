@@ -11,6 +11,7 @@ mod headers;
 mod membership;
 mod murmur2;
 mod oauth;
+mod orphans;
 mod signal;
 mod slot;
 #[cfg(test)]

@@ -26,6 +26,8 @@ class Faults:
         self.done: Counter[str] = Counter()
         self.points: Counter[str] = Counter()
         self.recovery_s: list[float] = []
+        self.fresh_s: list[float] = []
+        """After outages: seconds from when the dataflow was ready until replicas said so."""
         self.begun = 0.0
 
     def run(self) -> None:

@@ -12,6 +12,10 @@ from process import Broken, Process, wait
 SESSION_S = 6.0
 """The group's session timeout: see `kafka_stand.LOG`."""
 MOVED_MAX_S = 40
+OUTAGE_S = 3.0
+FRESH_S = 2.5
+"""Less than an outage makes a replica stale, and more than it ever is while the dataflow runs undisturbed."""
+FRESH_MAX_S = 60
 
 
 class KafkaFaults(Faults):
@@ -63,6 +67,18 @@ class KafkaFaults(Faults):
         proxy.mode = "pass"
 
     # -- several processes
+
+    def outage(self, fault: Fault, process: Process) -> None:
+        """All processes of the dataflow are gone for a while. Replicas go on answering, which others look at, say how stale
+        they are, and that they are not any more once the dataflow is back."""
+        for one in self.stand.processes:
+            one.kill()
+        time.sleep(OUTAGE_S + fault.seconds)
+        for one in self.stand.processes:
+            self.again(one)
+        for replica in self.stand.replicas:
+            fresh = lambda one=replica: (said := one.staleness()) is not None and said < FRESH_S  # noqa: E731
+            self.fresh_s.append(wait(FRESH_MAX_S, f"{replica.name} says that it is not stale any more", fresh))
 
     def replica_kill(self, fault: Fault, process: Process) -> None:
         """The replica starts from nothing: its store comes from the changelog."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 TRAFFIC_S = 5.0
+COVERING_MAX = 200
+"""Seeds that are looked through for `covering`."""
 
 EMBEDDED = {"kill": 6, "crash": 8, "stop": 2, "halt": 1, "full disk": 2, "foreign records": 2}
 """Kinds of faults and how often they are chosen."""
@@ -22,7 +24,12 @@ KAFKA = {
     "stall": 1,
     "slow": 1,
     "replica kill": 2,
+    "outage": 3,
 }
+CHANGELOG_POINTS = "changelog."
+"""What the names of crash points begin with that are come by only where the changelog is written."""
+ONCE = ("changelog.resumed", "running.noted")
+"""Crash points that a process comes by once, as it starts: the others, at their first to fifth time."""
 MOVES = {"leave": 3, "zombie": 3}
 """With two processes: one goes and comes back, one is halted until its partitions are another's."""
 
@@ -45,6 +52,8 @@ class Plan(NamedTuple):
     processes: int
     replica: bool
     small_disk: bool
+    changelog: bool
+    """Whether the changelog is written: with Kafka always, with the embedded log at will."""
     writers: int
     pause_s: float
     traffic_s: float
@@ -58,9 +67,13 @@ class Plan(NamedTuple):
 
 def make(seed: int, log: str, points: list[str], root: bool, scale_out: bool, replicas: bool) -> Plan:
     """The plan of a seed. `points`: the product's crash points; `root`: whether a small disk can be mounted."""
-    rng = random.Random(f"{seed}/plan")
+    # Points have their own random numbers: a new one does not change what else a seed does.
+    rng, points_rng = random.Random(f"{seed}/plan"), random.Random(f"{seed}/points")
     kafka = log == "kafka"
     processes = 2 if kafka and scale_out and rng.random() < 0.5 else 1
+    changelog = kafka or points_rng.random() < 0.5
+    if not changelog:
+        points = [point for point in points if not point.startswith(CHANGELOG_POINTS)]
     kinds = dict(KAFKA if kafka else EMBEDDED)
     if not points:
         del kinds["crash"]
@@ -77,9 +90,9 @@ def make(seed: int, log: str, points: list[str], root: bool, scale_out: bool, re
         kind = rng.choices(list(kinds), list(kinds.values()))[0]
         point = ""
         if kind == "crash":
-            point = rng.choice(points)
-            if rng.random() < 0.6:
-                point += f":{rng.randrange(1, 6)}"
+            point = points_rng.choice(points)
+            if point not in ONCE and points_rng.random() < 0.6:
+                point += f":{points_rng.randrange(1, 6)}"
         faults.append(Fault(round(at, 2), kind, rng.randrange(processes), round(0.3 + 1.7 * rng.random(), 2), point))
     return Plan(
         seed=seed,
@@ -87,9 +100,21 @@ def make(seed: int, log: str, points: list[str], root: bool, scale_out: bool, re
         processes=processes,
         replica=kafka and replicas,
         small_disk=any(fault.kind == "full disk" for fault in faults),
+        changelog=changelog,
         writers=2,
         pause_s=rng.choice((0.005, 0.02, 0.05)),
         traffic_s=TRAFFIC_S,
         faults=tuple(faults),
         end_with_kill=rng.random() < 0.5,
     )
+
+
+def covering(plan_of: Callable[[int], Plan]) -> list[int]:
+    """Seeds whose plans have every kind of fault between them that plans have: few, and the same every time."""
+    kinds = {seed: {fault.kind for fault in plan_of(seed).faults} for seed in range(1, COVERING_MAX + 1)}
+    left, chosen = set().union(*kinds.values()), []
+    while left:
+        best = max(kinds, key=lambda seed: (len(kinds[seed] & left), -seed))
+        chosen.append(best)
+        left -= kinds[best]
+    return chosen

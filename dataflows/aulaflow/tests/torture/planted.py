@@ -7,6 +7,7 @@ import copy
 import json
 import random
 import re
+import time
 from pathlib import Path
 from typing import Callable
 
@@ -16,7 +17,9 @@ from batch import Batch
 from client import Unanswered
 from poller import Poller
 from process import Process
-from stand import Stand, Tools
+from school import rfc3339
+from staleness import METRIC, Staleness
+from stand import PARTITIONS, Stand, Tools
 from traffic import BEHAVIOUR, EVALUATIONS, TENANTS
 
 SEED = 7
@@ -178,10 +181,15 @@ class Answers:
     name = "planted"
     lives = 1
     down_since = None
+    gone_since = None
 
     def __init__(self, answers: list[dict | None]) -> None:
         self.answers = answers
         self.client = self
+
+    def starts(self) -> int:
+        """Never again."""
+        return 1
 
     def profiles(self, tenant: str, students, seconds: float) -> dict[str, dict] | None:
         """The next answer."""
@@ -213,6 +221,60 @@ POLLS: dict[str, tuple[str, list, bool]] = {
 }
 
 
+class Follower:
+    """A replica, after the dataflow has been gone for three seconds, that says what it is told to."""
+
+    name = "planted replica"
+    lives = 1
+    down_since = None
+
+    def __init__(self, looks: list[dict | None]) -> None:
+        self.looks = looks
+        self.client = self
+
+    def lag(self) -> dict:
+        """The next look: seconds since its instant, seconds of staleness, partitions, and seconds by `/metrics`."""
+        if (look := self.looks[0]) is None:
+            raise Unanswered("planted")
+        as_of = rfc3339(int((time.time() - look["as_of"]) * 1000))
+        part = {"as_of": as_of, "staleness_seconds": look["stale"]}
+        return {"replica": [{"partition": number, **part} for number in range(look.get("partitions", PARTITIONS))]}
+
+    def metrics(self) -> dict[str, float]:
+        """Of the same look."""
+        look = self.looks.pop(0)
+        return {METRIC % number: look.get("metric", look["stale"]) for number in range(PARTITIONS)}
+
+
+def shows(as_of: float, stale: float | None = None, **more) -> dict:
+    """What a look shows."""
+    return {"as_of": as_of, "stale": as_of if stale is None else stale, **more}
+
+
+FOLLOWED: dict[str, tuple[list, bool]] = {
+    "staleness that rises": ([shows(3.2), shows(3.2)], False),
+    "a replica calls itself fresh": ([shows(0.4)], True),
+    "staleness that is not its instant's": ([shows(3.2, 9.0)], True),
+    "staleness that stands still": ([shows(3.2), shows(3.9, 3.2)], True),
+    "a replica's instant goes back": ([shows(3.2), shows(4.2)], True),
+    "staleness by /metrics stands still": ([shows(3.2, metric=0.3)], True),
+    "a replica leaves a partition out": ([shows(3.2, partitions=PARTITIONS - 1)], True),
+    "a replica does not say how stale it is": ([None], True),
+}
+
+
+def followed(name: str, looks: list, bad: bool) -> bool:
+    """Whether what a replica says is judged right."""
+    dataflow, replica = Answers([]), Follower(list(looks))
+    dataflow.gone_since = time.time() - 3.0
+    watch = Staleness([dataflow], [replica])  # type: ignore[list-item]
+    for _ in looks:
+        watch.look(replica)  # type: ignore[arg-type]
+    good = bool(watch.differences) == bad and (looks == [None] or watch.telling == len(looks))
+    print(f"{'found ' if good else 'MISSED'} {name}: {watch.differences[:1]}", flush=True)
+    return good
+
+
 def run(make_run, tools: Tools, folder: Path) -> int:
     """A run without faults, and everything planted; the exit code."""
     plan = plans.make(SEED, "embedded", [], False, False, False)
@@ -239,7 +301,9 @@ def run(make_run, tools: Tools, folder: Path) -> int:
         good = bool(poller.differences) == bad
         print(f"{'found ' if good else 'MISSED'} {name}: {poller.differences[:1]}", flush=True)
         wrong += [] if good else [f"not found: {name}"]
-    print(f"{len(PLANTS) + len(POLLS)} planted, {len(wrong)} wrong")
+    for name, (looks, bad) in FOLLOWED.items():
+        wrong += [] if followed(name, looks, bad) else [f"not found: {name}"]
+    print(f"{len(PLANTS) + len(POLLS) + len(FOLLOWED)} planted, {len(wrong)} wrong")
     for line in wrong[:20]:
         print(f"       {line}")
     return 1 if wrong else 0

@@ -12,6 +12,7 @@ from client import Unanswered
 from judge import BESIDE
 from process import Process
 from school import parse_rfc3339, rfc3339
+from staleness import gone_since
 
 READ_MAX_S = 5
 PAUSE_S = 0.03
@@ -30,13 +31,13 @@ class Poller(threading.Thread):
         self.rng = rng
         self.strict = strict
         self.ended = threading.Event()
-        self.reads = {"processes": 0, "replicas": 0}
+        self.reads = {"processes": 0, "replicas": 0, "replicas while no dataflow runs": 0}
         self.errors = {"processes": 0, "replicas": 0}
         self.differences: list[str] = []
         self.across: list[str] = []
-        """Versions that went back, or say two things, where a process of the dataflow was started, or partitions moved, in between."""
+        """Versions that went back, or say two things, where an engine was started in between."""
         self.rows: dict[tuple, tuple[int, int, int]] = {}
-        """By process, tenant, student, subject and period: instant, version, and starts of processes by then."""
+        """By process, tenant, student, subject and period: instant, version, and starts of engines by then."""
         self.contents: dict[tuple, tuple[str, int]] = {}
         """What a version of a row says, the same wherever it is read."""
 
@@ -56,7 +57,7 @@ class Poller(threading.Thread):
         """One read."""
         tenant = self.rng.choice(school.TENANTS)
         # Only what was up before the read, and still is after it, must answer.
-        up = process.down_since is None
+        up, gone, starts = process.down_since is None, gone_since(self.processes), self.starts()
         try:
             read = process.client.profiles(tenant, school.STUDENTS, READ_MAX_S)
             why = "it does not answer 200"
@@ -64,37 +65,44 @@ class Poller(threading.Thread):
             read, why = None, str(error)
         if read is not None:
             self.reads[kind] += 1
+            if kind == "replicas" and gone is not None and gone == gone_since(self.processes):
+                self.reads["replicas while no dataflow runs"] += 1
             # A process that is not ready yet shows its checkpoint, which may be older than what was shown before.
             if up and process.down_since is None:
+                # What was read while an engine was started may be either's.
+                starts = starts if starts == self.starts() else -1
                 for student, profile in read.items():
-                    self.check(process.name, tenant, student, profile)
+                    self.check(process.name, tenant, student, profile, starts)
         elif up and process.down_since is None:
             self.errors[kind] += 1
             if kind == "replicas":
                 self.differences.append(f"{time.strftime('%H:%M:%S')} {process.name} did not answer a read: {why}")
 
-    def check(self, process: str, tenant: str, student: str, profile: dict) -> None:
-        """Versions never go back, and a version says the same for ever."""
-        as_of, lives = parse_rfc3339(profile["as_of"]), sum(one.lives for one in self.processes)
-        # Where partitions move between processes nobody says when: any read may be across a move.
-        moves = len(self.processes) > 1
+    def starts(self) -> int:
+        """How often an engine was started, by all processes of the dataflow."""
+        return sum(process.starts() for process in self.processes)
+
+    def check(self, process: str, tenant: str, student: str, profile: dict, starts: int) -> None:
+        """Versions never go back, and a version says the same for ever. `starts`: of engines by then; negative where one
+        was under way."""
+        as_of = parse_rfc3339(profile["as_of"])
         for grade in profile["grades"]:
             row = (tenant, student, grade["subject"], grade["period"])
-            before_as_of, before, then = self.rows.get((process, *row), (0, 0, lives))
+            before_as_of, before, then = self.rows.get((process, *row), (0, 0, starts))
             if grade["version"] < before and as_of >= before_as_of:
                 self.found(
-                    then == lives and not moves,
+                    then == starts >= 0,
                     f"{process}: {row}: version {before} as of {rfc3339(before_as_of)}, then {grade['version']} as of "
                     f"{profile['as_of']}: {json.dumps(grade)}",
                 )
             if as_of >= before_as_of:
-                self.rows[process, *row] = as_of, grade["version"], lives
+                self.rows[process, *row] = as_of, grade["version"], starts
             said = json.dumps({k: v for k, v in grade.items() if k not in BESIDE and k != "cohort"}, sort_keys=True)
-            known, then = self.contents.setdefault((*row, grade["version"]), (said, lives))
+            known, then = self.contents.setdefault((*row, grade["version"]), (said, starts))
             if known != said:
                 difference = f"{process}: {row}: version {grade['version']} says {known}, then {said}"
-                self.found(then == lives and not moves, difference)
-                self.contents[*row, grade["version"]] = said, lives
+                self.found(then == starts >= 0, difference)
+                self.contents[*row, grade["version"]] = said, starts
 
     def found(self, within_a_life: bool, difference: str) -> None:
         """Keeps a difference."""

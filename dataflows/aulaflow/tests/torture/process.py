@@ -19,8 +19,8 @@ from school import parse_rfc3339
 READY_MAX_S = 60
 STOP_MAX_S = 40
 LOOK_EVERY_S = 0.05
-CRASHED = 137
-"""The exit code of a process that ended itself at a crash point."""
+ENGINES_START = b'"message":"partitions have come"'
+"""What a process logs before it starts engines because the consumer group gave it partitions."""
 
 
 class Broken(Exception):
@@ -52,7 +52,7 @@ def wait(seconds: float, what: str, done: Callable[[], bool]) -> float:
 def crash_points(repository: Path) -> list[str]:
     """The named points at which a process can be told to end itself: what the code says."""
     names: list[str] = []
-    for source in sorted((repository / "dataflows").glob("*/src/**/*.rs")):
+    for source in sorted(path for top in ("dataflows", "sinks") for path in (repository / top).glob("*/src/**/*.rs")):
         found = re.search(r"pub const CRASH_POINTS[^=]*=\s*&?\[(.*?)\];", source.read_text(), re.DOTALL)
         if found:
             names += re.findall(r'"([a-z0-9_.:-]+)"', found[1])
@@ -74,15 +74,20 @@ class Process:
         self.process: subprocess.Popen | None = None
         self.workers = 1
         self.lives = 0
+        self.looked_to = 0
+        self.gains = 0
         self.halted = False
         self.changing = threading.RLock()
         self.down_since: float | None = time.monotonic()
         """From when on reads may fail; `None` while it was found to be ready."""
+        self.gone_since: float | None = time.time()
+        """From when on it certainly does nothing, by the wall clock; `None` while it may do something."""
 
     def start(self, crash_at: str = "") -> None:
         """Starts it, and does not wait. `crash_at`: where it is to end itself."""
         with self.changing:
             self.lives += 1
+            self.gone_since = None
             command = [str(self.binary), "run", "--config", str(self.config), "--data-dir", str(self.data)]
             command += ["--listen", f"127.0.0.1:{self.port}", "--workers", str(self.workers)]
             if self.roles:
@@ -121,6 +126,7 @@ class Process:
             if self.process:
                 self.process.kill()
                 self.process.wait(STOP_MAX_S)
+            self.gone_since = self.gone_since or time.time()
             self.halted = False
 
     def stop(self) -> int:
@@ -131,10 +137,12 @@ class Process:
                 return 0
             self.process.send_signal(signal.SIGTERM)
             try:
-                return self.process.wait(STOP_MAX_S)
+                code = self.process.wait(STOP_MAX_S)
             except subprocess.TimeoutExpired:
                 self.kill()
                 raise Broken(f"{self.name} did not stop within {STOP_MAX_S} s:\n{self.tail()}") from None
+            self.gone_since = self.gone_since or time.time()
+            return code
 
     def halt(self) -> None:
         """SIGSTOP: it holds its connections and does nothing."""
@@ -143,11 +151,13 @@ class Process:
                 self.down_since = self.down_since or time.monotonic()
                 self.halted = True
                 self.process.send_signal(signal.SIGSTOP)
+                self.gone_since = self.gone_since or time.time()
 
     def go_on(self) -> None:
         """SIGCONT."""
         with self.changing:
             if self.alive():
+                self.gone_since = None
                 self.process.send_signal(signal.SIGCONT)
             self.halted = False
 
@@ -164,6 +174,26 @@ class Process:
             return parse_rfc3339(self.client.lag()["clock"])
         except Unanswered:
             return None
+
+    def starts(self) -> int:
+        """How often the process or an engine in it was started, by its log: where partitions come, engines start. For one
+        thread only."""
+        if self.log.exists():
+            with self.log.open("rb") as log:
+                log.seek(self.looked_to)
+                # The last line may not be whole yet.
+                whole = log.read().rpartition(b"\n")
+            self.looked_to += len(whole[0]) + len(whole[1])
+            self.gains += whole[0].count(ENGINES_START)
+        return self.lives + self.gains
+
+    def staleness(self) -> float | None:
+        """How stale a replica says that its stalest partition is; none where it does not say."""
+        try:
+            said = [part["staleness_seconds"] for part in self.client.lag().get("replica", [])]
+        except Unanswered:
+            return None
+        return max(said) if said and None not in said else None
 
     def tail(self, lines: int = 15) -> str:
         """The end of its log, without the requests that it answered."""

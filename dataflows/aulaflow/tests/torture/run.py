@@ -5,6 +5,7 @@ that shares no code with the product (`batch.py`, `views.py`), and everything ac
 
     run.py --binary BIN --log embedded --seeds 1..12
     run.py --binary BIN --log kafka --seeds 1..200 --report torture.json
+    run.py --binary BIN --log kafka --seeds every-kind
     run.py --binary BIN --self-test     plants differences into a run, and expects each to be found
 
 A seed decides what is sent and what fails when; how long things take is the machine's. A run that differs keeps its
@@ -38,11 +39,14 @@ from faults import Faults  # noqa: E402
 from plan import Plan  # noqa: E402
 from poller import Poller  # noqa: E402
 from process import Broken, crash_points  # noqa: E402
+from staleness import Staleness  # noqa: E402
 from stand import Stand, Tools  # noqa: E402
 from tally import Tally  # noqa: E402
 from traffic import Sent, Writer  # noqa: E402
 
 SHOWN_MAX = 12
+EVERY_KIND = "every-kind"
+"""Of seeds: those that have every kind of fault between them."""
 
 
 class Run:
@@ -57,6 +61,7 @@ class Run:
         self.faults = make_faults(stand, self.sent)
         self.differences: list[str] = []
         self.poller = Poller(stand.processes, stand.replicas, self.plan.rng("poller"), self.strict_versions)
+        self.staleness = Staleness(stand.processes, stand.replicas)
         self.reads: list[tuple[str, judge.Read]] = []
         self.records: list = []
         self.batch: Batch | None = None
@@ -65,6 +70,7 @@ class Run:
         """All of it. `Broken` where the product does not get there."""
         self.stand.start()
         self.poller.start()
+        self.staleness.start()
         writers: list = [
             Writer(f"w{n}", f"{self.plan.seed}/writer/{n}", self.stand.clients, self.sent, self.plan.pause_s)
             for n in range(self.plan.writers)
@@ -86,7 +92,11 @@ class Run:
         self.read("after the traffic")
         self.counters()
         self.poller.end()
-        self.differences += self.poller.differences
+        self.staleness.end()
+        self.differences += self.poller.differences + self.staleness.differences
+        if self.faults.done["outage"] and self.stand.replicas:
+            looks = (self.staleness.telling, self.poller.reads["replicas while no dataflow runs"])
+            self.differences += [] if all(looks) else [f"nobody looked at the replica in an outage: {looks}"]
         self.differences += self.stand.end(self.plan.end_with_kill)
         self.restart()
         self.compare()
@@ -135,6 +145,7 @@ def one(run: Run, tally: Tally, keep: bool) -> bool:
         run.differences.append(traceback.format_exc())
     finally:
         run.poller.ended.set()
+        run.staleness.ended.set()
         stand.clear(keep=keep or bool(run.differences))
     tally.add(run, time.monotonic() - begun)
     faults = ", ".join(f"{f.kind}{' ' + f.point if f.point else ''} at {f.at_s} s" for f in plan.faults)
@@ -145,6 +156,9 @@ def one(run: Run, tally: Tally, keep: bool) -> bool:
         f"{len(run.batch.dead) if run.batch else 0} dead; {faults}",
         flush=True,
     )
+    if not good and run.records:
+        (stand.folder / "records.txt").write_text("\n".join(map(repr, run.records)))
+        (stand.folder / "differences.txt").write_text("\n".join(run.differences))
     for difference in run.differences[:SHOWN_MAX]:
         print(f"       {difference}", flush=True)
     if len(run.differences) > SHOWN_MAX:
@@ -170,10 +184,13 @@ def main() -> int:
     print(f"{options.log} log; {len(points)} crash points; {'' if root else 'no small disks (needs root); '}working in {work}")
     make = embedded(tools, work) if options.log == "embedded" else in_kafka(tools, work)
     good = True
+
+    def plan_of(seed: int) -> Plan:
+        return plans.make(seed, options.log, points, root, not options.alone, not options.no_replica)
+
     try:
-        for seed in options.seeds:
-            plan = plans.make(seed, options.log, points, root, not options.alone, not options.no_replica)
-            good = one(make(plan), tally, keep=bool(options.keep)) and good
+        for seed in seeds(options.seeds, plan_of):
+            good = one(make(plan_of(seed)), tally, keep=bool(options.keep)) and good
             if not good and not options.go_on:
                 break
     finally:
@@ -183,6 +200,9 @@ def main() -> int:
         options.report.write_text(tally.json())
     if good and not options.keep:
         os.rmdir(work)
+    if options.every_point and tally.missed():
+        print(f"no run came to {', '.join(tally.missed())}")
+        return 1
     return 0 if good else 1
 
 
@@ -213,13 +233,16 @@ def in_kafka(tools: Tools, work: Path) -> Callable[[Plan | None], Run | None]:
     return make
 
 
-def seeds(text: str) -> list[int]:
-    """`7`, `1..12` or `1,5,9`."""
+def seeds(text: str, plan_of: Callable[[int], Plan]) -> list[int]:
+    """`7`, `1..12`, `1,5,9` or `every-kind`, each seed once."""
     out: list[int] = []
     for part in text.split(","):
+        if part == EVERY_KIND:
+            out += plans.covering(plan_of)
+            continue
         first, _, last = part.partition("..")
         out += range(int(first), int(last or first) + 1)
-    return out
+    return list(dict.fromkeys(out))
 
 
 def arguments() -> argparse.Namespace:
@@ -227,13 +250,16 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--binary", type=Path, required=True, help="the program")
     parser.add_argument("--log-tool", type=Path, help="the log crate's example [default: examples/log_tool beside it]")
     parser.add_argument("--log", choices=("embedded", "kafka"), default="embedded", help="which log")
-    parser.add_argument("--seeds", type=seeds, default=seeds("1..12"), help="such as 7, 1..12 or 1,5,9 [default: 1..12]")
+    parser.add_argument(
+        "--seeds", default="1..12", help="such as 7, 1..12, 1,5,9, or every-kind: few that have every fault [default: 1..12]"
+    )
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep every run's folder, in this one")
     parser.add_argument("--report", type=Path, metavar="FILE", help="the report as JSON")
     parser.add_argument("--alone", action="store_true", help="Kafka: never two processes")
     parser.add_argument("--no-replica", action="store_true", help="Kafka: no replica")
     parser.add_argument("--strict-versions", action="store_true", help="versions must not go back across crashes either")
     parser.add_argument("--go-on", action="store_true", help="go on after a run that differs")
+    parser.add_argument("--every-point", action="store_true", help="fail where no run came to some crash point")
     parser.add_argument("--self-test", action="store_true", help="only whether differences would be found")
     return parser.parse_args()
 

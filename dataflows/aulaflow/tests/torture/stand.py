@@ -75,7 +75,7 @@ class Stand:
 
     def settings(self) -> dict[str, str]:
         """What this kind of run adds to the configuration."""
-        return {"log": ""}
+        return {"log": '\n[changelog]\nwrite = "always"\n' if self.plan.changelog else ""}
 
     def everything(self) -> list[Process]:
         """All processes."""

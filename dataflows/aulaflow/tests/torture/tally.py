@@ -25,6 +25,8 @@ class Tally:
         self.traffic: Counter[str] = Counter()
         self.reads: Counter[str] = Counter()
         self.recovery_s: list[float] = []
+        self.fresh_s: list[float] = []
+        self.most_stale_s: list[float] = []
         self.run_s: list[float] = []
 
     def add(self, run, seconds: float) -> None:
@@ -41,11 +43,17 @@ class Tally:
         self.faults += run.faults.done
         self.points += run.faults.points
         self.recovery_s += run.faults.recovery_s
+        self.fresh_s += run.faults.fresh_s
         self.traffic += run.sent.counts
         self.reads["versions that went back across a start"] += len(run.poller.across)
-        for kind in ("processes", "replicas"):
-            self.reads[f"reads at {kind}"] += run.poller.reads[kind]
-            self.reads[f"failed reads at {kind}"] += run.poller.errors[kind]
+        for kind, reads in run.poller.reads.items():
+            self.reads[f"reads at {kind}"] += reads
+        for kind, errors in run.poller.errors.items():
+            self.reads[f"failed reads at {kind}"] += errors
+        if run.stand.replicas:
+            self.most_stale_s.append(run.staleness.most_s)
+            self.reads["looks at staleness"] += run.staleness.looks
+            self.reads["looks at staleness while no dataflow runs"] += run.staleness.telling
 
     def facts(self) -> dict:
         """Everything, for JSON."""
@@ -61,10 +69,17 @@ class Tally:
             "profiles_compared": self.profiles,
             "faults": dict(self.faults.most_common()),
             "crashes_by_point": {point: self.points[point] for point in self.all_points},
+            "points_never_come_to": self.missed(),
             "traffic": dict(self.traffic.most_common()),
             "reads": dict(self.reads),
             "seconds_to_ready": spread(self.recovery_s),
+            "staleness_reached_s": spread(self.most_stale_s),
+            "ready_to_fresh_s": spread(self.fresh_s),
         }
+
+    def missed(self) -> list[str]:
+        """The crash points that no run came to."""
+        return [point for point in self.all_points if not self.points[point]]
 
     def json(self) -> str:
         """For a file."""
@@ -76,6 +91,8 @@ class Tally:
         for name, value in self.facts().items():
             if isinstance(value, dict):
                 value = ", ".join(f"{key} {n}" for key, n in value.items()) or "none"
+            elif isinstance(value, list):
+                value = ", ".join(map(str, value)) or "none"
             lines.append(f"{name.replace('_', ' '):18} {value}")
         return "\n".join(lines)
 

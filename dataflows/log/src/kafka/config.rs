@@ -299,8 +299,18 @@ impl KafkaConfig {
 
     /// The member of the group. It is given partitions and reads nothing.
     pub(super) fn member(&self) -> ClientConfig {
-        let mut client = self.consumer("group");
+        let mut client = self.in_group("group");
         client.set("group.instance.id", &self.instance);
+        client
+    }
+
+    /// A member without a name of its own, that comes and goes. It reads nothing either.
+    pub(super) fn passing(&self) -> ClientConfig {
+        self.in_group("passing")
+    }
+
+    fn in_group(&self, role: &str) -> ClientConfig {
+        let mut client = self.consumer(role);
         client.set("partition.assignment.strategy", "cooperative-sticky");
         client.set("session.timeout.ms", millis(self.session_timeout));
         client.set("heartbeat.interval.ms", millis((self.session_timeout / 10).max(Duration::from_millis(200))));

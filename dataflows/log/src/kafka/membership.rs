@@ -4,6 +4,7 @@
 
 use super::client::Context;
 use super::config::{KafkaOpenError, refused};
+use super::orphans::Orphans;
 use super::{KafkaLog, context};
 use crate::{Offset, TopicPartition};
 use parking_lot::{Condvar, Mutex};
@@ -46,6 +47,8 @@ pub enum Ownership {
 pub struct Membership {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    /// Where it can look at the group.
+    orphans: Option<Orphans>,
 }
 
 struct Shared {
@@ -85,7 +88,7 @@ impl Membership {
         let member = Member { shared: Arc::clone(&shared), consumer: member, handover: None };
         let thread = std::thread::Builder::new().name("aulaflow-kafka-group".to_owned()).spawn(move || member.run());
         let thread = thread.map_err(|e| KafkaOpenError::Client(format!("no thread for the group: {e}")))?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self { shared, thread: Some(thread), orphans: Orphans::start(log, topic)? })
     }
 
     /// The next change, if there is one in time. Every change must be taken.
@@ -108,6 +111,7 @@ impl Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
+        self.orphans = None;
         self.shared.stop.store(true, Ordering::Release);
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the thread of the consumer group panicked");

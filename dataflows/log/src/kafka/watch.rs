@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use rdkafka::Offset as Position;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::groups::GroupList;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 use std::collections::HashMap;
@@ -120,6 +121,11 @@ impl Watch {
             Ok(None) => Err(LogError::Unknown(topic.to_owned(), 0)),
             Err(error) => Err(LogError::Unavailable(self.health.reason(&error.to_string()))),
         }
+    }
+
+    /// What the brokers say of a consumer group.
+    pub fn group(&self, name: &str) -> KafkaResult<GroupList> {
+        self.consumer.fetch_group_list(Some(name), self.ask_timeout)
     }
 
     /// A partition's bounds; asks the brokers if they are not known.

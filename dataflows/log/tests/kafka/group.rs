@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use aulaflow_log::KafkaLog;
-use aulaflow_log::kafka::{KafkaConfig, Membership, Ownership};
+use aulaflow_log::kafka::{KafkaConfig, Membership, Ownership, topics};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -106,6 +106,32 @@ fn a_restart_keeps_its_partitions() {
         second.look(true);
         (second.owned.len() == 4).then_some(())
     });
+}
+
+#[test]
+fn what_a_killed_process_was_handing_over_is_shared_out_again() {
+    let Some(broker) = broker() else { return };
+    let (topic, aside) = (fresh("group"), fresh("aside"));
+    let config = config(&broker, &[&topic, &aside]);
+    topics::ensure(&config, &[spec(&topic, 4), spec(&aside, 4)]).unwrap();
+    let mut killed = Process::start(&config, "first", &topic);
+    until("all partitions", || {
+        killed.look(true);
+        (killed.owned.len() == 4).then_some(())
+    });
+    let mut second = Process::start(&config, "second", &topic);
+    until("a loss", || {
+        killed.look(false);
+        killed.told.iter().find(|change| matches!(change, Ownership::Lost(_))).map(drop)
+    });
+    // Another one of its name ends it as it is, and is given the place that it had by then.
+    let mut first = Process::start(&config, "first", &topic);
+    until("halves", || {
+        first.look(true);
+        second.look(true);
+        (first.owned.len() == 2 && second.owned.len() == 2).then_some(())
+    });
+    assert!(first.owned.is_disjoint(&second.owned));
 }
 
 #[test]
