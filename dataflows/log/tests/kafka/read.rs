@@ -63,7 +63,7 @@ fn partitions_are_read_side_by_side_and_again_from_anywhere() {
 fn bounds_that_are_asked_for_are_those_of_now() {
     let Some(broker) = broker() else { return };
     let (topic, log) = open(&broker, "bounds", 1);
-    let other = KafkaLog::open(&config(&broker, &[topic.as_str()])).unwrap();
+    let other = KafkaLog::open(config(&broker, &[topic.as_str()])).unwrap();
     let place = at(&topic, 0);
     assert_eq!(log.end_offset(&place).unwrap(), 0);
     for end in 1..=20 {
