@@ -1,5 +1,6 @@
 //! A made-up school on the live clock: its configuration, which every case but the import uses, and its events.
 
+use crate::client::{Client, Kind};
 use crate::server::Server;
 use crate::setting::Setting;
 use anyhow::{Context, Result, bail};
@@ -8,7 +9,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 
 /// The school.
@@ -32,6 +33,9 @@ weights = { exam = 0.5, homework = 0.3, quiz = 0.2 }
 min_passing = 60
 rounding = { mode = "half_up", decimals = 2 }
 "#;
+
+/// How long an instance without a state may take until it is ready.
+const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// A temporary folder with a school's configuration and data.
 pub struct School {
@@ -96,6 +100,15 @@ impl School {
         Server::start(command, self.folder.path())
     }
 
+    /// Starts an instance and waits until it is ready; with tokens, and a connection to it.
+    pub fn open(&self, workers: usize) -> Result<(Server, Tokens, Client)> {
+        let server = self.start(workers)?;
+        server.until_ready(READY_WITHIN)?;
+        let tokens = self.tokens()?;
+        let client = Client::open(server.address, &tokens)?;
+        Ok((server, tokens, client))
+    }
+
     /// Starts a replica that serves alone.
     pub fn start_replica(&self) -> Result<Server> {
         let mut command = Command::new(&self.binary);
@@ -132,6 +145,12 @@ fn runtime(folder: &Path, students_expected: usize) -> String {
          [serving]\nstudents_expected = {students_expected}\n",
         folder.join("data").display().to_string()
     )
+}
+
+/// Sends one event of each student, and waits until all are visible.
+pub fn first_events(client: &mut Client, students: usize) -> Result<()> {
+    let at = now();
+    client.load(Kind::Events, students, |lines, n| event(lines, format_args!("first-{n}"), &student(n), &at))
 }
 
 /// The name of student number `n`.

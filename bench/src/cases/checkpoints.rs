@@ -7,9 +7,8 @@
 
 use super::Case;
 use super::freshness::{STUDENTS, probe};
-use crate::client::{Client, Kind};
 use crate::report::Outcome;
-use crate::school::{School, event, now, student};
+use crate::school::{School, first_events};
 use crate::setting::Setting;
 use crate::write_load::WriteLoad;
 use anyhow::Result;
@@ -49,12 +48,8 @@ fn measure(
     outcome: &mut Outcome,
 ) -> Result<()> {
     let school = School::make_with(setting, STUDENTS, &format!("[engine]\ncheckpoint_interval = \"{interval}\"\n"))?;
-    let server = school.start(1)?;
-    server.until_ready(Duration::from_secs(60))?;
-    let tokens = school.tokens()?;
-    let mut client = Client::open(server.address, &tokens)?;
-    let at = now();
-    client.load(Kind::Events, STUDENTS, |lines, n| event(lines, format_args!("first-{n}"), &student(n), &at))?;
+    let (server, tokens, mut client) = school.open(1)?;
+    first_events(&mut client, STUDENTS)?;
     let load = WriteLoad::start(server.address, &tokens, rate, STUDENTS)?;
     std::thread::sleep(WARM_UP);
     let before = counter(&client.metrics()?, WRITTEN);

@@ -44,10 +44,7 @@ fn measure(setting: &Setting, corrections: usize, outcome: &mut Outcome) -> Resu
     for (name, mut times) in disk::limits(school.folder(), 200)? {
         outcome.add_latencies(name, &mut times, &SHARES, None);
     }
-    let server = school.start(1)?;
-    server.until_ready(Duration::from_secs(60))?;
-    let tokens = school.tokens()?;
-    let mut client = Client::open(server.address, &tokens)?;
+    let (server, tokens, mut client) = school.open(1)?;
     let at = now();
     client.load(Kind::Evaluations, STUDENTS * EVALUATIONS, |lines, n| {
         evaluation(lines, &student(n / EVALUATIONS), SUBJECT, n % EVALUATIONS, 50, &at);

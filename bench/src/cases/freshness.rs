@@ -10,13 +10,13 @@
 //! histogram is read as well: log timestamp to visible, at its bucket's upper bound.
 
 use super::Case;
-use crate::client::{Client, Kind, number};
+use crate::client::{Client, number};
 use crate::disk;
 use crate::http::{Connection, request};
 use crate::latencies::Latencies;
 use crate::pace::{Schedule, sleep_until, wake_on_time};
 use crate::report::Outcome;
-use crate::school::{School, Tokens, event, now, student};
+use crate::school::{School, Tokens, event, first_events, now};
 use crate::setting::Setting;
 use crate::write_load::WriteLoad;
 use anyhow::{Result, anyhow, bail};
@@ -61,12 +61,8 @@ fn measure(setting: &Setting, rate: usize, probes: u64, outcome: &mut Outcome) -
     for (name, mut times) in disk::limits(school.folder(), 200)? {
         outcome.add_latencies(name, &mut times, &SHARES, None);
     }
-    let server = school.start(1)?;
-    server.until_ready(Duration::from_secs(60))?;
-    let tokens = school.tokens()?;
-    let mut client = Client::open(server.address, &tokens)?;
-    let at = now();
-    client.load(Kind::Events, STUDENTS, |lines, n| event(lines, format_args!("first-{n}"), &student(n), &at))?;
+    let (server, tokens, mut client) = school.open(1)?;
+    first_events(&mut client, STUDENTS)?;
 
     let load = WriteLoad::start(server.address, &tokens, rate, STUDENTS)?;
     std::thread::sleep(WARM_UP);

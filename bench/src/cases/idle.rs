@@ -6,9 +6,8 @@
 //! Configuration: live clock, one and two workers. Limit: none but zero.
 
 use super::Case;
-use crate::client::{Client, Kind};
 use crate::report::{Outcome, workers_named};
-use crate::school::{School, event, now, student};
+use crate::school::{School, first_events};
 use crate::setting::Setting;
 use anyhow::Result;
 use std::time::{Duration, Instant};
@@ -25,11 +24,8 @@ fn run(setting: &Setting) -> Result<Outcome> {
         for workers in [1, 2] {
             setting.progress(CASE.name, &format!("run {run} of {}: {}", setting.runs, workers_named(workers)));
             let school = School::make(setting, STUDENTS)?;
-            let server = school.start(workers)?;
-            server.until_ready(Duration::from_secs(60))?;
-            let mut client = Client::open(server.address, &school.tokens()?)?;
-            let at = now();
-            client.load(Kind::Events, STUDENTS, |lines, n| event(lines, format_args!("{n}"), &student(n), &at))?;
+            let (server, _, mut client) = school.open(workers)?;
+            first_events(&mut client, STUDENTS)?;
             client.until_checkpointed()?;
             let (before, started) = (server.cpu_seconds()?, Instant::now());
             std::thread::sleep(watched);

@@ -33,10 +33,7 @@ fn run(setting: &Setting) -> Result<Outcome> {
 
 fn measure(setting: &Setting, run: usize, students: usize, outcome: &mut Outcome) -> Result<()> {
     let school = School::make(setting, students)?;
-    let server = school.start(1)?;
-    server.until_ready(Duration::from_secs(60))?;
-    let tokens = school.tokens()?;
-    let mut client = Client::open(server.address, &tokens)?;
+    let (server, tokens, mut client) = school.open(1)?;
     let empty = server.memory()?.resident as f64;
     outcome.add("memory, no students", "MiB", empty / MIB);
 

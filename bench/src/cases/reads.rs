@@ -36,10 +36,7 @@ fn run(setting: &Setting) -> Result<Outcome> {
     let mut outcome = Outcome::new(CASE.name);
     let students = setting.size(10_000, 1_000);
     let school = School::make(setting, students)?;
-    let server = school.start(1)?;
-    server.until_ready(Duration::from_secs(60))?;
-    let tokens = school.tokens()?;
-    let mut client = Client::open(server.address, &tokens)?;
+    let (server, tokens, mut client) = school.open(1)?;
     setting.progress(CASE.name, &format!("loading {students} students"));
     fill(&mut client, students)?;
 

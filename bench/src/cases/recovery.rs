@@ -10,11 +10,11 @@
 //! the same state and nothing to catch up with.
 
 use super::Case;
-use crate::client::{Client, Kind};
+use crate::client::Client;
 use crate::disk;
 use crate::http::{Connection, request};
 use crate::report::Outcome;
-use crate::school::{School, event, now, student};
+use crate::school::{School, event, first_events, now, student};
 use crate::server::Server;
 use crate::setting::Setting;
 use anyhow::{Result, bail};
@@ -48,14 +48,10 @@ fn run(setting: &Setting) -> Result<Outcome> {
 
 fn measure(setting: &Setting, run: usize, students: usize, behind: usize, outcome: &mut Outcome) -> Result<()> {
     let school = School::make(setting, students)?;
-    let server = school.start(WORKERS)?;
-    server.until_ready(Duration::from_secs(60))?;
-    let tokens = school.tokens()?;
-    let mut client = Client::open(server.address, &tokens)?;
+    let (server, _, mut client) = school.open(WORKERS)?;
     let say = |what: &str| setting.progress(CASE.name, &format!("run {run} of {}: {what}", setting.runs));
     say("loading the students");
-    let at = now();
-    client.load(Kind::Events, students, |lines, n| event(lines, format_args!("{n}"), &student(n), &at))?;
+    first_events(&mut client, students)?;
     client.until_checkpointed()?;
     drop(client);
     server.kill()?;

@@ -7,7 +7,7 @@
 //! Configuration: live clock, one worker, every write synced. Limit: a block of 4 KiB written to a file and synced.
 
 use super::Case;
-use crate::client::{Client, Kind};
+use crate::client::Kind;
 use crate::disk;
 use crate::latencies::Latencies;
 use crate::report::Outcome;
@@ -43,9 +43,7 @@ fn measure(setting: &Setting, students: usize, outcome: &mut Outcome) -> Result<
     for (name, mut times) in disk::limits(school.folder(), 200)? {
         outcome.add_latencies(name, &mut times, &SHARES, None);
     }
-    let server = school.start(1)?;
-    server.until_ready(Duration::from_secs(60))?;
-    let mut client = Client::open(server.address, &school.tokens()?)?;
+    let (server, _, mut client) = school.open(1)?;
     let at = now();
     client.load(Kind::Evaluations, students * EVALUATIONS, |lines, n| {
         let (who, which) = (student(n / EVALUATIONS), n % EVALUATIONS);

@@ -6,9 +6,8 @@
 //! Configuration: five features, live clock, one worker. Limit: the memory after 20 seconds.
 
 use super::Case;
-use crate::client::{Client, Kind};
 use crate::report::Outcome;
-use crate::school::{School, event, now, student};
+use crate::school::{School, first_events};
 use crate::setting::Setting;
 use crate::write_load::WriteLoad;
 use anyhow::Result;
@@ -26,12 +25,9 @@ fn run(setting: &Setting) -> Result<Outcome> {
     for run in 1..=setting.runs {
         setting.progress(CASE.name, &format!("run {run} of {}", setting.runs));
         let school = School::make(setting, STUDENTS)?;
-        let server = school.start(1)?;
-        server.until_ready(Duration::from_secs(60))?;
-        let tokens = school.tokens()?;
-        let at = now();
-        let first = |lines: &mut Vec<u8>, n| event(lines, format_args!("first-{n}"), &student(n), &at);
-        Client::open(server.address, &tokens)?.load(Kind::Events, STUDENTS, first)?;
+        let (server, tokens, mut client) = school.open(1)?;
+        first_events(&mut client, STUDENTS)?;
+        drop(client);
         let cpu = server.cpu_seconds()?;
         let load = WriteLoad::start(server.address, &tokens, RATE, STUDENTS)?;
         std::thread::sleep(Duration::from_secs(early));

@@ -29,7 +29,7 @@ use prometheus_client::registry::Registry;
 use replica::ReplicaMonitor;
 use retention::Retention;
 pub use roles::Roles;
-pub use shares::Shares;
+pub use shares::{Shares, state_dir};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;

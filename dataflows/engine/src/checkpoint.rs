@@ -204,8 +204,8 @@ impl Checkpointer {
                     let found = records.find(|r| fetched.base_offset + u64::from(r.index) == *offset);
                     let place = (topic::BEHAVIOR, *partition, *offset);
                     let letter = found.map(|record| DeadLetter::new(*time, place, &record, *class, error.as_str()));
-                    if let (Some(letters), Some(letter)) = (&mut self.letters, letter) {
-                        letters.push(letter);
+                    if let Some(letter) = letter {
+                        self.dead(letter);
                     }
                 }
                 // Retention was faster than we.

@@ -343,12 +343,17 @@ impl Coordinator {
         if self.status.lock().caught_up {
             return Tell::All;
         }
-        let is_read = self.sources.iter().all(|s| s.next >= s.end_at_start || s.stalled.is_some());
-        match (is_read, self.shared.untold()) {
+        match (self.is_caught_up_at(self.sources.iter().map(|s| s.next)), self.shared.untold()) {
             (true, 0) => Tell::All,
             (true, _) => Tell::Some,
             (false, _) => Tell::Later,
         }
+    }
+
+    /// Whether what is read up to these offsets, one per source, is all that was on the log at the start. What is not read on
+    /// holds nobody else up.
+    fn is_caught_up_at(&self, offsets: impl IntoIterator<Item = Offset>) -> bool {
+        self.sources.iter().zip(offsets).all(|(s, offset)| offset >= s.end_at_start || s.stalled.is_some())
     }
 
     /// Adds the questions that wait to an epoch.
@@ -447,9 +452,7 @@ impl Coordinator {
         {
             let mut status = self.status.lock();
             if !status.caught_up {
-                // What is not read on holds nobody else up.
-                let there = |(s, offset): (&Source, &Offset)| *offset >= s.end_at_start || s.stalled.is_some();
-                status.caught_up = epoch.tell == Tell::All && self.sources.iter().zip(offsets).all(there);
+                status.caught_up = epoch.tell == Tell::All && self.is_caught_up_at(offsets.iter().copied());
                 if status.caught_up {
                     self.gates.caught_up();
                 }

@@ -2,12 +2,14 @@
 //! LSM store on the local disk, the other one in Apache Kafka. Knows nothing of dataflows, JSON or tenants' rules.
 
 pub mod embedded;
+mod forward;
 pub mod kafka;
 pub mod letters;
 pub mod record;
 
 use aulaflow_model::instant::Millis;
 pub use embedded::{EmbeddedConfig, EmbeddedLog, Fsync, LogStats, OpenError};
+pub use forward::Forward;
 pub use kafka::{KafkaConfig, KafkaLog};
 pub use record::{DamagedRecords, Headers, RecordRef, RecordSet, RecordSetBuilder, Records};
 use std::time::Duration;

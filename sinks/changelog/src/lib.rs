@@ -20,6 +20,6 @@ mod replica;
 mod writer;
 
 pub use metrics::{ReplicaMetrics, WriterMetrics};
-pub use notes::{Applying, Notes};
+pub use notes::Notes;
 pub use replica::{Replica, ReplicaPartition, ReplicaStart, ReplicaStatus};
 pub use writer::{CRASH_POINTS, Changelog, ChangelogStart, Writer};

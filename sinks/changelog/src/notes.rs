@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What one worker's changes leave for the writer.
 ///
-/// The order of calls is what makes a watermark true: one of the `begin`s before a batch is in the store, [`Notes::done`]
-/// with its answer after it is, and both before the store's frontier passes the batch's time.
+/// Whoever applies a batch to the store does it through here, and before the store's frontier passes the batch's time. That
+/// order is what makes a watermark true: a batch's time is known before anything of it is in the store, and whom it is about
+/// is noted when all of it is.
 #[derive(Clone)]
 pub struct Notes(Arc<Inner>);
 
@@ -24,59 +25,57 @@ struct Inner {
     everything: AtomicBool,
 }
 
-/// Whom a batch that is being applied is about.
-#[must_use = "what is not noted is never written"]
-pub struct Applying(Vec<Key>);
-
 impl Notes {
     /// Nothing has changed.
     pub(crate) fn new() -> Self {
         Self(Arc::default())
     }
 
-    /// A batch of changes is about to be applied. A grade that changed changed its cohort: the two may come from different
-    /// workers, and while the state is loaded nothing else tells that a cohort is not as it was.
-    pub fn begin(&self, batch: &ChangeBatch) -> Applying {
-        self.applies(batch.time);
+    /// Applies a batch of changes. A grade that changed changed its cohort: the two may come from different workers, and
+    /// while the state is loaded nothing else tells that a cohort is not as it was.
+    pub fn changes(&self, batch: ChangeBatch, apply: impl FnOnce(ChangeBatch)) {
         let mut keys = Vec::with_capacity(batch.changes.len());
         for StudentChange { tenant, student, grades, .. } in &batch.changes {
             keys.push(Key::Student(tenant.clone(), student.clone()));
             let cohort = |grade: &GradeChange| Key::Cohort(tenant.clone(), grade.subject.clone(), grade.period.clone());
             keys.extend(grades.iter().map(cohort));
         }
-        Applying(keys)
+        self.applying(batch.time, || apply(batch), keys);
     }
 
-    /// A batch is about to be applied of rows that are as they were before this process started.
-    pub fn begin_again(&self, batch: &ChangeBatch) -> Applying {
-        self.applies(batch.time);
-        if self.wants_everything() { self.begin(batch) } else { Applying(Vec::new()) }
-    }
-
-    /// A batch of cohorts is about to be applied.
-    pub fn begin_cohorts(&self, batch: &CohortBatch) -> Applying {
-        self.applies(batch.time);
-        let key = |CohortChange { tenant, subject, period, .. }: &CohortChange| {
-            Key::Cohort(tenant.clone(), subject.clone(), period.clone())
-        };
-        Applying(batch.changes.iter().map(key).collect())
-    }
-
-    /// A batch of cohorts is about to be applied while the state is loaded.
-    pub fn begin_cohorts_loaded(&self, batch: &CohortBatch) -> Applying {
-        self.applies(batch.time);
-        if self.wants_everything() { self.begin_cohorts(batch) } else { Applying(Vec::new()) }
-    }
-
-    /// The batch was applied.
-    pub fn done(&self, Applying(keys): Applying) {
-        if !keys.is_empty() {
-            self.0.changed.lock().extend(keys);
+    /// Applies a batch of rows that are as they were before this process started.
+    pub fn shown_again(&self, batch: ChangeBatch, apply: impl FnOnce(ChangeBatch)) {
+        if self.wants_everything() {
+            self.changes(batch, apply);
+        } else {
+            self.applying(batch.time, || apply(batch), Vec::new());
         }
     }
 
-    fn applies(&self, time: ClockTime) {
+    /// Applies a batch of cohorts.
+    pub fn cohorts(&self, batch: CohortBatch, apply: impl FnOnce(CohortBatch)) {
+        let key = |CohortChange { tenant, subject, period, .. }: &CohortChange| {
+            Key::Cohort(tenant.clone(), subject.clone(), period.clone())
+        };
+        let keys = batch.changes.iter().map(key).collect();
+        self.applying(batch.time, || apply(batch), keys);
+    }
+
+    /// Applies a batch of cohorts while the state is loaded.
+    pub fn cohorts_loaded(&self, batch: CohortBatch, apply: impl FnOnce(CohortBatch)) {
+        if self.wants_everything() {
+            self.cohorts(batch, apply);
+        } else {
+            self.applying(batch.time, || apply(batch), Vec::new());
+        }
+    }
+
+    fn applying(&self, time: ClockTime, apply: impl FnOnce(), keys: Vec<Key>) {
         self.0.newest.fetch_max(time.0, Ordering::AcqRel);
+        apply();
+        if !keys.is_empty() {
+            self.0.changed.lock().extend(keys);
+        }
     }
 
     fn wants_everything(&self) -> bool {

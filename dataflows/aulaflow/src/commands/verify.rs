@@ -4,7 +4,7 @@ use crate::client::Client;
 use crate::config::{self, ConfigArg, Overrides};
 use crate::failure::Misuse;
 use crate::log_store;
-use crate::verify::{Http, Report, Scope, Shown, compare, offline, recompute};
+use crate::verify::{Http, Report, Scope, Shown, Whose, compare, offline, recompute};
 use anyhow::{Context, Result, bail};
 use aulaflow_log::Log;
 use aulaflow_model::instant::Millis;
@@ -59,7 +59,7 @@ impl Verify {
             Some(url) => {
                 let shown = Http::new(&url, &plan.runtime.auth)?;
                 let from = shown.clock()?;
-                let batch = recompute(&plan, log.as_ref(), from)?;
+                let batch = recompute(&plan, &log, Whose::all(&plan), from)?;
                 compare(&plan, log.as_ref(), batch, &shown, (None, scope), dump)?
             }
             None => offline(&plan, &log, scope, dump)?,

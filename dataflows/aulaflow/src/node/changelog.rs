@@ -117,7 +117,7 @@ impl Gate for ChangelogGate {
     }
 }
 
-/// The store's outlet, with notes of what went through it. The order of the calls is [`Notes`]'s.
+/// The store's outlet, with notes of what went through it.
 struct NotedOutlet {
     outlet: Box<dyn Outlet>,
     notes: Notes,
@@ -125,27 +125,19 @@ struct NotedOutlet {
 
 impl Outlet for NotedOutlet {
     fn apply(&mut self, batch: ChangeBatch) {
-        let applying = self.notes.begin(&batch);
-        self.outlet.apply(batch);
-        self.notes.done(applying);
+        self.notes.changes(batch, |batch| self.outlet.apply(batch));
     }
 
     fn shown_again(&mut self, batch: ChangeBatch) {
-        let applying = self.notes.begin_again(&batch);
-        self.outlet.shown_again(batch);
-        self.notes.done(applying);
+        self.notes.shown_again(batch, |batch| self.outlet.shown_again(batch));
     }
 
     fn cohorts(&mut self, batch: CohortBatch) {
-        let applying = self.notes.begin_cohorts(&batch);
-        self.outlet.cohorts(batch);
-        self.notes.done(applying);
+        self.notes.cohorts(batch, |batch| self.outlet.cohorts(batch));
     }
 
     fn cohorts_loaded(&mut self, batch: CohortBatch) {
-        let applying = self.notes.begin_cohorts_loaded(&batch);
-        self.outlet.cohorts_loaded(batch);
-        self.notes.done(applying);
+        self.notes.cohorts_loaded(batch, |batch| self.outlet.cohorts_loaded(batch));
     }
 
     fn expiring(&mut self, boundary: Option<Millis>) {

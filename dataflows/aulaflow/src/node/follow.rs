@@ -93,7 +93,7 @@ impl Follow {
 impl Follower {
     fn step(&mut self) -> Result<()> {
         match self.membership.next(WAIT) {
-            Some(Ownership::Gained(partitions)) => self.gained(&partitions)?,
+            Some(Ownership::Gained(partitions)) => self.gained(&partitions),
             Some(Ownership::Lost(partitions)) => self.lost(&partitions)?,
             Some(Ownership::Gone(partitions)) => self.gone(&partitions),
             Some(Ownership::Ended(reason)) => bail!("this process has lost its place in the consumer group: {reason}"),
@@ -103,7 +103,7 @@ impl Follower {
         self.check_count()
     }
 
-    fn gained(&mut self, partitions: &[u32]) -> Result<()> {
+    fn gained(&mut self, partitions: &[u32]) {
         tracing::info!(?partitions, "partitions have come");
         self.owned.extend(partitions);
         if self.scale_out {
@@ -111,7 +111,6 @@ impl Follower {
         }
         self.tried = None;
         self.say_what_is_missing();
-        Ok(())
     }
 
     /// Ends engines before the group gives their partitions to another process: it finds their checkpoints in the archive.

@@ -14,6 +14,7 @@ use aulaflow_model::ids::TenantId;
 use aulaflow_model::share::Share;
 use aulaflow_model::topic;
 use aulaflow_plan::Plan;
+use aulaflow_plan::runtime::Runtime;
 use aulaflow_serving::{DerivedView, ReadHalf, Stores};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -75,6 +76,15 @@ impl Running {
     }
 }
 
+/// Where a share's state is.
+pub fn state_dir(runtime: &Runtime, share: Share) -> PathBuf {
+    let state = runtime.data_dir.join("state");
+    match share {
+        Share::All => state,
+        Share::Partition(number) => state.join(number.to_string()),
+    }
+}
+
 impl Shares {
     /// No engine runs yet. Registers the metrics of all.
     pub fn new(plan: &Arc<Plan>, log: &Arc<dyn Log>, registry: &mut Registry) -> Arc<Self> {
@@ -107,11 +117,7 @@ impl Shares {
 
     /// Where a share's state is.
     pub fn state_dir(&self, share: Share) -> PathBuf {
-        let state = self.plan.runtime.data_dir.join("state");
-        match share {
-            Share::All => state,
-            Share::Partition(number) => state.join(number.to_string()),
-        }
+        state_dir(&self.plan.runtime, share)
     }
 
     /// Starts a share's engine. Its store answers once its state is loaded.

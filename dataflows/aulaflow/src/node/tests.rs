@@ -84,12 +84,15 @@ impl World {
         said(request.header("Content-Type", "application/json").send(body).unwrap())
     }
 
-    /// The profile of a student, once its grade has a score.
+    /// The profile of a student, once its grade has a score and its cohort is the student alone with it: a grade may be
+    /// visible a moment before its cohort is, at a process and at whoever follows it.
     fn profile(&self, node: &Node, score: &str) -> Value {
+        let number = |text: &Value| text.as_str().and_then(|text| text.parse::<f64>().ok());
         let begun = Instant::now();
         loop {
             let (status, mut profile) = self.get(node, "/v1/students/s1/profile");
-            if status == 200 && profile["grades"][0]["score"] == score {
+            let grade = &profile["grades"][0];
+            if status == 200 && grade["score"] == score && number(&grade["cohort"]["mean"]) == number(&score.into()) {
                 profile.as_object_mut().unwrap().remove("as_of");
                 return profile;
             }

@@ -1,6 +1,6 @@
 //! The dead letters that there are against those that there must be: each record that cannot be used, once.
 
-use super::{Difference, Offsets, PAUSE, ROUNDS, Scope, Verifier};
+use super::{Difference, Offsets, Scope, Verifier};
 use anyhow::{Context, Result};
 use aulaflow_engine::Class;
 use aulaflow_engine::batch::SOURCES;
@@ -11,9 +11,15 @@ use aulaflow_model::ids::StudentId;
 use aulaflow_model::instant::Millis;
 use aulaflow_plan::runtime::ClockMode;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 /// Bytes read at a time.
 const READ_BYTES: usize = 4 << 20;
+/// How long an instance may take from showing what a record made of a view to writing the letters of those beside it: brokers
+/// may be slow, and after a failed write it waits for seconds before it tries again.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(30);
+/// Time between two looks at all letters.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Refused because a set was full: which event finds it full depends on when it is read.
 const LIMIT: &str = "limit";
 
@@ -40,11 +46,9 @@ impl Verifier<'_> {
     pub(super) fn dead_letters(&mut self, due: Option<&Offsets>, scope: Scope) -> Result<()> {
         let before = if self.shown.moves() { self.shown.visible()? } else { Offsets::new() };
         let mut found = self.found()?;
-        for _ in 0..ROUNDS {
-            if !self.shown.moves() || self.missing(&found, due, &before).is_empty() {
-                break;
-            }
-            std::thread::sleep(PAUSE);
+        let begun = Instant::now();
+        while self.shown.moves() && begun.elapsed() < WRITTEN_WITHIN && !self.missing(&found, due, &before).is_empty() {
+            std::thread::sleep(LOOK_EVERY);
             found = self.found()?;
         }
         self.judge_found(&found, scope);

@@ -1,8 +1,9 @@
 //! Verifying a data directory that no instance runs on: the dataflows are started on its state and log as they would be
 //! served, without HTTP, write nothing, and are compared once they have read everything.
 
-use super::{InProcess, Offsets, Report, Scope, compare, recompute};
+use super::{InProcess, Offsets, Report, Scope, Whose, compare, recompute};
 use crate::derived::derived_views;
+use crate::node::state_dir;
 use crate::outlet::ServingOutlet;
 use crate::progress::Progress;
 use crate::tenant_records::now;
@@ -13,6 +14,7 @@ use aulaflow_log::Log;
 use aulaflow_model::change::ViewSchema;
 use aulaflow_model::instant::Millis;
 use aulaflow_model::share::Share;
+use aulaflow_model::topic;
 use aulaflow_plan::Plan;
 use aulaflow_plan::runtime::ClockMode;
 use aulaflow_serving::ReadHalf;
@@ -28,13 +30,62 @@ const RELEASED_WITHIN: Duration = Duration::from_millis(1_500);
 /// How long the dataflows may stand still before they are given up.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Verifies state and log of the plan's data directory.
+/// Verifies state and log of the plan's data directory: with an engine for each partition, of every partition whose state
+/// is there.
 pub fn offline(plan: &Arc<Plan>, log: &Arc<dyn Log>, scope: Scope, dump: Option<Box<dyn Write>>) -> Result<Report> {
+    match Whose::all(plan) {
+        Whose::One => examined(plan, log, Whose::One, scope, dump.map(|dump| dump as Box<dyn Write + '_>)),
+        Whose::Each(_) => parts(plan, log, scope, dump),
+    }
+}
+
+/// Verifies one partition's engine after the other: only one of them is in memory.
+pub(super) fn parts(
+    plan: &Arc<Plan>,
+    log: &Arc<dyn Log>,
+    scope: Scope,
+    mut dump: Option<Box<dyn Write>>,
+) -> Result<Report> {
+    let (here, elsewhere) = partitions_here(plan, log.as_ref())?;
+    let mut report = Report::default();
+    for partition in here {
+        let dump = dump.as_mut().map(|dump| Box::new(dump) as Box<dyn Write + '_>);
+        let whose = Whose::Each(Share::Partition(partition));
+        report.add(examined(plan, log, whose, scope, dump).with_context(|| format!("partition {partition}"))?);
+    }
+    if !elsewhere.is_empty() {
+        let numbers: Vec<_> = elsewhere.iter().map(ToString::to_string).collect();
+        report.notes.push(format!("Not compared: partitions whose state is not here: {}.", numbers.join(", ")));
+    }
+    Ok(report)
+}
+
+/// The partitions with a state in the data directory, and those without.
+fn partitions_here(plan: &Plan, log: &dyn Log) -> Result<(Vec<u32>, Vec<u32>)> {
+    let dir = |partition| state_dir(&plan.runtime, Share::Partition(partition));
+    let all = 0..log.partitions(topic::BEHAVIOR)?;
+    let (here, elsewhere): (Vec<u32>, Vec<u32>) = all.partition(|partition| dir(*partition).is_dir());
+    if here.is_empty() {
+        bail!(
+            "no partition has a state in {}: run `aulaflow verify` where an instance has run, or name that with --data-dir",
+            state_dir(&plan.runtime, Share::All).display()
+        );
+    }
+    Ok((here, elsewhere))
+}
+
+fn examined(
+    plan: &Arc<Plan>,
+    log: &Arc<dyn Log>,
+    whose: Whose,
+    scope: Scope,
+    dump: Option<Box<dyn Write + '_>>,
+) -> Result<Report> {
     let live = plan.runtime.engine.clock == ClockMode::Live;
     let clock = now();
     // Where events move the clock, it is not known yet where it will stand.
-    let batch = recompute(plan, log.as_ref(), if live { clock } else { Millis(i64::MIN / 4) })?;
-    let (engine, store) = start(plan, log, clock)?;
+    let batch = recompute(plan, log, whose, if live { clock } else { Millis(i64::MIN / 4) })?;
+    let (engine, store) = start(plan, log, whose.share(), clock)?;
     let compared = look(plan, log, (&engine, store), batch, scope, dump);
     let ended = engine.abandon().map_err(|reason| anyhow!("the dataflows failed: {reason}"));
     let report = compared?;
@@ -47,7 +98,7 @@ fn look(
     (engine, store): (&Engine, ReadHalf),
     batch: Batch,
     scope: Scope,
-    dump: Option<Box<dyn Write>>,
+    dump: Option<Box<dyn Write + '_>>,
 ) -> Result<Report> {
     settle(engine, plan, log.as_ref(), &store)?;
     let due: Offsets = engine
@@ -56,21 +107,21 @@ fn look(
         .filter_map(|p| Some(((SOURCES.into_iter().find(|s| *s == p.place.topic)?, p.place.partition), p.visible)))
         .collect();
     let shown = InProcess { monitor: engine.monitor(), store, moves: false };
-    compare(plan, log.as_ref(), batch, &shown, (Some(&due), scope), dump.map(|dump| dump as Box<dyn Write + '_>))
+    compare(plan, log.as_ref(), batch, &shown, (Some(&due), scope), dump)
 }
 
-fn start(plan: &Arc<Plan>, log: &Arc<dyn Log>, clock: Millis) -> Result<(Engine, ReadHalf)> {
+fn start(plan: &Arc<Plan>, log: &Arc<dyn Log>, share: Share, clock: Millis) -> Result<(Engine, ReadHalf)> {
     let mut registry = Registry::default();
     let settings = &plan.runtime;
     let schemas: Arc<[ViewSchema]> = plan.views.iter().map(|view| view.schema.clone()).collect();
     let workers = settings.engine.workers.max(1);
     let derived = derived_views(plan, &mut registry);
     let (writers, store) = aulaflow_serving::store(schemas, derived, settings.serving.students_expected, workers);
-    let state_dir = settings.data_dir.join("state");
+    let state_dir = state_dir(settings, share);
     let engine = examine(Start {
         plan: Arc::clone(plan),
         log: Arc::clone(log),
-        share: Share::All,
+        share,
         state_dir: state_dir.clone(),
         outlets: ServingOutlet::all(writers),
         gates: Vec::new(),

@@ -58,6 +58,15 @@ pub struct Difference {
     pub recomputed: Value,
 }
 
+#[cfg(test)]
+impl ReadFrom {
+    /// Whether it is events of a partition, and some.
+    pub fn holds_events_of(&self, partition: u32) -> bool {
+        (self.topic, self.partition) == (aulaflow_model::topic::BEHAVIOR, partition)
+            && self.to_offset > self.from_offset
+    }
+}
+
 impl Difference {
     /// Of a part of a profile, or of a tenant.
     pub fn of(tenant: &TenantId, student: Option<&StudentId>, part: Part) -> Self {
@@ -91,6 +100,19 @@ impl Report {
             report.notes.push(note.to_owned());
         }
         report
+    }
+
+    /// Adds what another verification of the same plan found.
+    pub fn add(&mut self, other: Self) {
+        self.log.extend(other.log);
+        other.compared.into_iter().for_each(|(kind, count)| *self.compared.entry(kind).or_default() += count);
+        other.not_comparable.into_iter().for_each(|(why, count)| *self.not_comparable.entry(why).or_default() += count);
+        self.moving += other.moving;
+        self.differences += other.differences;
+        self.first.extend(other.first);
+        self.first.truncate(LISTED);
+        let new: Vec<_> = other.notes.into_iter().filter(|note| !self.notes.contains(note)).collect();
+        self.notes.extend(new);
     }
 
     /// One more is equal.

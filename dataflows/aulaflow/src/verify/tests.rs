@@ -2,9 +2,11 @@
 //! what the log says, while it goes on and after. And faults that were put there are found.
 #![allow(clippy::unwrap_used)]
 
-use super::{InProcess, Report, Scope, compare, offline, recompute};
+use super::offline::parts;
+use super::{InProcess, Report, Scope, Whose, compare, offline, recompute};
 use crate::derived::derived_views;
 use crate::log_store;
+use crate::node::state_dir;
 use crate::outlet::ServingOutlet;
 use crate::random::Random;
 use crate::tenant_records::now;
@@ -73,14 +75,18 @@ impl Stage {
     }
 
     fn start(&self) -> (Engine, ReadHalf) {
+        self.start_share(Share::All)
+    }
+
+    fn start_share(&self, share: Share) -> (Engine, ReadHalf) {
         let mut registry = Registry::default();
         let schemas: Arc<[ViewSchema]> = self.plan.views.iter().map(|view| view.schema.clone()).collect();
         let (writers, store) = aulaflow_serving::store(schemas, derived_views(&self.plan, &mut registry), 100, 2);
         let engine = start(Start {
             plan: Arc::clone(&self.plan),
             log: Arc::clone(&self.log),
-            share: Share::All,
-            state_dir: self.plan.runtime.data_dir.join("state"),
+            share,
+            state_dir: state_dir(&self.plan.runtime, share),
             outlets: ServingOutlet::all(writers),
             gates: Vec::new(),
             metrics: Metrics::new(&mut registry),
@@ -93,6 +99,10 @@ impl Stage {
         let mut set = RecordSetBuilder::default();
         set.push(now(), key.as_bytes(), value, headers);
         let partition = self.log.partition_of(topic, tenant).unwrap();
+        self.append_set(topic, partition, set);
+    }
+
+    fn append_set(&self, topic: &str, partition: u32, set: RecordSetBuilder) {
         let place = TopicPartition { topic: topic.to_owned(), partition };
         self.log.append_wait(&place, set.finish(), PATIENCE).unwrap();
     }
@@ -230,6 +240,51 @@ fn random_traffic_and_kills_leave_no_difference() {
     }
 }
 
+/// An engine for each partition, as with `scale_out`: an embedded log is never read so, and can be.
+#[test]
+fn the_state_of_each_partition_is_compared_with_its_part_of_the_log() {
+    for (seed, clock) in [(4, "live"), (5, "event")] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut stage = Stage::new(dir.path(), clock, seed);
+        let (plan, log) = (stage.plan.clone(), stage.log.clone());
+        let verify = || parts(&plan, &log, Scope::default(), None).unwrap();
+        assert!(parts(&plan, &log, Scope::default(), None).is_err(), "there is no state yet");
+        for tenant in 0..TENANTS {
+            stage.rule(&format!("t{tenant}"));
+        }
+        for round in 0..2 {
+            let engines = [0, 1].map(|partition| stage.start_share(Share::Partition(partition)).0);
+            stage.traffic(300);
+            // A good record where its tenant's others are not.
+            let mut set = RecordSetBuilder::default();
+            set.push(now(), b"t0/v1", None, &[]);
+            stage.append_set(topic::EVALUATIONS, 1 - log.partition_of(topic::EVALUATIONS, "t0").unwrap(), set);
+            engines.iter().filter(|_| round == 1).for_each(|engine| settle(&stage, engine));
+            for (partition, engine) in engines.into_iter().enumerate() {
+                if partition == round { engine.abandon().unwrap() } else { engine.stop().unwrap() }
+            }
+        }
+        let report = verify();
+        is_clean(&report, "after each was killed once and ended once");
+        let read = |partition| report.log.iter().any(|read| read.holds_events_of(partition));
+        assert!(read(0) && read(1), "all tenants in one partition: choose others");
+        assert!(report.compared["dead letter"] > 10, "{report}");
+        if clock == "event" {
+            continue;
+        }
+        let state = |partition| state_dir(&plan.runtime, Share::Partition(partition));
+        let aside = dir.path().join("aside");
+        std::fs::rename(state(0), &aside).unwrap();
+        let report = verify();
+        is_clean(&report, "of the partition that is there");
+        assert!(report.to_string().contains("partitions whose state is not here: 0."), "{report}");
+        // The other one's state is found out.
+        std::fs::rename(state(1), state(0)).unwrap();
+        std::fs::rename(&aside, state(1)).unwrap();
+        assert!(verify().differences > 0);
+    }
+}
+
 #[test]
 fn what_moves_is_compared_while_it_does() {
     let dir = tempfile::tempdir().unwrap();
@@ -250,7 +305,7 @@ fn what_moves_is_compared_while_it_does() {
                 std::thread::sleep(Duration::from_millis(10));
             }
         });
-        let batch = recompute(&plan, log.as_ref(), now()).unwrap();
+        let batch = recompute(&plan, &log, Whose::One, now()).unwrap();
         let report = compare(&plan, log.as_ref(), batch, &shown, (None, Scope::default()), None);
         done.store(true, Ordering::Release);
         report.unwrap()

@@ -12,13 +12,16 @@ mod rows;
 
 use crate::dead_letters::Class;
 use crate::layout::Layout;
+use crate::shared::Home;
 use crate::state::KnownSlots;
 use aulaflow_log::{Log, LogError, Offset, RecordRef, RecordSet, TopicPartition};
 use aulaflow_model::change::{FeatureValue, ViewIndex};
 use aulaflow_model::cohort::Cohort;
+use aulaflow_model::event::tenant_of_key;
 use aulaflow_model::grade::Grade;
 use aulaflow_model::ids::{PeriodId, StudentId, Subject, TenantId};
 use aulaflow_model::instant::Millis;
+use aulaflow_model::share::Share;
 use aulaflow_model::topic;
 use aulaflow_plan::Plan;
 use aulaflow_plan::runtime::ClockMode;
@@ -72,6 +75,9 @@ pub struct Batch {
     /// By view and aggregate: the places of its arguments among the values kept of an event.
     arguments: rows::Arguments,
     live: bool,
+    share: Share,
+    /// Where a tenant's records must be, if each partition has an engine of its own.
+    home: Option<Home>,
     /// Events that no window needs from this clock on are not kept.
     from: Millis,
     events: Events,
@@ -119,6 +125,8 @@ impl Batch {
         Self {
             layout,
             live,
+            share: Share::All,
+            home: None,
             from,
             events,
             seen: BTreeMap::new(),
@@ -134,19 +142,28 @@ impl Batch {
         }
     }
 
-    /// Reads every source partition on to where it ends now, or to the given ends. `progress` hears of records read.
+    /// What engines over one partition each show: those of `share`, which alone are read. To such an engine a tenant's record
+    /// that is not in the tenant's partition (`home`) is of no use.
+    #[must_use]
+    pub fn in_parts(self, share: Share, home: impl Fn(&str) -> u32 + Send + Sync + 'static) -> Self {
+        Self { share, home: Some(Box::new(home)), ..self }
+    }
+
+    /// Reads every source partition on to where it ends now, or to the given ends. `progress` hears of records read. Where it
+    /// ends is asked anew: whatever anybody was shown before the call is of a record that is read.
     pub fn read(
         &mut self,
         log: &dyn Log,
         ends: Option<&BTreeMap<(&'static str, u32), Offset>>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), LogError> {
+        let share = self.share;
         for source in SOURCES {
-            for partition in 0..log.partitions(source)? {
+            for partition in (0..log.partitions(source)?).filter(|partition| share.has(*partition)) {
                 let place = TopicPartition { topic: source.to_owned(), partition };
                 let end = match ends.and_then(|ends| ends.get(&(source, partition))) {
                     Some(end) => *end,
-                    None => log.end_offset(&place)?,
+                    None => log.ask_bounds(&place)?.1,
                 };
                 self.read_partition(log, source, &place, end, progress)?;
                 log.release(&place);
@@ -207,6 +224,8 @@ impl Batch {
             let offset = base_offset + u64::from(record.index);
             let outcome = if record.key.len() + record.value.map_or(0, <[u8]>::len) > self.bytes_max {
                 Err(Class::Size)
+            } else if self.is_misplaced(source, partition, &record) {
+                Err(Class::Partition)
             } else {
                 match source {
                     topic::TENANTS => self.tenant(&record, offset),
@@ -218,6 +237,19 @@ impl Batch {
                 self.letters.entry(place).or_default().push((offset, class));
             }
         }
+    }
+
+    /// Whether another engine has the tenant's other records. As the engines do, it is asked before a value is decoded.
+    fn is_misplaced(&self, source: &'static str, partition: u32, record: &RecordRef<'_>) -> bool {
+        let Some(home) = &self.home else { return false };
+        // What cannot be deleted is refused for that.
+        if record.value.is_none() && source != topic::EVALUATIONS {
+            return false;
+        }
+        // Of an event's key only the tenant's name is read.
+        let end = record.key.iter().position(|byte| *byte == b'/' && source == topic::BEHAVIOR);
+        let key = record.key.get(..end.unwrap_or(record.key.len()));
+        key.and_then(tenant_of_key).is_some_and(|tenant| home(tenant.as_str()) != partition)
     }
 
     fn tenant(&mut self, record: &RecordRef<'_>, offset: Offset) -> Result<(), Class> {

@@ -3,8 +3,8 @@
 use crate::harness::{Harness, Running, plan, settled, until};
 use aulaflow_log::letters::{self, Letter};
 use aulaflow_log::{
-    Ack, Appended, EmbeddedLog, Fetched, Log, LogError, Offset, RecordSet, RecordSetBuilder, SourceState,
-    TopicPartition, Writer,
+    Appended, Appending, EmbeddedLog, Fetched, Forward, Log, LogError, Offset, RecordSet, RecordSetBuilder,
+    SourceState, TopicPartition, Writer,
 };
 use aulaflow_model::instant::Millis;
 use aulaflow_model::topic;
@@ -128,7 +128,7 @@ fn nothing_that_comes_stops_anything() {
 
 /// A log whose records are small, one of whose partitions does not answer, and whose writers may have come to their end.
 pub struct Limited {
-    pub log: Arc<EmbeddedLog>,
+    pub log: Arc<dyn Log>,
     pub silent: AtomicU32,
     pub ended: bool,
 }
@@ -142,21 +142,17 @@ impl Writer for Ended {
     }
 }
 
-impl Log for Limited {
-    fn partitions(&self, topic: &str) -> Result<u32, LogError> {
-        self.log.partitions(topic)
+impl Forward for Limited {
+    fn behind(&self) -> &Arc<dyn Log> {
+        &self.log
     }
-    fn partition_of(&self, topic: &str, tenant: &str) -> Result<u32, LogError> {
-        self.log.partition_of(topic, tenant)
-    }
-    fn append(&self, place: &TopicPartition, records: RecordSet, ack: Ack) -> Result<(), LogError> {
-        self.log.append(place, records, ack)
-    }
+
     fn append_wait(&self, place: &TopicPartition, records: RecordSet, timeout: Duration) -> Result<Appended, LogError> {
         let largest = records.iter().map(|r| r.value.map_or(0, <[u8]>::len)).max();
         assert!(largest <= Some(100 << 10), "a record that the log does not take");
         self.log.append_wait(place, records, timeout)
     }
+
     fn read(&self, place: &TopicPartition, offset: Offset, bytes_max: usize) -> Result<Fetched, LogError> {
         let fetched = self.log.read(place, offset, bytes_max)?;
         if place.topic == topic::BEHAVIOR && place.partition == self.silent.load(Ordering::Acquire) {
@@ -164,30 +160,18 @@ impl Log for Limited {
         }
         Ok(fetched)
     }
+
     fn writer(self: Arc<Self>, name: &str) -> Result<Box<dyn Writer>, LogError> {
-        Ok(if self.ended { Box::new(Ended(name.to_owned())) } else { Box::new(aulaflow_log::Appending(self)) })
+        Ok(if self.ended { Box::new(Ended(name.to_owned())) } else { Box::new(Appending(self)) })
     }
+
     fn record_bytes_max(&self) -> usize {
         100 << 10
     }
+
     fn source_state(&self, place: &TopicPartition) -> SourceState {
         let silent = place.topic == topic::BEHAVIOR && place.partition == self.silent.load(Ordering::Acquire);
         if silent { SourceState::Stalled("the leader is away".to_owned()) } else { SourceState::Live }
-    }
-    fn start_offset(&self, place: &TopicPartition) -> Result<Offset, LogError> {
-        self.log.start_offset(place)
-    }
-    fn end_offset(&self, place: &TopicPartition) -> Result<Offset, LogError> {
-        self.log.end_offset(place)
-    }
-    fn wait(&self, seen: u64, timeout: Duration) -> u64 {
-        self.log.wait(seen, timeout)
-    }
-    fn wake(&self) {
-        self.log.wake();
-    }
-    fn retain(&self, topic: &str, before: Millis) -> Result<u64, LogError> {
-        self.log.retain(topic, before)
     }
 }
 

@@ -4,14 +4,13 @@
 use crate::harness::{Harness, Running, Shown, plan, settled};
 use aulaflow_engine::describe::{Changes, Fate, SummaryError};
 use aulaflow_engine::{Assumptions, StateSummary, describe};
-use aulaflow_log::{Ack, Appended, Fetched, Log, LogError, Offset, RecordSet, TopicPartition};
+use aulaflow_log::{Fetched, Forward, Log, LogError, Offset, TopicPartition};
 use aulaflow_model::instant::Millis;
 use aulaflow_model::topic;
 use aulaflow_plan::Plan;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 const LIVE: &str = "[engine]\nclock = \"live\"\ntick = \"1 ms\"\n";
 const TABLE: &str = "CREATE TABLE behavior (event_id TEXT, student_id TEXT, event_type TEXT, value DOUBLE,
@@ -32,21 +31,9 @@ struct Counting {
     again: AtomicU64,
 }
 
-impl Log for Counting {
-    fn partitions(&self, topic: &str) -> Result<u32, LogError> {
-        self.log.partitions(topic)
-    }
-
-    fn partition_of(&self, topic: &str, tenant: &str) -> Result<u32, LogError> {
-        self.log.partition_of(topic, tenant)
-    }
-
-    fn append(&self, place: &TopicPartition, records: RecordSet, ack: Ack) -> Result<(), LogError> {
-        self.log.append(place, records, ack)
-    }
-
-    fn append_wait(&self, place: &TopicPartition, records: RecordSet, timeout: Duration) -> Result<Appended, LogError> {
-        self.log.append_wait(place, records, timeout)
+impl Forward for Counting {
+    fn behind(&self) -> &Arc<dyn Log> {
+        &self.log
     }
 
     fn read(&self, place: &TopicPartition, offset: Offset, bytes_max: usize) -> Result<Fetched, LogError> {
@@ -57,26 +44,6 @@ impl Log for Counting {
             self.again.fetch_add(old as u64, Ordering::Relaxed);
         }
         Ok(fetched)
-    }
-
-    fn start_offset(&self, place: &TopicPartition) -> Result<Offset, LogError> {
-        self.log.start_offset(place)
-    }
-
-    fn end_offset(&self, place: &TopicPartition) -> Result<Offset, LogError> {
-        self.log.end_offset(place)
-    }
-
-    fn wait(&self, seen: u64, timeout: Duration) -> u64 {
-        self.log.wait(seen, timeout)
-    }
-
-    fn wake(&self) {
-        self.log.wake();
-    }
-
-    fn retain(&self, topic: &str, before: Millis) -> Result<u64, LogError> {
-        self.log.retain(topic, before)
     }
 }
 

@@ -1,9 +1,7 @@
 //! Engines over parts of the partitions: together they show what one over all shows, each with a state of its own.
 
 use crate::harness::{Harness, Running, Shown, plan, settled, until};
-use aulaflow_log::{
-    Ack, Appended, Fetched, Log, LogError, Offset, RecordSet, RecordSetBuilder, TopicPartition, embedded::EmbeddedLog,
-};
+use aulaflow_log::{Forward, Log, LogError, RecordSetBuilder, TopicPartition};
 use aulaflow_model::instant::Millis;
 use aulaflow_model::share::Share;
 use aulaflow_model::topic;
@@ -132,49 +130,17 @@ fn a_record_in_the_wrong_partition_is_dead_for_a_part_and_good_for_the_whole() {
 
 /// A log whose topics have fewer partitions than there are, for a while.
 struct Growing {
-    log: Arc<EmbeddedLog>,
+    log: Arc<dyn Log>,
     shown: AtomicU32,
 }
 
-impl Log for Growing {
+impl Forward for Growing {
+    fn behind(&self) -> &Arc<dyn Log> {
+        &self.log
+    }
+
     fn partitions(&self, _: &str) -> Result<u32, LogError> {
         Ok(self.shown.load(Ordering::Relaxed))
-    }
-
-    fn partition_of(&self, topic: &str, tenant: &str) -> Result<u32, LogError> {
-        self.log.partition_of(topic, tenant)
-    }
-
-    fn append(&self, place: &TopicPartition, records: RecordSet, ack: Ack) -> Result<(), LogError> {
-        self.log.append(place, records, ack)
-    }
-
-    fn append_wait(&self, place: &TopicPartition, records: RecordSet, timeout: Duration) -> Result<Appended, LogError> {
-        self.log.append_wait(place, records, timeout)
-    }
-
-    fn read(&self, place: &TopicPartition, offset: Offset, bytes_max: usize) -> Result<Fetched, LogError> {
-        self.log.read(place, offset, bytes_max)
-    }
-
-    fn start_offset(&self, place: &TopicPartition) -> Result<Offset, LogError> {
-        self.log.start_offset(place)
-    }
-
-    fn end_offset(&self, place: &TopicPartition) -> Result<Offset, LogError> {
-        self.log.end_offset(place)
-    }
-
-    fn wait(&self, seen: u64, timeout: Duration) -> u64 {
-        self.log.wait(seen, timeout)
-    }
-
-    fn wake(&self) {
-        self.log.wake();
-    }
-
-    fn retain(&self, topic: &str, before: Millis) -> Result<u64, LogError> {
-        self.log.retain(topic, before)
     }
 }
 

@@ -60,27 +60,19 @@ struct Tee {
 
 impl Outlet for Tee {
     fn apply(&mut self, batch: ChangeBatch) {
-        let applying = self.notes.begin(&batch);
-        assert_eq!(self.store.apply(&batch), Outcome::Applied);
-        self.notes.done(applying);
+        self.notes.changes(batch, |batch| assert_eq!(self.store.apply(&batch), Outcome::Applied));
     }
 
     fn shown_again(&mut self, batch: ChangeBatch) {
-        let applying = self.notes.begin_again(&batch);
-        assert_eq!(self.store.apply(&batch), Outcome::Applied);
-        self.notes.done(applying);
+        self.notes.shown_again(batch, |batch| assert_eq!(self.store.apply(&batch), Outcome::Applied));
     }
 
     fn cohorts(&mut self, batch: CohortBatch) {
-        let applying = self.notes.begin_cohorts(&batch);
-        assert_eq!(self.store.apply_cohorts(&batch), Outcome::Applied);
-        self.notes.done(applying);
+        self.notes.cohorts(batch, |batch| assert_eq!(self.store.apply_cohorts(&batch), Outcome::Applied));
     }
 
     fn cohorts_loaded(&mut self, batch: CohortBatch) {
-        let applying = self.notes.begin_cohorts_loaded(&batch);
-        assert_eq!(self.store.apply_cohorts(&batch), Outcome::Applied);
-        self.notes.done(applying);
+        self.notes.cohorts_loaded(batch, |batch| assert_eq!(self.store.apply_cohorts(&batch), Outcome::Applied));
     }
 
     fn expiring(&mut self, boundary: Option<Millis>) {

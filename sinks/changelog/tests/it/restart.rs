@@ -2,7 +2,7 @@
 
 use crate::harness::{HOUR, Harness, Process, T0, json, plan, schemas, until};
 use aulaflow_engine::{HandClock, Wall};
-use aulaflow_log::{Ack, Appended, Fetched, Log, LogError, Offset, RecordSet, TopicPartition, Writer};
+use aulaflow_log::{Appended, Forward, Log, LogError, RecordSet, TopicPartition, Writer};
 use aulaflow_model::ids::{StudentId, TenantId};
 use aulaflow_model::instant::Millis;
 use aulaflow_model::topic;
@@ -40,40 +40,14 @@ impl Writer for DoorWriter {
     }
 }
 
-impl Log for Door {
-    fn partitions(&self, topic: &str) -> Result<u32, LogError> {
-        self.log.partitions(topic)
+impl Forward for Door {
+    fn behind(&self) -> &Arc<dyn Log> {
+        &self.log
     }
-    fn partition_of(&self, topic: &str, tenant: &str) -> Result<u32, LogError> {
-        self.log.partition_of(topic, tenant)
-    }
-    fn append(&self, place: &TopicPartition, records: RecordSet, ack: Ack) -> Result<(), LogError> {
-        self.log.append(place, records, ack)
-    }
-    fn append_wait(&self, place: &TopicPartition, records: RecordSet, timeout: Duration) -> Result<Appended, LogError> {
-        self.log.append_wait(place, records, timeout)
-    }
-    fn read(&self, place: &TopicPartition, offset: Offset, bytes_max: usize) -> Result<Fetched, LogError> {
-        self.log.read(place, offset, bytes_max)
-    }
+
     fn writer(self: Arc<Self>, name: &str) -> Result<Box<dyn Writer>, LogError> {
         let writer = self.log.clone().writer(name)?;
         Ok(Box::new(DoorWriter { writer, refuses: self.refuses.clone() }))
-    }
-    fn start_offset(&self, place: &TopicPartition) -> Result<Offset, LogError> {
-        self.log.start_offset(place)
-    }
-    fn end_offset(&self, place: &TopicPartition) -> Result<Offset, LogError> {
-        self.log.end_offset(place)
-    }
-    fn wait(&self, seen: u64, timeout: Duration) -> u64 {
-        self.log.wait(seen, timeout)
-    }
-    fn wake(&self) {
-        self.log.wake();
-    }
-    fn retain(&self, topic: &str, before: Millis) -> Result<u64, LogError> {
-        self.log.retain(topic, before)
     }
 }
 
