@@ -200,9 +200,9 @@ class Answers:
 
 
 def seen(version: int, score: str, second: int) -> dict[str, dict]:
-    """A read of one student."""
+    """A read of one student, as of after everything that was started."""
     grade = {"subject": "s", "period": "p", "score": score, "version": version}
-    return {"s": {"as_of": f"2026-01-01T00:00:{second:02}Z", "grades": [grade]}}
+    return {"s": {"as_of": f"2100-01-01T00:00:{second:02}Z", "grades": [grade]}}
 
 
 class Always(random.Random):
