@@ -230,19 +230,21 @@ class Follower:
 
     def __init__(self, looks: list[dict | None]) -> None:
         self.looks = looks
+        self.shown: dict | None = None
         self.client = self
 
     def lag(self) -> dict:
         """The next look: seconds since its instant, seconds of staleness, partitions, and seconds by `/metrics`."""
-        if (look := self.looks[0]) is None:
-            raise Unanswered("planted")
+        look = self.shown = self.looks.pop(0)
         as_of = rfc3339(int((time.time() - look["as_of"]) * 1000))
         part = {"as_of": as_of, "staleness_seconds": look["stale"]}
         return {"replica": [{"partition": number, **part} for number in range(look.get("partitions", PARTITIONS))]}
 
     def metrics(self) -> dict[str, float]:
-        """Of the same look."""
-        look = self.looks.pop(0)
+        """Of the same look: once before it, once after."""
+        look, self.shown = self.shown or self.looks[0], None
+        if look is None:
+            raise Unanswered("planted")
         return {METRIC % number: look.get("metric", look["stale"]) for number in range(PARTITIONS)}
 
 
