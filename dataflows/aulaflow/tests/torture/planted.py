@@ -259,7 +259,7 @@ FOLLOWED: dict[str, tuple[list, bool]] = {
     "staleness that is not its instant's": ([shows(3.2, 9.0)], True),
     "staleness that stands still": ([shows(3.2), shows(3.9, 3.2)], True),
     "a replica's instant goes back": ([shows(3.2), shows(4.2)], True),
-    "staleness by /metrics stands still": ([shows(3.2, metric=0.3)], True),
+    "staleness by /metrics stands still": ([shows(3.2, metric=0.3)] * 2, True),
     "a replica leaves a partition out": ([shows(3.2, partitions=PARTITIONS - 1)], True),
     "a replica does not say how stale it is": ([None], True),
 }

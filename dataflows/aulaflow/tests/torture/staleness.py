@@ -42,6 +42,8 @@ class Staleness(threading.Thread):
         self.most_s = 0.0
         self.as_of: dict[tuple[str, int, int], int] = {}
         """The last instant by replica, its life, and partition."""
+        self.unequal: set[tuple[str, int, int]] = set()
+        """Where `/metrics` said something else at the last look."""
 
     def run(self) -> None:
         """Until it is told to end."""
@@ -101,8 +103,13 @@ class Staleness(threading.Thread):
         if stale < alone - TOLERANCE_S:
             self.found(replica, f"{name}: {stale} s stale, though no dataflow has run for {alone:.1f} s: {part}")
         by_metrics = [samples.get(METRIC % place[1], -1.0) for samples in metrics]
-        if not min(by_metrics) - METRIC_LATE_S <= stale <= max(by_metrics) + METRIC_LATE_S or min(by_metrics) < 0:
+        if min(by_metrics) >= 0 and min(by_metrics) - METRIC_LATE_S <= stale <= max(by_metrics) + METRIC_LATE_S:
+            self.unequal.discard(key)
+        elif key in self.unequal:
             self.found(replica, f"{name}: {stale} s stale, but {by_metrics} by /metrics")
+        else:
+            # It is counted a moment after it is known: the next look tells.
+            self.unequal.add(key)
 
     def found(self, replica: Process, what: str) -> None:
         """Keeps a difference."""
