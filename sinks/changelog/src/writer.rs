@@ -346,12 +346,17 @@ impl Work {
 
     /// Writes what changed, and how far that goes.
     fn round(&mut self, partitions: &[TopicPartition], writer: &mut dyn aulaflow_log::Writer) -> Result<(), End> {
-        let (caught_up, start) = {
+        let (caught_up, asked, start) = {
             let mut state = self.shared.state.lock();
-            state.asked = false;
+            let asked = std::mem::take(&mut state.asked);
             // A store that is held claims less than a watermark says.
-            (state.caught_up && !self.start.store.is_held(), state.rounds.next.clone())
+            (state.caught_up && !self.start.store.is_held(), asked, state.rounds.next.clone())
         };
+        // What a store that is behind shows is of a later instant than its profiles may claim: replicas are spared that, as
+        // far as no checkpoint waits for it.
+        if !caught_up && !asked {
+            return Ok(());
+        }
         // The order matters: how far the store is, then what changed, then what it is.
         let frontier = self.start.store.frontier().0;
         let as_of = self.start.store.as_of();

@@ -16,6 +16,10 @@ CRASH_MAX_S = 2.5
 """How long a process that is ready may take to come to its crash point."""
 
 
+AFTER_STOP = "running.noted"
+"""A crash point that a start comes by only after an end in order."""
+
+
 class Faults:
     """The faults of one run."""
 
@@ -62,6 +66,11 @@ class Faults:
 
     # -- processes
 
+    def stopped(self, process: Process) -> None:
+        """Asks a process to stop, which it must do in order."""
+        if (code := process.stop()) != 0:
+            raise Broken(f"{process.name} was asked to stop and ended with exit code {code}:\n{process.tail()}")
+
     def kill(self, fault: Fault, process: Process) -> None:
         """kill -9 at any instant."""
         process.kill()
@@ -70,7 +79,10 @@ class Faults:
 
     def crash(self, fault: Fault, process: Process) -> None:
         """The process ends itself before or after a durable step."""
-        process.kill()
+        if fault.point == AFTER_STOP:
+            self.stopped(process)
+        else:
+            process.kill()
         self.again(process, fault.point)
         ready: list[float] = []
 
@@ -91,9 +103,7 @@ class Faults:
 
     def stop(self, fault: Fault, process: Process) -> None:
         """SIGTERM: in order, with exit code 0."""
-        code = process.stop()
-        if code != 0:
-            raise Broken(f"{process.name} was asked to stop and ended with exit code {code}:\n{process.tail()}")
+        self.stopped(process)
         time.sleep(fault.seconds / 4)
         self.again(process)
 

@@ -200,9 +200,9 @@ class Answers:
 
 
 def seen(version: int, score: str, second: int) -> dict[str, dict]:
-    """A read of one student."""
+    """A read of one student, as of after everything that was started."""
     grade = {"subject": "s", "period": "p", "score": score, "version": version}
-    return {"s": {"as_of": f"2026-01-01T00:00:{second:02}Z", "grades": [grade]}}
+    return {"s": {"as_of": f"2100-01-01T00:00:{second:02}Z", "grades": [grade]}}
 
 
 class Always(random.Random):
@@ -230,19 +230,21 @@ class Follower:
 
     def __init__(self, looks: list[dict | None]) -> None:
         self.looks = looks
+        self.shown: dict | None = None
         self.client = self
 
     def lag(self) -> dict:
         """The next look: seconds since its instant, seconds of staleness, partitions, and seconds by `/metrics`."""
-        if (look := self.looks[0]) is None:
-            raise Unanswered("planted")
+        look = self.shown = self.looks.pop(0)
         as_of = rfc3339(int((time.time() - look["as_of"]) * 1000))
         part = {"as_of": as_of, "staleness_seconds": look["stale"]}
         return {"replica": [{"partition": number, **part} for number in range(look.get("partitions", PARTITIONS))]}
 
     def metrics(self) -> dict[str, float]:
-        """Of the same look."""
-        look = self.looks.pop(0)
+        """Of the same look: once before it, once after."""
+        look, self.shown = self.shown or self.looks[0], None
+        if look is None:
+            raise Unanswered("planted")
         return {METRIC % number: look.get("metric", look["stale"]) for number in range(PARTITIONS)}
 
 
@@ -257,7 +259,7 @@ FOLLOWED: dict[str, tuple[list, bool]] = {
     "staleness that is not its instant's": ([shows(3.2, 9.0)], True),
     "staleness that stands still": ([shows(3.2), shows(3.9, 3.2)], True),
     "a replica's instant goes back": ([shows(3.2), shows(4.2)], True),
-    "staleness by /metrics stands still": ([shows(3.2, metric=0.3)], True),
+    "staleness by /metrics stands still": ([shows(3.2, metric=0.3)] * 2, True),
     "a replica leaves a partition out": ([shows(3.2, partitions=PARTITIONS - 1)], True),
     "a replica does not say how stale it is": ([None], True),
 }

@@ -36,6 +36,9 @@ class Poller(threading.Thread):
         self.differences: list[str] = []
         self.across: list[str] = []
         """Versions that went back, or say two things, where an engine was started in between."""
+        self.started = 0
+        self.started_ms = 0
+        """How often engines had been started at the last look, and when that was first seen."""
         self.rows: dict[tuple, tuple[int, int, int]] = {}
         """By process, tenant, student, subject and period: instant, version, and starts of engines by then."""
         self.contents: dict[tuple, tuple[str, int]] = {}
@@ -80,12 +83,17 @@ class Poller(threading.Thread):
 
     def starts(self) -> int:
         """How often an engine was started, by all processes of the dataflow."""
-        return sum(process.starts() for process in self.processes)
+        started = sum(process.starts() for process in self.processes)
+        if started != self.started:
+            self.started, self.started_ms = started, time.time_ns() // 1_000_000
+        return started
 
     def check(self, process: str, tenant: str, student: str, profile: dict, starts: int) -> None:
         """Versions never go back, and a version says the same for ever. `starts`: of engines by then; negative where one
         was under way."""
         as_of = parse_rfc3339(profile["as_of"])
+        # What is true as of before the start is what an engine before has told, or is read again: replicas hear it later.
+        starts = starts if as_of >= self.started_ms else -1
         for grade in profile["grades"]:
             row = (tenant, student, grade["subject"], grade["period"])
             before_as_of, before, then = self.rows.get((process, *row), (0, 0, starts))
