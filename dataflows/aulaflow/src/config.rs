@@ -171,7 +171,8 @@ fn expand(folder: &Path, patterns: &[Pattern], diagnostics: &mut Vec<Diagnostic>
 fn matches(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, String> {
     // The folder's own name is no pattern.
     let folder = glob::Pattern::escape(&folder.to_string_lossy());
-    let whole = if folder.is_empty() { pattern.to_owned() } else { format!("{folder}/{pattern}") };
+    let alone = folder.is_empty() || Path::new(pattern).is_absolute();
+    let whole = if alone { pattern.to_owned() } else { format!("{folder}/{pattern}") };
     let options = glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::new() };
     let found = glob::glob_with(&whole, options).map_err(|error| format!("is not a pattern: {}", error.msg))?;
     let mut paths = Vec::new();
@@ -257,6 +258,9 @@ mod tests {
         assert_eq!(found, [odd.join("tenants/a.toml"), odd.join("tenants/b.toml")]);
         assert_eq!(matches(&odd, "*.toml").unwrap(), Vec::<PathBuf>::new());
         assert!(matches(&odd, "tenants/***").is_err());
+        let elsewhere = folder.path().join("elsewhere.toml");
+        std::fs::write(&elsewhere, "").unwrap();
+        assert_eq!(matches(&odd, &elsewhere.to_string_lossy()).unwrap(), [elsewhere]);
     }
 
     #[test]
