@@ -161,7 +161,7 @@ pub struct Kafka {
     pub replication: u32,
     /// `min_isr` of topics that are made. Default 2.
     pub min_isr: u32,
-    /// `read_ahead_bytes_max`: over all partitions. Default `"64 MiB"`.
+    /// `read_ahead_bytes_max`: over all partitions. Default `"128 MiB"`.
     pub read_ahead_bytes_max: usize,
     /// `request_timeout`: of a question to the brokers. Default `"10 seconds"`.
     pub request_timeout: Duration,

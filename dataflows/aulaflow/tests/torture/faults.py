@@ -49,6 +49,9 @@ class Faults:
         """Nobody may have ended by itself."""
         for process in self.stand.everything():
             if not process.alive():
+                if self.stand.revive(process):
+                    process.wait_ready()
+                    continue
                 code = process.process.returncode if process.process else None
                 raise Broken(f"{process.name} ended by itself with exit code {code}:\n{process.tail()}")
 

@@ -195,6 +195,11 @@ class Process:
             return None
         return max(said) if said and None not in said else None
 
+    def was_fenced(self) -> bool:
+        """Whether it has ended since another process writes in its place."""
+        code = self.process.returncode if self.process else None
+        return not self.alive() and code == 1 and "another process writes as" in self.tail(3)
+
     def tail(self, lines: int = 15) -> str:
         """The end of its log, without the requests that it answered."""
         text = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []

@@ -25,6 +25,8 @@ pub struct KafkaConfig {
     pub properties: BTreeMap<String, String>,
     /// How many partitions a topic has, about: they share what is read ahead.
     pub partitions: u32,
+    /// How many of the topics are followed at a time, likewise.
+    pub followed: usize,
     /// Bytes of records that are read ahead, over all partitions: half of it lies in our buffers, half in librdkafka's.
     pub read_ahead_bytes_max: usize,
     /// Bytes of appends that may wait for the brokers. A set larger than that is taken when nothing else waits.
@@ -148,15 +150,16 @@ const NOT_FREE: &[(&str, &str)] = &[
 /// Beginnings of properties that say who we are: `security` says that, so that secrets are kept out of the logs.
 const SECURITY: &[&str] = &["sasl.", "ssl.", "security.protocol", "oauthbearer", "enable.sasl.", "enable.ssl."];
 
-/// Bytes that librdkafka asks for of one partition at once. A larger record comes all the same.
+/// Bytes that librdkafka asks for of one partition at once, where only single places are looked at.
 const FETCH_BYTES: usize = 512 << 10;
-/// What librdkafka's queue of one partition holds at least, in KiB: less would make a request of every few records.
+/// What librdkafka's queue of one partition holds at least, in KiB: less would make a request of every few records. As much
+/// again is asked for at once, since a request on a busy machine takes as long as many records.
 const QUEUE_KIB_MIN: usize = 64;
 /// The same, at most.
-const QUEUE_KIB_MAX: usize = 16 << 10;
+const QUEUE_KIB_MAX: usize = 8 << 10;
 
 impl KafkaConfig {
-    /// The defaults: no encryption, 64 MiB read ahead, 64 MiB of waiting appends, 10 seconds.
+    /// The defaults: no encryption, 128 MiB read ahead, 64 MiB of waiting appends, 10 seconds.
     pub fn new(bootstrap: &str, group: &str, topics: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self {
             bootstrap: bootstrap.to_owned(),
@@ -166,7 +169,8 @@ impl KafkaConfig {
             security: Security::default(),
             properties: BTreeMap::new(),
             partitions: 4,
-            read_ahead_bytes_max: 64 << 20,
+            followed: 3,
+            read_ahead_bytes_max: 128 << 20,
             buffer_bytes_max: 64 << 20,
             append_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(10),
@@ -276,9 +280,12 @@ impl KafkaConfig {
     /// The one that follows partitions.
     pub(super) fn follower(&self) -> ClientConfig {
         let mut client = self.consumer("read");
-        // librdkafka counts per partition where each has its queue.
-        let share = self.read_ahead_bytes_max / 2 / 1024 / (self.topics.len().max(1) * self.partitions.max(1) as usize);
-        client.set("queued.max.messages.kbytes", share.clamp(QUEUE_KIB_MIN, QUEUE_KIB_MAX).to_string());
+        // librdkafka counts per partition where each has its queue. A request is made while the queue is not full, so that
+        // a partition has its queue and one answer at most.
+        let partitions = self.followed.max(1) * self.partitions.max(1) as usize;
+        let share = (self.read_ahead_bytes_max / 2 / 1024 / partitions / 2).clamp(QUEUE_KIB_MIN, QUEUE_KIB_MAX);
+        client.set("queued.max.messages.kbytes", share.to_string());
+        client.set("fetch.message.max.bytes", (share * 1024).to_string());
         client.set("statistics.interval.ms", millis(super::follow::STATISTICS_EVERY));
         client
     }

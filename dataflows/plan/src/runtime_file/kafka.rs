@@ -42,7 +42,7 @@ pub(super) fn kafka(mut s: Section<'_, '_>, used: bool) -> Kafka {
         ),
         read_ahead_bytes_max: s.bytes(
             "read_ahead_bytes_max",
-            64 * MIB,
+            128 * MIB,
             MIB..=16 * GIB,
             "records read ahead of the dataflows, over all partitions",
         ),
