@@ -1,0 +1,5 @@
+//! The sink against the ClickHouse engine itself.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod engine;
+mod schema;
