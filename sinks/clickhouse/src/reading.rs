@@ -45,6 +45,16 @@ pub fn newest(connection: &Connection, tables: &Tables, tenants: &[String]) -> R
     Ok(connection.rows::<Newest>(&sql)?.first().map_or((0, 0), |newest| (newest.version, newest.clock)))
 }
 
+/// The number of the newest block of a writer (as SQL takes it); 0: there is none.
+pub fn newest_block(connection: &Connection, tables: &Tables, writer: &str) -> Result<u64, ServerError> {
+    let changes = tables.tables.iter().filter(|table| table.kind == TableKind::Changes);
+    let one = |table: &Table| {
+        format!("SELECT max(block) AS block FROM {} WHERE writer = {writer}", connection.table(&table.name))
+    };
+    let all: Vec<_> = changes.map(one).collect();
+    connection.number(&format!("SELECT max(block) FROM ({})", all.join(" UNION ALL ")))
+}
+
 /// Gives each key of a tenant whose newest row in the present is not that of the differences a new one, with `version`.
 pub fn mend(
     connection: &Connection,

@@ -84,10 +84,6 @@ impl Board {
         board
     }
 
-    pub(crate) fn metrics(&self) -> &SenderMetrics {
-        &self.metrics
-    }
-
     /// What it does now, and why. A change is logged once.
     pub(crate) fn state(&self, state: SinkState, reason: Option<&str>) {
         let mut inner = self.inner.lock();

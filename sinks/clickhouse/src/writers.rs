@@ -38,12 +38,24 @@ pub enum Claim {
     },
 }
 
-/// What to do, by the newest rows (the newest first), our store's writer, whether that store holds anything, and whether
-/// ClickHouse has rows of the share.
-pub fn decide(last: &[Last], own: Uuid, has_rows: bool) -> Claim {
+/// What our store is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreIs {
+    /// Its writer.
+    pub own: Uuid,
+    /// Nothing was ever recorded in it.
+    pub is_new: bool,
+    /// Rows are missing in it.
+    pub is_torn: bool,
+}
+
+/// What to do, by the newest rows (the newest first), our store, and whether ClickHouse has rows of the share.
+pub fn decide(last: &[Last], store: StoreIs, has_rows: bool) -> Claim {
+    let StoreIs { own, is_new, is_torn } = store;
     match last.first() {
-        Some(newest) if newest.writer == own => Claim::GoOn,
-        None if !has_rows => Claim::Begin,
+        Some(newest) if newest.writer == own && !is_torn => Claim::GoOn,
+        // A store that holds something, and a server that has nothing of it: another server, or an emptied one.
+        None if !has_rows && is_new => Claim::Begin,
         None | Some(_) => Claim::Rebuild { wait: last.iter().any(|last| last.writer != own && !last.closed) },
     }
 }
@@ -95,20 +107,27 @@ mod tests {
     fn whoever_wrote_last_goes_on() {
         let (own, other) = (Uuid::custom([1; 16]), Uuid::custom([2; 16]));
         let last = |writer, closed| Last { writer, closed };
+        let full = StoreIs { own, is_new: false, is_torn: false };
+        let new = StoreIs { is_new: true, ..full };
+        let torn = StoreIs { is_torn: true, ..full };
+        let rebuild = |wait| Claim::Rebuild { wait };
         let table = [
-            (vec![], false, Claim::Begin),
+            (vec![], new, false, Claim::Begin),
+            (vec![], full, false, rebuild(false)),
             // Rows of a time before there were writers, or whose writers' table is lost.
-            (vec![], true, Claim::Rebuild { wait: false }),
-            (vec![last(own, false)], true, Claim::GoOn),
-            (vec![last(own, true), last(other, false)], true, Claim::GoOn),
-            (vec![last(other, true)], true, Claim::Rebuild { wait: false }),
-            (vec![last(other, false)], true, Claim::Rebuild { wait: true }),
-            (vec![last(other, false)], false, Claim::Rebuild { wait: true }),
-            (vec![last(other, true), last(own, false)], true, Claim::Rebuild { wait: false }),
-            (vec![last(other, true), last(Uuid::custom([3; 16]), false)], true, Claim::Rebuild { wait: true }),
+            (vec![], new, true, rebuild(false)),
+            (vec![last(own, false)], full, true, Claim::GoOn),
+            (vec![last(own, false)], new, true, Claim::GoOn),
+            (vec![last(own, false)], torn, true, rebuild(false)),
+            (vec![last(own, true), last(other, false)], full, true, Claim::GoOn),
+            (vec![last(other, true)], full, true, rebuild(false)),
+            (vec![last(other, false)], new, true, rebuild(true)),
+            (vec![last(other, false)], full, false, rebuild(true)),
+            (vec![last(other, true), last(own, false)], full, true, rebuild(false)),
+            (vec![last(other, true), last(Uuid::custom([3; 16]), false)], full, true, rebuild(true)),
         ];
-        for (last, has_rows, claim) in table {
-            assert_eq!(decide(&last, own, has_rows), claim, "{last:?}");
+        for (last, store, has_rows, claim) in table {
+            assert_eq!(decide(&last, store, has_rows), claim, "{last:?}");
         }
     }
 }

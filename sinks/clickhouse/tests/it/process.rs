@@ -1,0 +1,133 @@
+//! A process of the made-up dataflow: serving store, recorder and sender.
+
+use crate::world::{State, WORKERS, World};
+use aulaflow_clickhouse::{
+    Limits, PseudonymKeys, Queue, Recorder, RecorderMetrics, RecorderStart, Sender, SenderStart, Server, SinkStatus,
+};
+use aulaflow_model::change::{ChangeBatch, ViewSchema};
+use aulaflow_model::instant::ClockTime;
+use aulaflow_model::share::Share;
+use aulaflow_plan::Plan;
+use aulaflow_serving::WriteHalf;
+use aulaflow_sink::{Outcome, Sink};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Where an engine can go on from.
+#[derive(Clone)]
+pub struct Checkpoint {
+    pub epoch: usize,
+    pub mark: Option<Vec<u8>>,
+}
+
+/// What processes have in common.
+pub struct Setting {
+    pub plan: Plan,
+    pub server: Arc<Server>,
+    pub keys: Arc<PseudonymKeys>,
+    pub share: Share,
+    pub alone: bool,
+    pub limits: Limits,
+}
+
+pub struct Process {
+    recorder: Recorder,
+    sender: Sender,
+    queues: Vec<Queue>,
+    writers: Vec<WriteHalf>,
+}
+
+impl Process {
+    /// Starts one that goes on from a checkpoint.
+    pub fn start(setting: &Setting, dir: &Path, world: &World, from: &Checkpoint) -> Self {
+        let schemas: Arc<[ViewSchema]> = setting.plan.views.iter().map(|view| view.schema.clone()).collect();
+        let (writers, store) = aulaflow_serving::store(schemas, Vec::new(), 100, WORKERS);
+        let start = RecorderStart {
+            share: setting.share,
+            dir: dir.to_owned(),
+            tables: Arc::clone(setting.server.tables()),
+            store,
+            workers: WORKERS,
+            keys: Arc::clone(&setting.keys),
+            limits: setting.limits,
+            metrics: RecorderMetrics::default(),
+            at: |_| {},
+        };
+        let (recorder, queues) = Recorder::start(start).unwrap();
+        let sender = Sender::start(SenderStart {
+            share: setting.share,
+            recorder: recorder.handle(),
+            server: Arc::clone(&setting.server),
+            is_ours: Arc::new(|_| true),
+            alone: setting.alone,
+            at: |_| {},
+        });
+        let mut process = Self { recorder, sender: sender.unwrap(), queues, writers };
+        process.recorder.handle().resume(from.mark.as_deref());
+        let loaded = world.batches(&State::new(), from.epoch);
+        for (writer, batch) in process.writers.iter_mut().zip(loaded) {
+            assert_eq!(writer.apply(&batch), Outcome::Applied);
+        }
+        process.advance(world.times[from.epoch]);
+        process
+    }
+
+    /// Shows and tells what changes from one epoch to another.
+    pub fn go(&mut self, world: &World, from: usize, to: usize) {
+        for (worker, batch) in world.batches(&world.states[from], to).iter().enumerate() {
+            if !batch.changes.is_empty() {
+                self.tell(worker, batch);
+            }
+        }
+        self.advance(world.times[to]);
+    }
+
+    fn tell(&mut self, worker: usize, batch: &ChangeBatch) {
+        let telling = self.queues[worker].begin(batch);
+        assert_eq!(self.writers[worker].apply(batch), Outcome::Applied);
+        self.queues[worker].done(telling);
+    }
+
+    fn advance(&mut self, time: ClockTime) {
+        for (writer, queue) in self.writers.iter_mut().zip(&self.queues) {
+            writer.advance(ClockTime(time.0 + 1));
+            queue.advance(time);
+        }
+    }
+
+    pub fn caught_up(&self) {
+        self.recorder.handle().caught_up();
+    }
+
+    pub fn status(&self) -> SinkStatus {
+        self.sender.status()
+    }
+
+    /// A checkpoint, and whether what was recorded is all that is shown.
+    pub fn checkpoint(&self, world: &World, epoch: usize, patience: Duration) -> (Checkpoint, bool) {
+        let handle = self.recorder.handle();
+        let mark = handle.reach(world.times[epoch], patience).expect("the recorder's disk takes everything");
+        (Checkpoint { epoch, mark: Some(mark) }, handle.is_whole())
+    }
+
+    /// Waits until what was recorded is all that is shown.
+    pub fn until_whole(&self, patience: Duration) {
+        let started = Instant::now();
+        while !self.recorder.handle().is_whole() {
+            assert!(started.elapsed() < patience, "nothing is whole after {patience:?}: {:?}", self.status());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Whether everything was sent.
+    pub fn stop(self, patience: Duration) -> bool {
+        self.recorder.close();
+        self.sender.stop(patience)
+    }
+
+    pub fn kill(self) {
+        self.sender.stop(Duration::ZERO);
+        self.recorder.abandon();
+    }
+}
