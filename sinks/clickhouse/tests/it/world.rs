@@ -49,9 +49,11 @@ impl World {
             times.push(ClockTime::at(Millis(clock)));
             states.push(state);
         }
-        // A day later nothing changes any more, and the last day is over.
-        times.push(ClockTime::at(Millis(clock + 86_400_000)));
-        states.push(states.last().unwrap().clone());
+        // What is compared a day later is recorded another day later.
+        for day in 1..=2 {
+            times.push(ClockTime::at(Millis(clock + day * 86_400_000)));
+            states.push(states.last().unwrap().clone());
+        }
         Self { times, states }
     }
 
