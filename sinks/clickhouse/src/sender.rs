@@ -46,6 +46,9 @@ pub struct SenderStart {
     /// No other process can have this share: nobody else's inserts are waited for, and recording can go on before ClickHouse
     /// was asked.
     pub alone: bool,
+    /// How long a start waits to hear whether the local store is the one that wrote last. If that is not heard by then, all rows
+    /// are compared once it is.
+    pub claim_wait: Duration,
     /// Called around every durable step with its name: where a test ends the process.
     pub at: fn(&'static str),
 }
@@ -59,15 +62,11 @@ pub struct Sender {
     thread: JoinHandle<()>,
 }
 
-/// How long a start waits to hear whether the local store is the one that wrote last. If it is not heard by then, all rows are
-/// compared once it is.
-const CLAIM_WAIT: Duration = Duration::from_secs(3);
-
 impl Sender {
-    /// Starts it. Returns when the recorder can be told where to go on, which takes [`CLAIM_WAIT`] where ClickHouse is away.
+    /// Starts it. Returns when the recorder can be told where to go on, which takes `claim_wait` where ClickHouse is away.
     pub fn start(start: SenderStart) -> std::io::Result<Self> {
         let recorder = start.recorder.clone();
-        let alone = start.alone;
+        let SenderStart { alone, claim_wait, .. } = start;
         let board = Arc::new(Board::new(start.share, start.server.metrics.clone()));
         let (stop, draining) = (Stop::default(), Arc::new(AtomicBool::new(false)));
         let claimed = Arc::new(AtomicBool::new(false));
@@ -78,6 +77,7 @@ impl Sender {
             draining: Arc::clone(&draining),
             outbox: recorder.outbox(),
             claimed: Arc::clone(&claimed),
+            prepared: false,
             torn: false,
             looked: Instant::now(),
             doubtful: true,
@@ -85,7 +85,7 @@ impl Sender {
         };
         let thread = thread.spawn(move || work.run())?;
         let started = Instant::now();
-        while !claimed.load(Ordering::Acquire) && started.elapsed() < CLAIM_WAIT && !thread.is_finished() {
+        while !claimed.load(Ordering::Acquire) && started.elapsed() < claim_wait && !thread.is_finished() {
             std::thread::sleep(LOOK);
         }
         if alone && !recorder.is_new() && !claimed.load(Ordering::Acquire) {
@@ -123,6 +123,8 @@ struct Work {
     draining: Arc<AtomicBool>,
     /// It is known that our store is the one that wrote last.
     claimed: Arc<AtomicBool>,
+    /// The tables are as they should be.
+    prepared: bool,
     /// A rebuild has failed halfway.
     torn: bool,
     /// When that was looked at.
@@ -164,7 +166,10 @@ impl Work {
         let connection = self.start.server.connect(&self.stop)?;
         if !self.claimed.load(Ordering::Acquire) {
             self.board.state(SinkState::Starting, None);
-            self.start.server.prepare(&connection)?;
+            if !self.prepared {
+                self.start.server.prepare(&connection)?;
+                self.prepared = true;
+            }
             self.claim(&connection)?;
         }
         loop {

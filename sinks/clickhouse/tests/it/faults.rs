@@ -53,6 +53,7 @@ fn run(seed: u64, access: &Access) -> u32 {
         keys: Arc::new(PseudonymKeys::open(&folder.path().join("keys")).unwrap()),
         share: Share::All,
         alone: true,
+        claim_wait: Duration::from_millis(200),
         limits: Limits { block_rows_max: 16, block_age_max: Duration::from_millis(10), ..Limits::default() },
     };
     let snapshots = live(&mut random, &world, &setting, &folder, &proxy);
@@ -95,11 +96,13 @@ fn live(
                 process.caught_up();
             }
             9 | 10 => {
-                process.kill();
-                // Now and then the folder is gone, as on another machine.
+                let all_sent = process.kill();
+                // Now and then the folder is gone, as on another machine, with what was not sent: it is recorded later then.
                 if random.below(3) == 0 {
                     generation += 1;
-                    proxy.down(false);
+                    if !all_sent {
+                        snapshots.clear();
+                    }
                 }
                 let back = random.below(2) as usize;
                 let from = checkpoints[checkpoints.len().saturating_sub(1 + back)].clone();

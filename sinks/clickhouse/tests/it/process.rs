@@ -28,6 +28,7 @@ pub struct Setting {
     pub keys: Arc<PseudonymKeys>,
     pub share: Share,
     pub alone: bool,
+    pub claim_wait: Duration,
     pub limits: Limits,
 }
 
@@ -61,6 +62,7 @@ impl Process {
             server: Arc::clone(&setting.server),
             is_ours: Arc::new(|_| true),
             alone: setting.alone,
+            claim_wait: setting.claim_wait,
             at: |_| {},
         });
         let mut process = Self { recorder, sender: sender.unwrap(), queues, writers };
@@ -126,8 +128,11 @@ impl Process {
         self.sender.stop(patience)
     }
 
-    pub fn kill(self) {
+    /// Ends it as a crash would; whether everything that was recorded was sent.
+    pub fn kill(self) -> bool {
+        let outbox = self.recorder.outbox();
         self.sender.stop(Duration::ZERO);
         self.recorder.abandon();
+        outbox.blocks() == 0
     }
 }

@@ -95,13 +95,13 @@ impl Proxy {
 }
 
 fn choose(random: &mut Random) -> Fault {
-    match random.below(20) {
+    match random.below(48) {
         0 => Fault::Refuse,
         1 | 2 => Fault::CutRequest,
         3 | 4 => Fault::LoseAnswer,
-        5 => Fault::Say500,
-        6 => Fault::Late,
-        7 | 8 => Fault::Slow,
+        5 | 6 => Fault::Say500,
+        7 => Fault::Late,
+        8 | 9 => Fault::Slow,
         _ => Fault::Pass,
     }
 }
