@@ -116,8 +116,10 @@ impl Work {
         // What is not committed is not found by a look at the store.
         self.commit()?;
         if self.look(&mut running)? {
+            // After the look: what it saw is of this time at most.
             running.until = self.control.inbox.newest();
             self.comparison = Comparison::Running(running);
+            (self.start.at)("clickhouse.compared");
             return Ok(true);
         }
         let share = self.start.share;

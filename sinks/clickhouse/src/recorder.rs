@@ -20,7 +20,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// The names of the places that [`RecorderStart::at`] is called with, for a driver that tries each.
-pub const CRASH_POINTS: &[&str] = &["clickhouse.commit.before", "clickhouse.blocks.written", "clickhouse.commit.after"];
+pub const CRASH_POINTS: &[&str] =
+    &["clickhouse.commit.before", "clickhouse.blocks.written", "clickhouse.commit.after", "clickhouse.compared"];
 
 /// What a recorder is started with.
 pub struct RecorderStart {
