@@ -1,13 +1,11 @@
 //! Whatever breaks between us and ClickHouse, and whenever we are killed: each difference is there once.
 
-use crate::engine::{VIEWS, access, connect, plan};
+use crate::engine::{access, connect};
 use crate::process::{Checkpoint, Process, Setting};
 use crate::proxy::{Proxy, Random};
 use crate::world::{TABLES, World, texts};
-use aulaflow_clickhouse::{Access, Connection, Limits, Pace, PseudonymKeys, SenderMetrics, Server, Tables, TablesBy};
+use aulaflow_clickhouse::{Access, Connection, PseudonymKeys};
 use aulaflow_model::instant::Millis;
-use aulaflow_model::share::Share;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const EPOCHS: usize = 70;
@@ -41,23 +39,11 @@ fn run(seed: u64, access: &Access) -> u32 {
     let folder = tempfile::tempdir().unwrap();
     let address = access.url.strip_prefix("http://").unwrap().parse().unwrap();
     let proxy = Proxy::start(address, seed, access.timeout + Duration::from_millis(700)).unwrap();
-    let plan = plan(VIEWS);
     let through = Access { url: proxy.url.clone(), ..access.clone() };
-    let pace = Pace { first: Duration::from_millis(5), most: Duration::from_millis(50), slow: Duration::from_millis(100) };
-    let tables = Arc::new(Tables::of(&plan).unwrap());
-    let server =
-        Server::new(Arc::new(move || Ok(through.clone())), tables, TablesBy::Us, pace, SenderMetrics::default());
-    let setting = Setting {
-        plan,
-        server,
-        keys: Arc::new(PseudonymKeys::open(&folder.path().join("keys")).unwrap()),
-        share: Share::All,
-        alone: true,
-        claim_wait: Duration::from_millis(200),
-        limits: Limits { block_rows_max: 16, block_age_max: Duration::from_millis(10), ..Limits::default() },
-    };
-    let snapshots = live(&mut random, &world, &setting, &folder, &proxy);
-    check(&connect(access), &world, &setting.keys, &snapshots);
+    let setting = Setting::new(&through, &folder.path().join("keys"));
+    let connection = connect(access);
+    let snapshots = live(&mut random, &world, &setting, &folder, (&proxy, &connection));
+    check(&connection, &world, &setting.keys, &snapshots);
     proxy.done_and_lost()
 }
 
@@ -67,7 +53,7 @@ fn live(
     world: &World,
     setting: &Setting,
     folder: &tempfile::TempDir,
-    proxy: &Proxy,
+    (proxy, connection): (&Proxy, &Connection),
 ) -> Vec<usize> {
     let mut generation = 0;
     let dir = |generation: u32| folder.path().join(format!("store{generation}"));
@@ -118,6 +104,7 @@ fn live(
     process.until_whole(PATIENCE);
     process.go(world, world.last() - 1, world.last());
     process.checkpoint(world, world.last(), PATIENCE);
+    until_days_are_over(connection, world, &setting.keys);
     assert!(process.stop(PATIENCE), "something was not sent");
     snapshots
 }
@@ -137,15 +124,32 @@ struct Text {
     text: String,
 }
 
-fn check(connection: &Connection, world: &World, keys: &PseudonymKeys, snapshots: &[usize]) {
-    let select = |sql: &str| -> Vec<String> {
-        connection.rows::<Text>(sql).unwrap().into_iter().map(|row| row.text).collect()
-    };
+fn select(connection: &Connection, sql: &str) -> Vec<String> {
+    connection.rows::<Text>(sql).unwrap().into_iter().map(|row| row.text).collect()
+}
+
+fn present(connection: &Connection, (table, columns): (&str, &str)) -> Vec<String> {
+    let from = connection.table(table);
+    select(connection, &format!("SELECT arrayStringConcat([{columns}], '|') AS text FROM {from} FINAL ORDER BY text"))
+}
+
+/// What is recorded by day is recorded some time after its day.
+pub fn until_days_are_over(connection: &Connection, world: &World, keys: &PseudonymKeys) {
+    let [.., expected] = texts(world.states.last().unwrap(), keys);
+    let started = Instant::now();
+    while started.elapsed() < PATIENCE && present(connection, TABLES[2]) != expected {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// What ClickHouse holds is what the world shows, now and as of earlier epochs; nothing is there twice.
+pub fn check(connection: &Connection, world: &World, keys: &PseudonymKeys, snapshots: &[usize]) {
+    let select = |sql: &str| select(connection, sql);
     let expected = texts(world.states.last().unwrap(), keys);
     for ((table, columns), expected) in TABLES.iter().zip(&expected) {
         let text = format!("arrayStringConcat([{columns}], '|') AS text");
-        let (present, changes) = (connection.table(table), connection.table(&format!("{table}_changes")));
-        assert_eq!(&select(&format!("SELECT {text} FROM {present} FINAL ORDER BY text")), expected, "{table}");
+        let changes = connection.table(&format!("{table}_changes"));
+        assert_eq!(&present(connection, (table, columns)), expected, "{table}");
         let sum = |until: &str| {
             format!("SELECT text FROM (SELECT {text}, diff FROM {changes} {until}) GROUP BY text HAVING sum(diff) > 0 ORDER BY text")
         };

@@ -9,4 +9,5 @@ mod model;
 mod process;
 mod proxy;
 mod schema;
+mod trouble;
 mod world;

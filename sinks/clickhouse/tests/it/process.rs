@@ -1,8 +1,10 @@
 //! A process of the made-up dataflow: serving store, recorder and sender.
 
+use crate::engine::{VIEWS, plan, tables};
 use crate::world::{State, WORKERS, World};
 use aulaflow_clickhouse::{
-    Limits, PseudonymKeys, Queue, Recorder, RecorderMetrics, RecorderStart, Sender, SenderStart, Server, SinkStatus,
+    Access, Limits, Pace, PseudonymKeys, Queue, Recorder, RecorderHandle, RecorderMetrics, RecorderStart, Sender,
+    SenderMetrics, SenderStart, Server, SinkState, SinkStatus, TablesBy,
 };
 use aulaflow_model::change::{ChangeBatch, ViewSchema};
 use aulaflow_model::instant::ClockTime;
@@ -37,6 +39,29 @@ pub struct Process {
     sender: Sender,
     queues: Vec<Queue>,
     writers: Vec<WriteHalf>,
+}
+
+impl Setting {
+    /// Of processes that write there, make the tables themselves and are alone.
+    pub fn new(access: &Access, keys: &Path) -> Self {
+        Self {
+            plan: plan(VIEWS),
+            server: Self::server(access, TablesBy::Us),
+            keys: Arc::new(PseudonymKeys::open(keys).unwrap()),
+            share: Share::All,
+            alone: true,
+            claim_wait: Duration::from_millis(200),
+            limits: Limits { block_rows_max: 16, block_age_max: Duration::from_millis(10), ..Limits::default() },
+        }
+    }
+
+    /// In a hurry.
+    pub fn server(access: &Access, by: TablesBy) -> Arc<Server> {
+        let access = access.clone();
+        let (first, most, slow) = (Duration::from_millis(5), Duration::from_millis(50), Duration::from_millis(100));
+        let pace = Pace { first, most, slow };
+        Server::new(Arc::new(move || Ok(access.clone())), tables(VIEWS), by, pace, SenderMetrics::default())
+    }
 }
 
 impl Process {
@@ -85,6 +110,11 @@ impl Process {
         self.advance(world.times[to]);
     }
 
+    /// The same, epoch by epoch.
+    pub fn go_each(&mut self, world: &World, from: usize, to: usize) {
+        (from..to).for_each(|epoch| self.go(world, epoch, epoch + 1));
+    }
+
     fn tell(&mut self, worker: usize, batch: &ChangeBatch) {
         let telling = self.queues[worker].begin(batch);
         assert_eq!(self.writers[worker].apply(batch), Outcome::Applied);
@@ -100,6 +130,23 @@ impl Process {
 
     pub fn caught_up(&self) {
         self.recorder.handle().caught_up();
+    }
+
+    pub fn recorder(&self) -> RecorderHandle {
+        self.recorder.handle()
+    }
+
+    /// Waits until the sender is in a state; what it says then.
+    pub fn until(&self, state: SinkState, patience: Duration) -> SinkStatus {
+        let started = Instant::now();
+        loop {
+            let status = self.status();
+            if status.state == state {
+                return status;
+            }
+            assert!(started.elapsed() < patience, "not {state:?} after {patience:?}: {status:?}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     pub fn status(&self) -> SinkStatus {
