@@ -173,7 +173,10 @@ impl Work {
         if due {
             self.commit()?;
         }
-        self.answer()?;
+        // A day that ended before a time belongs to what is recorded up to it.
+        if !flushing {
+            self.answer()?;
+        }
         Ok(flushing || comparing)
     }
 

@@ -373,7 +373,8 @@ impl World {
         // What the comparison finds is recorded at the clock of now.
         self.lose(self.clock, self.clock);
         let older = self.random.below(4) == 0;
-        let from = if older { self.random.below(self.checkpoints.len() as u64) as usize } else { self.checkpoints.len() - 1 };
+        let from =
+            if older { self.random.below(self.checkpoints.len() as u64) as usize } else { self.checkpoints.len() - 1 };
         self.checkpoints.truncate(from + 1);
         let from = self.checkpoints[from].clone();
         self.start(&from)
@@ -441,21 +442,14 @@ impl World {
         self.verify(process);
         self.clock += DAY;
         self.apply(process, &[], self.clock);
-        let begun = Instant::now();
-        let wrong = |world: &Self, table: &str| {
-            let expected = world.expected(table, &world.shown);
-            world.clickhouse.as_of(table, i64::MAX) != expected || world.clickhouse.present(table) != expected
-        };
-        while ["daily", "cohorts"].iter().any(|table| wrong(self, table)) {
-            self.clickhouse.take(&process.recorder.outbox(), usize::MAX, true);
-            process.recorder.outbox().wait(Duration::from_millis(5));
-            if begun.elapsed() > PATIENCE {
-                for table in ["daily", "cohorts"] {
-                    let expected = self.expected(table, &self.shown);
-                    assert_eq!(self.clickhouse.as_of(table, i64::MAX), expected, "{table}: the sum of differences");
-                    assert_eq!(self.clickhouse.present(table), expected, "{table}: the present");
-                }
-            }
+        self.checkpoint(process);
+        self.clickhouse.take(&process.recorder.outbox(), usize::MAX, true);
+        self.unsent = i64::MAX;
+        self.verify_instants();
+        for table in ["daily", "cohorts"] {
+            let expected = self.expected(table, &self.shown);
+            assert_eq!(self.clickhouse.as_of(table, i64::MAX), expected, "{table}: the sum of differences");
+            assert_eq!(self.clickhouse.present(table), expected, "{table}: the present");
         }
         let first = self.history.keys().next().copied().unwrap_or(self.clock);
         let mut checked = 0;
