@@ -13,7 +13,7 @@ use aulaflow_plan::{Plan, Source, compile, parse_runtime};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-const SQL: &str = "
+pub const SQL: &str = "
 CREATE TABLE behavior (event_id TEXT, student_id TEXT, event_type TEXT, value DOUBLE, occurred_at TIMESTAMP, context JSON)
 WITH (connector = 'log', topic = 'aula.behavior.v1', event_time = 'occurred_at', lateness = '1 minute', dedupe = 'event_id');
 CREATE MATERIALIZED VIEW unkept AS
@@ -39,10 +39,6 @@ pub fn plan_of(sql: &str) -> Plan {
     let (file, diagnostics) = parse_runtime(&Source::new("test.toml", ""));
     let file = file.unwrap_or_else(|| panic!("{diagnostics:?}"));
     compile(file, &[], &[Source::new("test.sql", sql)]).unwrap_or_else(|d| panic!("{}", aulaflow_plan::render(&d)))
-}
-
-pub fn sql() -> &'static str {
-    SQL
 }
 
 /// A grade made of a number.

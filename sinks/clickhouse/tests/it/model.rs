@@ -367,8 +367,9 @@ impl World {
             if self.unsent <= self.clock {
                 self.lose(self.unsent, self.clock);
             }
-            // What waited for the end of the day is lost as well.
-            self.lost.push((self.clock - self.clock % DAY, self.clock));
+            // What waited for the end of a day is lost as well, and what was recorded as of the midnight before.
+            let first = self.unsent.min(self.clock);
+            self.lost.push((first - first % DAY - 1, self.clock));
         }
         // What the comparison finds is recorded at the clock of now.
         self.lose(self.clock, self.clock);
