@@ -283,6 +283,10 @@ impl World {
                 telling.into_iter().for_each(|telling| queue.done(telling));
             }
         }
+        if told && self.random.below(8) == 0 {
+            // A long epoch: what is shown of it stays incomplete for a while.
+            (0..12).for_each(|_| pause(""));
+        }
         process.queues.iter().for_each(|queue| queue.advance(time));
     }
 
@@ -367,9 +371,9 @@ impl World {
             if self.unsent <= self.clock {
                 self.lose(self.unsent, self.clock);
             }
-            // What waited for the end of a day is lost as well, and what was recorded as of the midnight before.
-            let first = self.unsent.min(self.clock);
-            self.lost.push((first - first % DAY - 1, self.clock));
+            // What waited for the end of a day is lost as well, and so is what was recorded as of the midnights since.
+            let sent = self.history.range(..self.unsent.min(self.clock)).next_back();
+            self.lost.push((sent.map_or(0, |(clock, _)| *clock), self.clock));
         }
         // What the comparison finds is recorded at the clock of now.
         self.lose(self.clock, self.clock);
@@ -435,6 +439,12 @@ impl World {
             for row in self.clickhouse.rows.get(&format!("{table}_changes")).into_iter().flatten() {
                 assert!(row.diff < 0 || last_value(row) + before <= row.clock, "{table}: {row:?} is too early");
             }
+        }
+        for (table, rows) in self.clickhouse.rows.iter().filter(|(table, _)| table.ends_with("_changes")) {
+            let mut differences: Vec<_> = rows.iter().map(|row| (&row.key, row.version, row.diff)).collect();
+            differences.sort();
+            let twice = differences.windows(2).find(|pair| pair[0] == pair[1]);
+            assert_eq!(twice, None, "{table}: a version has two changes of a key");
         }
     }
 

@@ -125,6 +125,25 @@ fn a_store_that_was_closed_in_order_is_not_compared() {
 }
 
 #[test]
+fn an_old_copy_of_the_folder_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut process = start(dir.path(), harness::SQL, Limits::default(), None, ClockTime::at(Millis(T0)));
+    process.show(1, true);
+    let mut mark = process.settle();
+    process.recorder.close();
+    // A mark of a later time, as a checkpoint has it that was made after the copy.
+    let text = String::from_utf8(mark).unwrap();
+    let time = format!("\"time\":{}", process.time.0);
+    assert!(text.contains(&time), "{text}");
+    mark = text.replace(&time, &format!("\"time\":{}", process.time.0 + 1)).into_bytes();
+    let process = start(dir.path(), harness::SQL, Limits::default(), Some(&mark), process.time);
+    process.recorder.handle().caught_up();
+    let error = process.recorder.handle().reach(ClockTime(u64::MAX), PATIENCE).unwrap_err();
+    assert!(error.contains("older than the checkpoint"), "{error}");
+    process.recorder.close();
+}
+
+#[test]
 fn other_keys_and_other_columns_are_found() {
     let dir = tempfile::tempdir().unwrap();
     let mut before = clickhouse(harness::SQL);
