@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 outbox.wait(Duration::from_millis(20));
             }
         });
-        let measured = || -> Result<(), Box<dyn Error>> {
+        let mut measured = || -> Result<(), Box<dyn Error>> {
             for (what, n) in [("new rows", 1), ("changed rows", 2), ("changed again", 3), ("unchanged rows", 3)] {
                 let begun = Instant::now();
                 tell(&mut writer, &queues[0], students, n, &mut time)?;

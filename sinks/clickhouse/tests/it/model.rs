@@ -506,7 +506,7 @@ fn run(seed: u64) {
 
 #[test]
 fn what_is_recorded_adds_up_to_what_is_shown() {
-    let runs = std::env::var("AULAFLOW_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(20);
+    let runs = std::env::var("AULAFLOW_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(10);
     for seed in 1..=runs {
         let ran = std::panic::catch_unwind(|| run(seed));
         assert!(ran.is_ok(), "seed {seed}");

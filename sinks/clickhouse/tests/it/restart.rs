@@ -1,6 +1,6 @@
 //! Restarts one by one: what a store that was closed in order is spared, and what is found after something else has changed.
 
-use crate::harness::{self, ClickHouse, VISIT};
+use crate::harness::{self, ClickHouse, DAILY, VISIT};
 use aulaflow_clickhouse::{
     Limits, Outbox, PseudonymKeys, Queue, Recorder, RecorderMetrics, RecorderStart, StoreError, Tables, TablesError,
 };
@@ -48,17 +48,21 @@ fn start(dir: &Path, sql: &str, limits: Limits, mark: Option<&[u8]>, time: Clock
 }
 
 impl Process {
-    /// A student's visit is made of this number; `told`: as a change, and not as what it was before.
-    fn show(&mut self, n: u32, told: bool) {
+    /// A student's row of a view is made of this number.
+    fn batch(&mut self, view: u16, n: u32) -> ChangeBatch {
         self.time = self.time.next(Millis(T0));
-        let row = harness::feature(VISIT, n, Millis(T0));
         let change = StudentChange {
             tenant: TenantId::new("t").unwrap(),
             student: StudentId::new("s").unwrap(),
             grades: vec![],
-            features: vec![FeatureChange { view: VISIT, row: Some(row) }],
+            features: vec![FeatureChange { view, row: Some(harness::feature(view, n, Millis(T0))) }],
         };
-        let batch = ChangeBatch { time: self.time, changes: vec![change] };
+        ChangeBatch { time: self.time, changes: vec![change] }
+    }
+
+    /// A student's visit is made of this number; `told`: as a change, and not as what it was before.
+    fn show(&mut self, n: u32, told: bool) {
+        let batch = self.batch(VISIT, n);
         let telling = told.then(|| self.queue.begin(&batch));
         assert_eq!(self.writer.apply(&batch), Outcome::Applied);
         telling.into_iter().for_each(|telling| self.queue.done(telling));
@@ -141,6 +145,64 @@ fn an_old_copy_of_the_folder_is_refused() {
     let error = process.recorder.handle().reach(ClockTime(u64::MAX), PATIENCE).unwrap_err();
     assert!(error.contains("older than the checkpoint"), "{error}");
     process.recorder.close();
+}
+
+#[test]
+fn a_batch_that_was_not_wanted_yet_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut process = start(dir.path(), harness::SQL, Limits::default(), None, ClockTime::at(Millis(T0)));
+    let mut clickhouse = clickhouse(harness::SQL);
+    process.queue.advance(process.time);
+    let batch = process.batch(VISIT, 1);
+    let telling = process.queue.begin(&batch);
+    process.recorder.handle().caught_up();
+    // However long the worker takes, nothing is compared before the batch is shown.
+    std::thread::park_timeout(Duration::from_millis(30));
+    assert!(!process.recorder.handle().is_whole());
+    assert_eq!(process.writer.apply(&batch), Outcome::Applied);
+    process.queue.done(telling);
+    process.queue.advance(process.time);
+    process.settle();
+    let expected = [harness::feature_text(VISIT, 1, Millis(T0))];
+    assert_eq!(process.visits(&process.recorder.outbox(), &mut clickhouse), expected);
+    process.recorder.close();
+}
+
+#[test]
+fn what_waits_for_the_end_of_its_day_and_is_not_shown_any_more_is_not_recorded() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut clickhouse = clickhouse(harness::SQL);
+    let mut process = start(dir.path(), harness::SQL, Limits::default(), None, ClockTime::at(Millis(T0)));
+    process.settle();
+    let batch = process.batch(DAILY, 1);
+    let telling = process.queue.begin(&batch);
+    assert_eq!(process.writer.apply(&batch), Outcome::Applied);
+    process.queue.done(telling);
+    process.queue.advance(process.time);
+    process.recorder.handle().reach(process.time, PATIENCE).unwrap();
+    process.recorder.abandon();
+    for again in [false, true] {
+        // Without a checkpoint, and the second time with the row.
+        let mut process = start(dir.path(), harness::SQL, Limits::default(), None, process.time);
+        if again {
+            let batch = process.batch(DAILY, 2);
+            assert_eq!(process.writer.apply(&batch), Outcome::Applied);
+        }
+        process.settle();
+        let days = if again { 2 } else { 1 };
+        let midnight = ClockTime::at(Millis((T0 / 86_400_000 + days) * 86_400_000));
+        process.queue.advance(midnight);
+        process.recorder.handle().reach(midnight, PATIENCE).unwrap();
+        clickhouse.take(&process.recorder.outbox(), usize::MAX, true);
+        let expected: Vec<_> = again.then(|| harness::feature_text(DAILY, 2, Millis(T0))).into_iter().collect();
+        assert_eq!(clickhouse.as_of("daily", i64::MAX).into_values().collect::<Vec<_>>(), expected);
+        assert_eq!(
+            clickhouse.rows.len(),
+            if again { 2 } else { 0 },
+            "nothing was recorded that was not shown at midnight"
+        );
+        process.recorder.abandon();
+    }
 }
 
 #[test]
