@@ -27,6 +27,11 @@ const MAY_KNOW: &[(&str, &[&str], &str)] = &[
         "it copies a store to the log and back; who fills the store is not its business",
     ),
     (
+        "aulaflow-clickhouse",
+        &["model", "plan", "serving"],
+        "it records what is shown; who shows it is not its business",
+    ),
+    (
         "aulaflow-embedded-clickhouse",
         &[],
         "it runs ClickHouse behind ClickHouse's own interface; who writes to it and what is not its business",
@@ -54,6 +59,7 @@ const MUST_NOT_REACH: &[(&str, &[&str], &str)] = &[
     ("aulaflow-sink", &["timely", "tokio", "fjall", "axum"], "a sink chooses its own runtime and storage"),
     ("aulaflow-serving", &["timely", "tokio", "fjall", "axum"], "memory only; a read must not wait for anything"),
     ("aulaflow-changelog", &["timely", "tokio", "axum"], "a replica runs no dataflow"),
+    ("aulaflow-clickhouse", &["timely", "differential-dataflow", "axum"], "it records what is shown, and runs no dataflow"),
     ("aulaflow-embedded-clickhouse", &["timely", "fjall"], "another process than the dataflows'"),
     ("aulaflow-query-api", &["timely", "differential-dataflow"], "the edge never sees the dataflows"),
 ];
