@@ -24,6 +24,8 @@ pub struct Runtime {
     pub changelog: Changelog,
     /// `[archive]`; `None`: checkpoints are not copied.
     pub archive: Option<Archive>,
+    /// `[clickhouse]`
+    pub clickhouse: ClickHouse,
 }
 
 /// `[server]`
@@ -308,6 +310,38 @@ pub struct Archive {
     pub url: String,
     /// `interval`: time between copies. Default `"1 minute"`.
     pub interval: Duration,
+}
+
+/// `[clickhouse]`: where analysts' tables are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClickHouse {
+    /// `kind`. Default: off.
+    pub kind: ClickHouseKind,
+    /// `database`. Default `aula`.
+    pub database: String,
+    /// `user`. Default `aula`.
+    pub user: String,
+    /// `password_env` or `password_file`. The embedded one makes a password of its own if it is not said.
+    pub password: Option<SecretSource>,
+}
+
+/// Which ClickHouse.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClickHouseKind {
+    /// None.
+    Off,
+    /// One in a child process, in the data directory.
+    Embedded {
+        /// `library`: where libchdb is; `None`: it is looked for.
+        library: Option<PathBuf>,
+        /// `listen`: a loopback address. Default: a free port.
+        listen: std::net::SocketAddr,
+    },
+    /// One of its own.
+    Server {
+        /// `url`: its HTTP interface.
+        url: String,
+    },
 }
 
 /// `[serving]`

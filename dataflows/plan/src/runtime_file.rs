@@ -1,6 +1,7 @@
 //! The runtime's TOML file to [`Runtime`] and to the names of the other files. Every setting is read in one place
 //! here, with its default, range and meaning; the reference page is made from the same calls.
 
+mod clickhouse;
 mod kafka;
 
 use crate::diagnostic::{Diagnostic, Severity, Source, sort};
@@ -119,8 +120,10 @@ fn read(reader: &mut Reader, value: &Value) -> Raw {
     let serving = serving(root.table("serving"));
     let changelog = changelog(root.table("changelog"));
     let archive = archive(root.table("archive"));
+    let clickhouse = clickhouse::clickhouse(root.table("clickhouse"));
     root.finish();
-    Raw { runtime: Runtime { data_dir, server, auth, log, engine, serving, changelog, archive }, dataflows, tenants }
+    let runtime = Runtime { data_dir, server, auth, log, engine, serving, changelog, archive, clickhouse };
+    Raw { runtime, dataflows, tenants }
 }
 
 fn server(mut s: Section<'_, '_>) -> Server {
