@@ -39,7 +39,18 @@ const MAY_KNOW: &[(&str, &[&str], &str)] = &[
     ("aulaflow-query-api", &["model", "log", "serving"], "the edge writes to the log and reads the store, no more"),
     (
         "aulaflow",
-        &["model", "plan", "log", "state", "engine", "sink", "serving", "changelog", "embedded-clickhouse", "query-api"],
+        &[
+            "model",
+            "plan",
+            "log",
+            "state",
+            "engine",
+            "sink",
+            "serving",
+            "changelog",
+            "embedded-clickhouse",
+            "query-api",
+        ],
         "the only one that sees all",
     ),
     ("aulaflow-bench", &["model", "plan", "log", "engine", "sink", "serving", "query-api"], "it measures all"),
@@ -178,9 +189,15 @@ fn nothing_is_left_for_later() {
 #[test]
 fn unsafe_code_is_in_one_file() {
     // Written apart, so that this file does not find itself.
-    let words = [concat!("un", "safe {"), concat!("un", "safe fn"), concat!("un", "safe impl"), concat!("allow(un", "safe_code")];
+    let words = [
+        concat!("un", "safe {"),
+        concat!("un", "safe fn"),
+        concat!("un", "safe impl"),
+        concat!("allow(un", "safe_code"),
+    ];
     let allowed = Path::new("sinks/embedded-clickhouse/src/library.rs");
-    let with = files("rs").into_iter().filter(|(path, text)| path != allowed && words.iter().any(|word| text.contains(word)));
+    let with =
+        files("rs").into_iter().filter(|(path, text)| path != allowed && words.iter().any(|word| text.contains(word)));
     none(with.map(|(path, _)| format!("{}: only {} may have such code", path.display(), allowed.display())));
 }
 

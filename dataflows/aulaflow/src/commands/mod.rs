@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod check;
+mod clickhouse;
 mod demo;
 mod dlq;
 mod import;
@@ -31,6 +32,8 @@ pub enum Command {
     Resume(resume::Resume),
     Demo(demo::Demo),
     Topics(topics::Topics),
+    #[command(name = "clickhouse")]
+    ClickHouse(clickhouse::ClickHouseCommand),
 }
 
 impl Command {
@@ -49,7 +52,8 @@ impl Command {
             | Self::Dlq(_)
             | Self::Resume(_)
             | Self::Demo(_)
-            | Self::Topics(_) => "warn",
+            | Self::Topics(_)
+            | Self::ClickHouse(_) => "warn",
         }
     }
 
@@ -68,6 +72,7 @@ impl Command {
             Self::Resume(command) => command.run(),
             Self::Demo(command) => command.run(),
             Self::Topics(command) => command.run(),
+            Self::ClickHouse(command) => command.run(),
         }
     }
 }
