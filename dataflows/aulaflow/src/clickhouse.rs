@@ -111,6 +111,33 @@ impl ClickHouse {
     }
 }
 
+/// Where a server of its own is, for commands; `url`: somewhere else than the settings say.
+pub fn server_endpoint(runtime: &Runtime, url: Option<String>) -> Result<ClickHouseEndpoint> {
+    let settings = &runtime.clickhouse;
+    let (url, password) = match (&settings.kind, url) {
+        // The embedded one's password is in its folder.
+        (ClickHouseKind::Embedded { .. }, Some(url)) => {
+            let kept = || Some(password_in(&runtime.data_dir.join(FOLDER)).ok()?.0);
+            (url, password(settings)?.or_else(kept))
+        }
+        (ClickHouseKind::Off | ClickHouseKind::Server { .. }, Some(url)) => (url, password(settings)?),
+        (ClickHouseKind::Server { url }, None) => (url.clone(), password(settings)?),
+        (ClickHouseKind::Off, None) => {
+            return Err(Misuse::error(
+                "there is no ClickHouse server in the configuration: write `kind = \"server\"` and `url` in `[clickhouse]`"
+                    .to_owned(),
+            ));
+        }
+        (ClickHouseKind::Embedded { .. }, None) => {
+            return Err(Misuse::error(
+                "the embedded ClickHouse makes its tables by itself when an instance starts; --url URL names a running one"
+                    .to_owned(),
+            ));
+        }
+    };
+    Ok(endpoint(settings, url, password.unwrap_or_default()))
+}
+
 fn endpoint(settings: &Settings, url: String, password: String) -> ClickHouseEndpoint {
     ClickHouseEndpoint { url, database: settings.database.clone(), user: settings.user.clone(), password }
 }

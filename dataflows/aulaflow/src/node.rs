@@ -5,12 +5,14 @@ mod api;
 mod archiving;
 mod ask;
 mod changelog;
+pub mod clickhouse;
 mod follow;
 mod replica;
 mod retention;
 mod roles;
 mod shares;
 
+use self::clickhouse::Analytics;
 use crate::clickhouse::ClickHouse;
 use crate::commands::topics;
 use crate::failure::Misuse;
@@ -96,7 +98,8 @@ impl Node {
         // Starts beside the rest: what writes to it waits until it answers.
         let clickhouse = ClickHouse::start(settings, roles)?;
         let mut registry = Registry::with_prefix("aulaflow");
-        let shares = Shares::new(&plan, &log, &mut registry);
+        let analytics = Analytics::open(&plan, clickhouse.endpoint.as_ref(), &log, &mut registry)?;
+        let shares = Shares::new(&plan, &log, analytics.filter(|_| roles.dataflow), &mut registry);
         let dataflow =
             if roles.dataflow { Some(start_dataflow(&plan, (&log, kafka), &shares, &mut registry)?) } else { None };
         let replica =

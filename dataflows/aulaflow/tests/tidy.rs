@@ -48,6 +48,7 @@ const MAY_KNOW: &[(&str, &[&str], &str)] = &[
             "sink",
             "serving",
             "changelog",
+            "clickhouse",
             "embedded-clickhouse",
             "query-api",
         ],
@@ -70,7 +71,11 @@ const MUST_NOT_REACH: &[(&str, &[&str], &str)] = &[
     ("aulaflow-sink", &["timely", "tokio", "fjall", "axum"], "a sink chooses its own runtime and storage"),
     ("aulaflow-serving", &["timely", "tokio", "fjall", "axum"], "memory only; a read must not wait for anything"),
     ("aulaflow-changelog", &["timely", "tokio", "axum"], "a replica runs no dataflow"),
-    ("aulaflow-clickhouse", &["timely", "differential-dataflow", "axum"], "it records what is shown, and runs no dataflow"),
+    (
+        "aulaflow-clickhouse",
+        &["timely", "differential-dataflow", "axum"],
+        "it records what is shown, and runs no dataflow",
+    ),
     ("aulaflow-embedded-clickhouse", &["timely", "fjall"], "another process than the dataflows'"),
     ("aulaflow-query-api", &["timely", "differential-dataflow"], "the edge never sees the dataflows"),
 ];

@@ -123,18 +123,8 @@ fn read(reader: &mut Reader, value: &Value) -> Raw {
     let archive = archive(root.table("archive"));
     let (clickhouse, clickhouse_sink) = clickhouse::clickhouse(root.table("clickhouse"));
     root.finish();
-    let runtime = Runtime {
-        data_dir,
-        server,
-        auth,
-        log,
-        engine,
-        serving,
-        changelog,
-        archive,
-        clickhouse,
-        clickhouse_sink,
-    };
+    let runtime =
+        Runtime { data_dir, server, auth, log, engine, serving, changelog, archive, clickhouse, clickhouse_sink };
     Raw { runtime, dataflows, tenants }
 }
 

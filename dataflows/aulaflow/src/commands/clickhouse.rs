@@ -1,4 +1,6 @@
-//! `aulaflow clickhouse`: the embedded ClickHouse by itself.
+//! `aulaflow clickhouse`: the embedded ClickHouse by itself, and the tables of any.
+
+mod tables;
 
 use crate::failure::Misuse;
 use anyhow::{Context, Result};
@@ -17,6 +19,10 @@ pub struct ClickHouseCommand {
 enum What {
     /// Serves the embedded ClickHouse over its HTTP interface, and prints the URL; `aulaflow run` starts this for itself
     Serve(Serve),
+    /// Makes and changes the tables; repeating it does nothing. Those of the embedded ClickHouse make themselves
+    Migrate(tables::Migrate),
+    /// Compares the tables with what is written; changes nothing; exit code 1 if something is wrong
+    Check(tables::Check),
 }
 
 /// What `serve` takes. The password comes from `AULAFLOW_CLICKHOUSE_PASSWORD`, or is made and kept in the folder.
@@ -44,6 +50,8 @@ impl ClickHouseCommand {
     pub fn run(self) -> Result<()> {
         match self.what {
             What::Serve(command) => command.run(),
+            What::Migrate(command) => command.run(),
+            What::Check(command) => command.run(),
         }
     }
 }

@@ -7,6 +7,7 @@ mod dlq;
 mod import;
 mod lag;
 mod plan;
+mod pseudonym;
 mod resume;
 mod run;
 mod test;
@@ -34,6 +35,7 @@ pub enum Command {
     Topics(topics::Topics),
     #[command(name = "clickhouse")]
     ClickHouse(clickhouse::ClickHouseCommand),
+    Pseudonym(pseudonym::Pseudonym),
 }
 
 impl Command {
@@ -53,7 +55,8 @@ impl Command {
             | Self::Resume(_)
             | Self::Demo(_)
             | Self::Topics(_)
-            | Self::ClickHouse(_) => "warn",
+            | Self::ClickHouse(_)
+            | Self::Pseudonym(_) => "warn",
         }
     }
 
@@ -73,6 +76,7 @@ impl Command {
             Self::Demo(command) => command.run(),
             Self::Topics(command) => command.run(),
             Self::ClickHouse(command) => command.run(),
+            Self::Pseudonym(command) => command.run(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `[clickhouse]`: where ClickHouse is, and who we are there. What is written to it, and how, is read in `clickhouse_sink`.
 
-use super::kafka::secret;
 use super::clickhouse_sink::sink;
+use super::kafka::secret;
 use crate::runtime::{ClickHouse, ClickHouseKind, ClickHouseSink};
 use crate::settings::Section;
 use std::net::{Ipv4Addr, SocketAddr};

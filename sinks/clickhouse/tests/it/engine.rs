@@ -4,8 +4,8 @@ use aulaflow_clickhouse::{Access, Connection, Stop, Tables};
 use aulaflow_embedded_clickhouse::{Account, Launch, Options, PASSWORD_VARIABLE, State, Supervisor, locate, serve};
 use aulaflow_plan::{Plan, Source, compile, parse_runtime};
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 const TABLE: &str = "
@@ -47,7 +47,8 @@ fn child() {
     let account = Account { user: USER.to_owned(), password: std::env::var(PASSWORD_VARIABLE).unwrap() };
     let listen = std::env::var(LISTEN).unwrap().parse().unwrap();
     let library = locate::library(None).unwrap();
-    let error = serve(Options { data_dir: folder.into(), listen, library, account, stdin_is_lifeline: true }).unwrap_err();
+    let error =
+        serve(Options { data_dir: folder.into(), listen, library, account, stdin_is_lifeline: true }).unwrap_err();
     eprintln!("{error}");
     std::process::exit(1);
 }

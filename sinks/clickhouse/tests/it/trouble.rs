@@ -1,6 +1,6 @@
 //! One trouble at a time: what the sender says of it, and that everything is there once it is over.
 
-use crate::engine::{access, connect, tables, VIEWS};
+use crate::engine::{VIEWS, access, connect, tables};
 use crate::faults::{check, until_days_are_over};
 use crate::process::{Checkpoint, Process, Setting};
 use crate::proxy::{Proxy, Random};
