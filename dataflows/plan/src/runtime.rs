@@ -24,6 +24,10 @@ pub struct Runtime {
     pub changelog: Changelog,
     /// `[archive]`; `None`: checkpoints are not copied.
     pub archive: Option<Archive>,
+    /// `[clickhouse]`
+    pub clickhouse: ClickHouse,
+    /// `[clickhouse]`
+    pub clickhouse_sink: ClickHouseSink,
 }
 
 /// `[server]`
@@ -310,6 +314,57 @@ pub struct Archive {
     pub url: String,
     /// `interval`: time between copies. Default `"1 minute"`.
     pub interval: Duration,
+}
+
+/// `[clickhouse]`: where analysts' tables are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClickHouse {
+    /// `kind`. Default: off.
+    pub kind: ClickHouseKind,
+    /// `database`. Default `aula`.
+    pub database: String,
+    /// `user`. Default `aula`.
+    pub user: String,
+    /// `password_env` or `password_file`. The embedded one makes a password of its own if it is not said.
+    pub password: Option<SecretSource>,
+}
+
+/// Which ClickHouse.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClickHouseKind {
+    /// None.
+    Off,
+    /// One in a child process, in the data directory.
+    Embedded {
+        /// `library`: where libchdb is; `None`: it is looked for.
+        library: Option<PathBuf>,
+        /// `listen`: a loopback address. Default: a free port.
+        listen: std::net::SocketAddr,
+    },
+    /// One of its own.
+    Server {
+        /// `url`: its HTTP interface.
+        url: String,
+    },
+}
+
+/// `[clickhouse]`: what is written, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClickHouseSink {
+    /// `block_rows`: rows of one insert at most. Default 100,000.
+    pub block_rows: usize,
+    /// `block_bytes`: bytes of one insert, about. Default `"16 MiB"`.
+    pub block_bytes: usize,
+    /// `block_age`: how long rows wait for others. Default `"1 s"`.
+    pub block_age: Duration,
+    /// `outbox_bytes_max`: rows that wait on the disk; beyond it the dataflows are held back. Default `"4 GiB"`.
+    pub outbox_bytes_max: u64,
+    /// `insert_timeout`: how long one try of an insert may take. Default `"60 s"`.
+    pub insert_timeout: Duration,
+    /// `drain_timeout`: how long what waits may take to be sent at a stop. Default `"10 s"`.
+    pub drain_timeout: Duration,
+    /// `pseudonym_keys`: the folder of the tenants' keys; `None`: `pseudonym-keys` in the data directory.
+    pub pseudonym_keys: Option<PathBuf>,
 }
 
 /// `[serving]`
