@@ -35,9 +35,11 @@ struct Running {
 
 impl Running {
     fn start(mut command: Command, wanted: &str) -> Self {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // From here on it is killed when a wait fails.
+        let mut running = Self { child, line: String::new() };
         let (lines, read) = std::sync::mpsc::channel();
-        let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let (out, err) = (running.child.stdout.take().unwrap(), running.child.stderr.take().unwrap());
         let also = lines.clone();
         std::thread::spawn(move || {
             BufReader::new(out).lines().map_while(Result::ok).try_for_each(|line| lines.send(line))
@@ -51,7 +53,8 @@ impl Running {
             if line.contains(wanted) {
                 // What it says later must go somewhere.
                 std::thread::spawn(move || read.into_iter().for_each(drop));
-                return Self { child, line };
+                running.line = line;
+                return running;
             }
         }
     }
