@@ -59,6 +59,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         outcome
     })?;
     recorder.abandon();
+    // Handles keep the folder open.
+    drop((outbox, queues));
     let (recorder, queues) = start(dir.path(), &store)?;
     let begun = Instant::now();
     recorder.handle().caught_up();

@@ -75,8 +75,10 @@ impl Default for Limits {
 /// A running recorder.
 ///
 /// It is started, and then, before anything is loaded: either [`Recorder::rebuild`] or nothing, then [`Recorder::based`]. The
-/// engine's gate calls [`Recorder::resume`], [`Recorder::caught_up`] and [`Recorder::reach`] on it; its outlets use the queues.
-/// Dropping it does not stop it: call [`Recorder::close`] or [`Recorder::abandon`].
+/// engine's gate calls [`RecorderHandle::resume`], [`RecorderHandle::caught_up`] and [`RecorderHandle::reach`]; its outlets use
+/// the queues.
+/// Dropping it does not stop it: call [`Recorder::close`] or [`Recorder::abandon`]. The folder can be opened again when every
+/// handle and every clone of the outbox is dropped as well.
 pub struct Recorder {
     handle: RecorderHandle,
     thread: JoinHandle<()>,
