@@ -117,7 +117,8 @@ pub fn server_endpoint(runtime: &Runtime, url: Option<String>) -> Result<ClickHo
     let (url, password) = match (&settings.kind, url) {
         // The embedded one's password is in its folder.
         (ClickHouseKind::Embedded { .. }, Some(url)) => {
-            let kept = || Some(password_in(&runtime.data_dir.join(FOLDER)).ok()?.0);
+            let folder = runtime.data_dir.join(FOLDER);
+            let kept = || folder.is_dir().then(|| password_in(&folder).ok().map(|(password, _)| password)).flatten();
             (url, password(settings)?.or_else(kept))
         }
         (ClickHouseKind::Off | ClickHouseKind::Server { .. }, Some(url)) => (url, password(settings)?),

@@ -24,12 +24,14 @@ pub struct Pseudonym {
     find: Option<Uuid>,
     #[command(flatten)]
     config: ConfigArg,
+    #[command(flatten)]
+    overrides: Overrides,
 }
 
 impl Pseudonym {
     /// Runs the command.
     pub fn run(self) -> Result<()> {
-        let plan = config::load(&self.config.config, &Overrides::default())?;
+        let plan = config::load(&self.config.config, &self.overrides)?;
         let dir = keys_dir(&plan.runtime);
         let actor = std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned());
         // Who asked for whose: never for whom.

@@ -2,6 +2,7 @@
 //! order the parts end. Where the server is, is `crate::clickhouse`'s business. A ClickHouse that is missing, or tables that are
 //! not as they should be, never stop an engine: what is recorded waits.
 
+use super::changelog::Outward;
 use crate::clickhouse::ClickHouseEndpoint;
 use anyhow::{Context, Result};
 use aulaflow_clickhouse::{
@@ -96,13 +97,8 @@ impl Analytics {
         }))
     }
 
-    /// Starts a share's sink between its engine and `outlets`. The gate goes to the engine.
-    pub fn start(
-        &self,
-        share: Share,
-        outlets: Vec<Box<dyn Outlet>>,
-        store: &ReadHalf,
-    ) -> Result<(Vec<Box<dyn Outlet>>, (String, Arc<dyn Gate>), Recording)> {
+    /// Starts a share's sink between its engine and the outlets, and puts its gate beside the others.
+    pub fn start(&self, share: Share, outward: &mut Outward, store: &ReadHalf) -> Result<Recording> {
         let settings = &self.settings;
         let limits = Limits {
             block_rows_max: settings.block_rows,
@@ -116,7 +112,7 @@ impl Analytics {
             dir: self.dir.join(share.to_string()),
             tables: Arc::clone(self.server.tables()),
             store: store.clone(),
-            workers: outlets.len(),
+            workers: outward.outlets.len(),
             keys: Arc::clone(&self.keys),
             limits,
             metrics: self.metrics.clone(),
@@ -138,8 +134,9 @@ impl Analytics {
         })?;
         let gate: Arc<dyn Gate> = Arc::new(RecorderGate(recorder.handle()));
         let recorded = |(outlet, queue)| Box::new(RecordedOutlet { outlet, queue }) as Box<dyn Outlet>;
-        let outlets = outlets.into_iter().zip(queues).map(recorded).collect();
-        Ok((outlets, (NAME.to_owned(), gate), Recording { recorder, sender, drain: settings.drain_timeout }))
+        outward.outlets = std::mem::take(&mut outward.outlets).into_iter().zip(queues).map(recorded).collect();
+        outward.gates.push((NAME.to_owned(), gate));
+        Ok(Recording { recorder, sender, drain: settings.drain_timeout })
     }
 }
 

@@ -140,15 +140,10 @@ impl Shares {
         let (writers, store) = aulaflow_serving::store(schemas, self.derived.clone(), students, workers);
         let state_dir = self.state_dir(share);
         let metrics = self.changelog.as_ref();
-        let Outward { mut outlets, mut gates, changelog } =
-            changelog::outward(&self.plan, &self.log, share, (writers, &store), metrics)?;
-        let mut recording = None;
-        if let Some(analytics) = &self.analytics {
-            let started = analytics.start(share, outlets, &store).context("the ClickHouse sink cannot be started")?;
-            let gate;
-            (outlets, gate, recording) = (started.0, started.1, Some(started.2));
-            gates.push(gate);
-        }
+        let mut outward = changelog::outward(&self.plan, &self.log, share, (writers, &store), metrics)?;
+        let recording = self.analytics.as_ref().map(|analytics| analytics.start(share, &mut outward, &store));
+        let recording = recording.transpose().context("the ClickHouse sink cannot be started")?;
+        let Outward { outlets, gates, changelog } = outward;
         let engine = aulaflow_engine::start(Start {
             plan: Arc::clone(&self.plan),
             log: Arc::clone(&self.log),

@@ -14,27 +14,31 @@ pub struct Migrate {
     /// Keep the tables of this view (or of `grades` or `cohorts`) under another name, and make new ones; can be repeated
     #[arg(long, value_name = "NAME")]
     replace: Vec<String>,
-    /// Whether to do this to a server of another URL than the configuration's, such as http://127.0.0.1:8123
+    /// A server at another URL than the configuration's, such as http://127.0.0.1:8123
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     #[command(flatten)]
     config: ConfigArg,
+    #[command(flatten)]
+    overrides: Overrides,
 }
 
 /// What `check` takes.
 #[derive(Debug, clap::Args)]
 pub struct Check {
-    /// A server of another URL than the configuration's
+    /// A server at another URL than the configuration's
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     #[command(flatten)]
     config: ConfigArg,
+    #[command(flatten)]
+    overrides: Overrides,
 }
 
 impl Migrate {
     /// Runs the command.
     pub fn run(self) -> Result<()> {
-        let (connection, tables) = open(&self.config, self.url)?;
+        let (connection, tables) = open(&self.config, &self.overrides, self.url)?;
         let today = now().to_string();
         // `2026-03-02T…`
         let day: String = today.chars().take_while(|c| *c != 'T').filter(char::is_ascii_digit).collect();
@@ -50,7 +54,7 @@ impl Migrate {
 impl Check {
     /// Runs the command.
     pub fn run(self) -> Result<()> {
-        let (connection, tables) = open(&self.config, self.url)?;
+        let (connection, tables) = open(&self.config, &self.overrides, self.url)?;
         let faults = check(&connection, &tables)?;
         if faults.is_empty() {
             println!("everything is as it should be");
@@ -61,8 +65,8 @@ impl Check {
     }
 }
 
-fn open(config: &ConfigArg, url: Option<String>) -> Result<(Connection, Tables)> {
-    let plan = config::load(&config.config, &Overrides::default())?;
+fn open(config: &ConfigArg, overrides: &Overrides, url: Option<String>) -> Result<(Connection, Tables)> {
+    let plan = config::load(&config.config, overrides)?;
     let tables = Tables::of(&plan).map_err(|error| Misuse::error(error.to_string()))?;
     let endpoint = server_endpoint(&plan.runtime, url)?;
     let access = access(&endpoint, plan.runtime.clickhouse_sink.insert_timeout);
