@@ -12,7 +12,7 @@ export OULAD_DIR        ?= ../shared/oulad
 AULAFLOW := $(CARGO_TARGET_DIR)/release/aulaflow
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-oulad test-kafka torture lint bench toolchain
+.PHONY: help demo build test test-oulad test-kafka torture lint bench libchdb toolchain
 
 help: ## this list
 	@echo 'make TARGET [ARGS="..."]'
@@ -42,6 +42,9 @@ lint: toolchain ## formatting, clippy, documentation, unused dependencies, compo
 
 bench: build ## measurements, such as: make bench ARGS="--help"
 	@cargo run --release --locked -p aulaflow-bench -- $(ARGS)
+
+libchdb: ## the ClickHouse engine for embedded analytics, into the cache (170 MB); its path is printed
+	@.ci/libchdb
 
 toolchain:
 	@.ci/toolchain

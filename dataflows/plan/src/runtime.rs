@@ -312,6 +312,25 @@ pub struct Archive {
     pub interval: Duration,
 }
 
+/// `[clickhouse]`: what is written, and how.
+#[derive(Debug, Clone)]
+pub struct ClickHouseSink {
+    /// `block_rows`: rows of one insert at most. Default 100,000.
+    pub block_rows: usize,
+    /// `block_bytes`: bytes of one insert, about. Default `"16 MiB"`.
+    pub block_bytes: usize,
+    /// `block_age`: how long rows wait for others. Default `"1 s"`.
+    pub block_age: Duration,
+    /// `outbox_bytes_max`: rows that wait on the disk; beyond it the dataflows are held back. Default `"4 GiB"`.
+    pub outbox_bytes_max: u64,
+    /// `insert_timeout`: how long one try of an insert may take. Default `"60 s"`.
+    pub insert_timeout: Duration,
+    /// `drain_timeout`: how long what waits may take to be sent at a stop. Default `"10 s"`.
+    pub drain_timeout: Duration,
+    /// `pseudonym_keys`: the folder of the tenants' keys; `None`: `pseudonym-keys` in the data directory.
+    pub pseudonym_keys: Option<PathBuf>,
+}
+
 /// `[serving]`
 #[derive(Debug, Clone)]
 pub struct Serving {

@@ -59,6 +59,10 @@ impl Cohorts {
         Some(TenantCohorts(Arc::clone(self.tenants.get(tenant)?.value())))
     }
 
+    pub(crate) fn tenants(&self) -> Vec<TenantId> {
+        self.tenants.iter().map(|entry| entry.key().clone()).collect()
+    }
+
     pub(crate) fn apply(&self, change: &CohortChange) {
         let tenant = match self.tenants.get(&change.tenant).map(|entry| Arc::clone(entry.value())) {
             Some(tenant) => tenant,

@@ -3,7 +3,7 @@
 use crate::Shared;
 use crate::clock::{self, Instant};
 use crate::cohorts::{CohortEntry, CohortQuery, Kept};
-use crate::key::{KeyRef, KeyTexts};
+use crate::key::{KeyRef, KeyTexts, StudentKey};
 use crate::profile::{GradeEntry, Profile};
 use crate::render::{Fresh, Rendered};
 use aulaflow_model::change::{FeatureRow, FeatureValue, ViewIndex, ViewSchema};
@@ -11,6 +11,7 @@ use aulaflow_model::cohort::Cohort;
 use aulaflow_model::ids::{PeriodId, StudentId, Subject, TenantId};
 use aulaflow_model::instant::{ClockTime, Millis};
 use smallvec::SmallVec;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -77,6 +78,22 @@ impl ReadHalf {
     /// Whether it is held.
     pub fn is_held(&self) -> bool {
         self.shared.hold.is_set()
+    }
+
+    /// A part of the students that have a profile, for whoever looks at all of them in steps: every student is in exactly one of
+    /// `parts` parts. Each call goes over the whole map, without holding a writer up for longer than a shard takes; a student
+    /// that comes or goes meanwhile may be missed.
+    pub fn part_of_students(&self, part: u64, parts: u64) -> Vec<(TenantId, StudentId)> {
+        let profiles = &self.shared.profiles;
+        // The map's own places follow from the same hash: taking another one keeps parts even within its shards.
+        let hash = |key: &StudentKey| profiles.hasher().hash_one((key.tenant.as_str(), key.student.as_str()));
+        let own = profiles.iter().filter(|entry| hash(entry.key()) % parts.max(1) == part);
+        own.map(|entry| (entry.key().tenant.clone(), entry.key().student.clone())).collect()
+    }
+
+    /// The tenants that have, or had, cohorts.
+    pub fn cohort_tenants(&self) -> Vec<TenantId> {
+        self.shared.cohorts.tenants()
     }
 
     /// How many students have a profile.

@@ -1,0 +1,42 @@
+//! The statements that make and change tables. Which tables there are, and what is in them, is `tables`' business.
+
+use crate::connection::quoted;
+use crate::tables::{Column, Table};
+
+/// How many of a table's last blocks a server remembers by their tokens: more than are ever sent again.
+pub const DEDUPLICATION_WINDOW: u32 = 10_000;
+
+/// Makes a table where there is none.
+pub fn create(table: &Table) -> String {
+    let columns: Vec<_> = table.columns.iter().map(column).collect();
+    let order: Vec<_> = table.order_by.iter().map(|name| quoted(name)).collect();
+    let partition = table.partition_by.map_or(String::new(), |by| format!("\nPARTITION BY {by}"));
+    format!(
+        "CREATE TABLE IF NOT EXISTS {} (\n  {}\n)\nENGINE = {}{partition}\nORDER BY ({})\nSETTINGS \
+         non_replicated_deduplication_window = {DEDUPLICATION_WINDOW}",
+        quoted(&table.name),
+        columns.join(",\n  "),
+        table.engine,
+        order.join(", "),
+    )
+}
+
+/// Adds columns at the places that they have in a new table.
+pub fn add_columns(table: &Table, added: &[&Column]) -> String {
+    let one = |add: &&Column| {
+        let before = table.columns.iter().take_while(|known| known.name != add.name).last();
+        let place = before.map_or("FIRST".to_owned(), |before| format!("AFTER {}", quoted(&before.name)));
+        format!("ADD COLUMN IF NOT EXISTS {} {place}", column(add))
+    };
+    let added: Vec<_> = added.iter().map(one).collect();
+    format!("ALTER TABLE {} {}", quoted(&table.name), added.join(", "))
+}
+
+/// Gives a table another name.
+pub fn rename(from: &str, to: &str) -> String {
+    format!("RENAME TABLE {} TO {}", quoted(from), quoted(to))
+}
+
+fn column(column: &Column) -> String {
+    format!("{} {}", quoted(&column.name), column.r#type)
+}

@@ -1,0 +1,416 @@
+//! A share's thread that takes finished blocks from the disk to ClickHouse, in their order, each exactly once.
+//!
+//! Sending a block again does nothing, since it is the same bytes under the same token. What may have been sent before (a
+//! try whose answer never came, and the first block after a start) is counted afterwards: were it there in another number
+//! than sent, it would be taken away and sent anew.
+
+use crate::connection::{Connection, Stop, literal};
+use crate::error::{Next, ServerError};
+use crate::sender_metrics::OutcomeLabels;
+use crate::reading;
+use crate::server::Server;
+use crate::status::{Board, SinkState, SinkStatus};
+use crate::tables::{TableKind, Tables};
+use crate::writers::{self, Claim, LOOK_EVERY, StoreIs};
+use crate::{Block, Outbox, Rebuild, RebuildError, RecorderHandle, backoff};
+use aulaflow_model::instant::Millis;
+use aulaflow_model::share::Share;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long one wait for a block lasts; then it is looked whether to stop.
+const WAIT: Duration = Duration::from_millis(200);
+/// How often it is looked whether something has happened.
+const LOOK: Duration = Duration::from_millis(5);
+/// One part of a longer pause.
+const SLICE: Duration = Duration::from_millis(50);
+/// How often a block is taken away and sent anew before somebody has to look.
+const MENDS_MAX: u32 = 5;
+
+/// The names of the places that [`SenderStart::at`] is called with, for a driver that tries each.
+pub const SENDER_CRASH_POINTS: &[&str] = &["clickhouse.claimed", "clickhouse.send.before", "clickhouse.send.after"];
+
+/// What a sender is started with.
+pub struct SenderStart {
+    /// Whose rows.
+    pub share: Share,
+    /// Who records them.
+    pub recorder: RecorderHandle,
+    /// Where they go.
+    pub server: Arc<Server>,
+    /// Whether a tenant is of this share.
+    pub is_ours: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+    /// No other process can have this share: nobody else's inserts are waited for, and recording can go on before ClickHouse
+    /// was asked.
+    pub alone: bool,
+    /// How long a start waits to hear whether the local store is the one that wrote last. If that is not heard by then, all rows
+    /// are compared once it is.
+    pub claim_wait: Duration,
+    /// Called around every durable step with its name: where a test ends the process.
+    pub at: fn(&'static str),
+}
+
+/// A running sender. Dropping it does not stop it: call [`Sender::stop`].
+pub struct Sender {
+    board: Arc<Board>,
+    stop: Stop,
+    /// Ends once nothing waits.
+    draining: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Sender {
+    /// Starts it. Returns when the recorder can be told where to go on, which takes `claim_wait` where ClickHouse is away.
+    pub fn start(start: SenderStart) -> std::io::Result<Self> {
+        let recorder = start.recorder.clone();
+        let SenderStart { alone, claim_wait, .. } = start;
+        let board = Arc::new(Board::new(start.share, start.server.metrics.clone()));
+        let (stop, draining) = (Stop::default(), Arc::new(AtomicBool::new(false)));
+        let claimed = Arc::new(AtomicBool::new(false));
+        let thread = std::thread::Builder::new().name(format!("aulaflow-clickhouse-{}", start.share));
+        let work = Work {
+            board: Arc::clone(&board),
+            stop: stop.clone(),
+            draining: Arc::clone(&draining),
+            outbox: recorder.outbox(),
+            claimed: Arc::clone(&claimed),
+            prepared: false,
+            torn: false,
+            looked: Instant::now(),
+            doubtful: true,
+            start,
+        };
+        let thread = thread.spawn(move || work.run())?;
+        let started = Instant::now();
+        while !claimed.load(Ordering::Acquire) && started.elapsed() < claim_wait && !thread.is_finished() {
+            std::thread::sleep(LOOK);
+        }
+        if alone && !recorder.is_new() && !claimed.load(Ordering::Acquire) {
+            // Nobody else can have written: what is recorded now will be sent later.
+            recorder.based();
+        }
+        Ok(Self { board, stop, draining, thread })
+    }
+
+    /// How far it is.
+    pub fn status(&self) -> SinkStatus {
+        self.board.status()
+    }
+
+    /// Lets it send what waits, for `patience` at most, and ends it. Whether nothing waits any more.
+    pub fn stop(self, patience: Duration) -> bool {
+        self.draining.store(true, Ordering::Relaxed);
+        let started = Instant::now();
+        while !self.thread.is_finished() && started.elapsed() < patience {
+            std::thread::sleep(SLICE);
+        }
+        self.stop.ask();
+        if self.thread.join().is_err() {
+            tracing::error!("a thread that sends to ClickHouse has panicked");
+        }
+        self.board.status().blocks == 0
+    }
+}
+
+struct Work {
+    start: SenderStart,
+    outbox: Outbox,
+    board: Arc<Board>,
+    stop: Stop,
+    draining: Arc<AtomicBool>,
+    /// It is known that our store is the one that wrote last.
+    claimed: Arc<AtomicBool>,
+    /// The tables are as they should be.
+    prepared: bool,
+    /// A rebuild has failed halfway.
+    torn: bool,
+    /// When that was looked at.
+    looked: Instant,
+    /// The first block that waits may have been sent already.
+    doubtful: bool,
+}
+
+impl Work {
+    fn run(mut self) {
+        let mut failures = 0;
+        loop {
+            let before = self.outbox.blocks();
+            let error = match self.session() {
+                Ok(()) => break,
+                Err(error) => error,
+            };
+            // Progress makes the next failure a first one.
+            failures = if self.outbox.blocks() < before { 1 } else { failures + 1 };
+            let pace = self.start.server.pace;
+            let (state, pause) = match error.next {
+                Next::Stop => break,
+                Next::Again => (SinkState::Retrying, pace.pause(failures, backoff::random())),
+                Next::Somebody => (SinkState::Stalled, pace.slow(backoff::random())),
+                Next::Ousted => (SinkState::Ousted, pace.slow(backoff::random())),
+            };
+            self.board.state(state, Some(&error.reason));
+            self.start.server.metrics.retries.inc();
+            if !self.pause(pause) {
+                break;
+            }
+        }
+        self.tell();
+        self.board.state(SinkState::Ended, None);
+    }
+
+    /// Sends until something fails, or until nothing waits and that is wanted.
+    fn session(&mut self) -> Result<(), ServerError> {
+        let connection = self.start.server.connect(&self.stop)?;
+        if !self.claimed.load(Ordering::Acquire) {
+            self.board.state(SinkState::Starting, None);
+            if !self.prepared {
+                self.start.server.prepare(&connection)?;
+                self.prepared = true;
+            }
+            self.claim(&connection)?;
+        }
+        loop {
+            self.tell();
+            match self.outbox.first().map_err(local)? {
+                Some(block) => {
+                    self.send(&connection, block)?;
+                    self.board.state(SinkState::Live, None);
+                }
+                None if self.draining.load(Ordering::Relaxed) => {
+                    return writers::say(&connection, self.start.share, self.outbox.writer(), true);
+                }
+                None if self.stop.is_asked() => return Err(ServerError::stopped()),
+                None => {
+                    self.board.state(SinkState::Live, None);
+                    self.outbox.wait(WAIT);
+                }
+            }
+        }
+    }
+}
+
+impl Work {
+    /// Makes sure that our store is the one that wrote last, or makes it so.
+    fn claim(&mut self, connection: &Connection) -> Result<(), ServerError> {
+        let share = self.start.share;
+        let last = writers::last(connection, share)?;
+        let own = self.outbox.writer();
+        let is_new = self.start.recorder.is_new();
+        let wrote_last = last.first().is_some_and(|last| last.writer == own);
+        let store = StoreIs { own, is_new, is_torn: self.torn || self.is_old_copy(connection)? };
+        let has_rows = !wrote_last && !self.tenants(connection)?.is_empty();
+        match writers::decide(&last, store, has_rows) {
+            Claim::GoOn | Claim::Begin => writers::say(connection, share, own, false)?,
+            Claim::Rebuild { wait } => self.rebuild(connection, wait && !self.start.alone)?,
+        }
+        (self.start.at)("clickhouse.claimed");
+        self.start.recorder.based();
+        self.looked = Instant::now();
+        self.claimed.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Whether ClickHouse has blocks of our writer that our store does not know: somebody has put an old copy of it back.
+    fn is_old_copy(&self, connection: &Connection) -> Result<bool, ServerError> {
+        let own = literal(&self.outbox.writer().to_string());
+        let newest = reading::newest_block(connection, self.start.server.tables(), &own)?;
+        Ok(newest >= self.outbox.next_block())
+    }
+
+    /// Makes the local store again from what ClickHouse has.
+    fn rebuild(&mut self, connection: &Connection, wait: bool) -> Result<(), ServerError> {
+        let SenderStart { share, recorder, server, .. } = &self.start;
+        let reason = "the local store is made again from ClickHouse";
+        self.board.state(SinkState::Rebuilding, Some(reason));
+        let mut rebuild = recorder.rebuild().map_err(|error| match error {
+            RebuildError::AtWork => ServerError::somebody(
+                "the local store has to be made again from ClickHouse, and is in use: restart this process".to_owned(),
+            ),
+            error @ (RebuildError::Table(_) | RebuildError::Store(_)) => local(error),
+        })?;
+        self.torn = true;
+        // From here on whoever wrote before finds that it is not his turn any more.
+        writers::say(connection, *share, self.outbox.writer(), false)?;
+        if wait {
+            let pause = LOOK_EVERY + connection.access().timeout * 2;
+            tracing::info!(share = %share, seconds = pause.as_secs(), "waiting until earlier writers have noticed");
+            connection.pause(pause)?;
+        }
+        let tables = Arc::clone(server.tables());
+        let tenants = self.tenants(connection)?;
+        let (newest, clock) = reading::newest(connection, &tables, &tenants)?;
+        // What is mended now is newer than anything else.
+        let version = newest + 1;
+        for tenant in &tenants {
+            for relation in 0..tables.relations.len() {
+                reading::mend(connection, &tables, relation, tenant, version)?;
+                load(connection, &tables, relation, tenant, &mut rebuild)?;
+            }
+        }
+        rebuild.finish(version, Millis(clock)).map_err(local)?;
+        self.torn = false;
+        Ok(())
+    }
+
+    /// This share's tenants that have rows.
+    fn tenants(&self, connection: &Connection) -> Result<Vec<String>, ServerError> {
+        let all = reading::tenants(connection, self.start.server.tables())?;
+        Ok(all.into_iter().filter(|tenant| (self.start.is_ours)(tenant)).collect())
+    }
+
+    /// Sends a block and forgets it.
+    fn send(&mut self, connection: &Connection, block: Block) -> Result<(), ServerError> {
+        self.still_ours(connection)?;
+        let Block { number, table, columns, rows, body, token } = block;
+        let body = Bytes::from(body);
+        let doubtful = std::mem::replace(&mut self.doubtful, true);
+        (self.start.at)("clickhouse.send.before");
+        connection.insert(&table, &columns, &token, &body)?;
+        (self.start.at)("clickhouse.send.after");
+        let kind = self.start.server.tables().table(&table).map(|table| table.kind);
+        // The present need not be counted: rows that are there twice are one.
+        if doubtful && kind == Some(TableKind::Changes) {
+            let sent = Sent { table: &table, columns: &columns, rows, body: &body, token: &token, number };
+            self.make_exact(connection, &sent)?;
+        }
+        self.outbox.done(number).map_err(local)?;
+        self.doubtful = false;
+        self.count("written", rows);
+        Ok(())
+    }
+
+    /// Sees to it that a block's rows are there once. They are not where a server crashed between remembering the token and
+    /// having the rows, or has forgotten the token.
+    fn make_exact(&self, connection: &Connection, sent: &Sent<'_>) -> Result<(), ServerError> {
+        let table = connection.table(sent.table);
+        let writer = self.outbox.writer();
+        let these = format!("writer = {} AND block = {}", literal(&writer.to_string()), sent.number);
+        let there = || connection.number(&format!("SELECT count() FROM {table} WHERE {these}"));
+        for _ in 0..MENDS_MAX {
+            let found = there()?;
+            if found == sent.rows {
+                return Ok(());
+            }
+            if is_replicated(connection, sent.table)? {
+                // The copy that answers may be behind.
+                return Err(self.differs(sent, found));
+            }
+            tracing::warn!(table = sent.table, block = sent.number, found, rows = sent.rows, "mending a block");
+            if found > 0 {
+                let sql = format!("ALTER TABLE {table} DELETE WHERE {these} SETTINGS mutations_sync = 2");
+                connection.execute_within(&sql, reading::LONG)?;
+            }
+            let token = format!("{}-{:x}", sent.token, backoff::random());
+            connection.insert(sent.table, sent.columns, &token, sent.body)?;
+            self.count("mended", sent.rows);
+        }
+        match there()? {
+            found if found == sent.rows => Ok(()),
+            found => Err(self.differs(sent, found)),
+        }
+    }
+
+    fn differs(&self, sent: &Sent<'_>, found: u64) -> ServerError {
+        ServerError::somebody(format!(
+            "{} has {found} rows of block {} of writer {} and should have {}",
+            sent.table,
+            sent.number,
+            self.outbox.writer(),
+            sent.rows
+        ))
+    }
+
+    /// Looks now and then whether another process has begun to write.
+    fn still_ours(&mut self, connection: &Connection) -> Result<(), ServerError> {
+        if self.looked.elapsed() < LOOK_EVERY {
+            return Ok(());
+        }
+        let own = self.outbox.writer();
+        let last = writers::last(connection, self.start.share)?;
+        match last.first() {
+            Some(last) if last.writer == own => {
+                self.looked = Instant::now();
+                Ok(())
+            }
+            // The tables were made anew, or somebody has the share: a start finds out what to do.
+            Some(last) => Err(ServerError::ousted(format!(
+                "writer {} has begun after ours ({own}): another process has these partitions, or `aulaflow clickhouse migrate`                  has replaced tables. Restart this process if the partitions are its own",
+                last.writer
+            ))),
+            None => Err(ServerError::somebody("the table `writers` is empty: restart this process".to_owned())),
+        }
+    }
+
+    fn count(&self, outcome: &'static str, rows: u64) {
+        self.start.server.metrics.rows.get_or_create(&OutcomeLabels { outcome }).inc_by(rows);
+    }
+
+    /// Shows what waits.
+    fn tell(&self) {
+        let (next, blocks) = (self.outbox.next_block(), self.outbox.blocks());
+        let first = (blocks > 0).then(|| next.saturating_sub(blocks));
+        self.board.outbox(first, blocks, self.outbox.bytes());
+    }
+
+    /// Waits; whether to go on.
+    fn pause(&self, pause: Duration) -> bool {
+        let started = Instant::now();
+        while started.elapsed() < pause {
+            self.tell();
+            if self.stop.is_asked() {
+                return false;
+            }
+            std::thread::sleep(SLICE.min(pause.saturating_sub(started.elapsed())));
+        }
+        !self.stop.is_asked()
+    }
+}
+
+/// A block that ClickHouse has acknowledged.
+struct Sent<'a> {
+    table: &'a str,
+    columns: &'a [String],
+    rows: u64,
+    body: &'a Bytes,
+    token: &'a str,
+    number: u64,
+}
+
+/// Whether copies of a table can differ for a while.
+fn is_replicated(connection: &Connection, table: &str) -> Result<bool, ServerError> {
+    let replicated = connection.number(&format!(
+        "SELECT count() FROM system.tables WHERE database = {} AND name = {} AND (engine LIKE 'Replicated%' OR engine LIKE \
+         'Shared%')",
+        literal(connection.database()),
+        literal(table)
+    ))?;
+    Ok(replicated > 0)
+}
+
+/// Puts a tenant's present rows of one relation into the store that is being made.
+fn load(
+    connection: &Connection,
+    tables: &Tables,
+    relation: usize,
+    tenant: &str,
+    rebuild: &mut Rebuild,
+) -> Result<(), ServerError> {
+    let name = &tables.of_relation(relation, TableKind::Present).name;
+    // The end of a chunk may be the beginning of a row.
+    let mut rest: Vec<u8> = Vec::new();
+    connection.stream(&reading::present_sql(connection, tables, relation, tenant), "RowBinary", |bytes| {
+        rest.extend_from_slice(bytes);
+        let used = rebuild.put(name, &rest).map_err(local)?;
+        rest.drain(..used);
+        Ok(())
+    })?;
+    if rest.is_empty() { Ok(()) } else { Err(ServerError::again(format!("the answer with the rows of {name} was cut off"))) }
+}
+
+/// The local disk has failed.
+fn local(error: impl std::fmt::Display) -> ServerError {
+    ServerError::somebody(format!("the local store of the sink has failed: {error}"))
+}

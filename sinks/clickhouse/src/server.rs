@@ -1,0 +1,69 @@
+//! The server that all shares of a process write to: where it is now, and whether its tables are as they should be.
+
+use crate::backoff::Pace;
+use crate::connection::{Access, Connection, Stop};
+use crate::error::ServerError;
+use crate::sender_metrics::SenderMetrics;
+use crate::schema;
+use crate::tables::Tables;
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+/// Says where the server is. It may not be there yet, or somewhere else after a while: the error says why.
+pub type Whereabouts = Arc<dyn Fn() -> Result<Access, String> + Send + Sync>;
+
+/// Who makes the tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TablesBy {
+    /// We do, whenever something is missing.
+    Us,
+    /// Somebody does, by `aulaflow clickhouse migrate`: until then nothing is sent.
+    Somebody,
+}
+
+/// What senders have in common.
+pub struct Server {
+    at: Whereabouts,
+    tables: Arc<Tables>,
+    by: TablesBy,
+    pub(crate) pace: Pace,
+    pub(crate) metrics: SenderMetrics,
+    /// One share at a time makes tables.
+    making: Mutex<()>,
+}
+
+impl Server {
+    /// Reaches for nothing yet.
+    pub fn new(at: Whereabouts, tables: Arc<Tables>, by: TablesBy, pace: Pace, metrics: SenderMetrics) -> Arc<Self> {
+        Arc::new(Self { at, tables, by, pace, metrics, making: Mutex::new(()) })
+    }
+
+    /// The tables that are written.
+    pub fn tables(&self) -> &Arc<Tables> {
+        &self.tables
+    }
+
+    /// A connection to where the server is now.
+    pub fn connect(&self, stop: &Stop) -> Result<Connection, ServerError> {
+        let access = (self.at)().map_err(ServerError::again)?;
+        Connection::new(&access, stop).map_err(|error| ServerError::again(format!("no connection can be made: {error}")))
+    }
+
+    /// Makes sure that the tables can be written.
+    pub(crate) fn prepare(&self, connection: &Connection) -> Result<(), ServerError> {
+        let _making = self.making.lock();
+        match self.by {
+            TablesBy::Us => {
+                let done = schema::migrate(connection, &self.tables, &[], "")?;
+                for step in done.steps {
+                    tracing::info!(step, "ClickHouse");
+                }
+                Ok(())
+            }
+            TablesBy::Somebody => match schema::check(connection, &self.tables)?.as_slice() {
+                [] => Ok(()),
+                faults => Err(ServerError::somebody(format!("the tables are not as they should be: {}", faults.join("; ")))),
+            },
+        }
+    }
+}

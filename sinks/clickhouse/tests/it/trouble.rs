@@ -1,0 +1,173 @@
+//! One trouble at a time: what the sender says of it, and that everything is there once it is over.
+
+use crate::engine::{access, connect, tables, VIEWS};
+use crate::faults::{check, until_days_are_over};
+use crate::process::{Checkpoint, Process, Setting};
+use crate::proxy::{Proxy, Random};
+use crate::world::World;
+use aulaflow_clickhouse::{Access, Outbox, SinkState, TablesBy, migrate};
+use aulaflow_model::share::Share;
+use bytes::Bytes;
+use std::path::Path;
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const START: Checkpoint = Checkpoint { epoch: 0, mark: None };
+
+fn world(seed: u64) -> World {
+    World::new(&mut Random(seed), 30)
+}
+
+fn begin(setting: &Setting, dir: &Path, world: &World) -> Process {
+    let process = Process::start(setting, dir, world, &START);
+    process.caught_up();
+    process
+}
+
+/// Plays the rest of a world, ends the process in order, and compares.
+fn end(mut process: Process, world: &World, from: usize, setting: &Setting, access: &Access) {
+    process.go(world, from, world.last() - 1);
+    process.until_whole(PATIENCE);
+    process.go(world, world.last() - 1, world.last());
+    process.checkpoint(world, world.last(), PATIENCE);
+    until_days_are_over(&connect(access), world, &setting.keys);
+    assert!(process.stop(PATIENCE), "something was not sent");
+    check(&connect(access), world, &setting.keys, &[]);
+}
+
+#[test]
+fn tables_that_nobody_has_made_are_waited_for() {
+    let Some(access) = access() else { return };
+    let (folder, world) = (tempfile::tempdir().unwrap(), world(1));
+    let mut setting = Setting::new(&access, folder.path());
+    setting.server = Setting::server(&access, TablesBy::Somebody);
+    let process = begin(&setting, &folder.path().join("store"), &world);
+    let status = process.until(SinkState::Stalled, PATIENCE);
+    assert!(status.reason.unwrap().contains("run `aulaflow clickhouse migrate`"));
+    migrate(&connect(&access), &tables(VIEWS), &[], "").unwrap();
+    process.until(SinkState::Live, PATIENCE);
+    end(process, &world, 0, &setting, &access);
+}
+
+#[test]
+fn a_column_that_somebody_has_dropped_stalls_the_sink_until_it_is_back() {
+    let Some(access) = access() else { return };
+    let (folder, world) = (tempfile::tempdir().unwrap(), world(2));
+    let setting = Setting::new(&access, folder.path());
+    let mut process = begin(&setting, &folder.path().join("store"), &world);
+    process.until(SinkState::Live, PATIENCE);
+    let connection = connect(&access);
+    connection.execute("ALTER TABLE grades_changes DROP COLUMN complete").unwrap();
+    process.go(&world, 0, 20);
+    let status = process.until(SinkState::Stalled, PATIENCE);
+    assert!(status.reason.unwrap().contains("complete"));
+    assert!(status.blocks > 0);
+    connection.execute("ALTER TABLE grades_changes ADD COLUMN complete Bool AFTER passing").unwrap();
+    process.until(SinkState::Live, PATIENCE);
+    end(process, &world, 20, &setting, &access);
+}
+
+#[test]
+fn a_wrong_password_is_said_and_a_server_that_is_away_is_waited_for() {
+    let Some(access) = access() else { return };
+    if access.password.is_none() {
+        return;
+    }
+    let (folder, world) = (tempfile::tempdir().unwrap(), world(3));
+    let wrong = Access { password: Some("wrong".to_owned()), ..access.clone() };
+    let process = begin(&Setting::new(&wrong, folder.path()), &folder.path().join("store"), &world);
+    assert!(process.until(SinkState::Stalled, PATIENCE).reason.unwrap().contains("Authentication failed"));
+    process.kill();
+    let away = Access { url: "http://127.0.0.1:9".to_owned(), ..access.clone() };
+    let process = begin(&Setting::new(&away, folder.path()), &folder.path().join("store"), &world);
+    assert!(process.until(SinkState::Retrying, PATIENCE).reason.unwrap().contains("refused"));
+    process.kill();
+    let setting = Setting::new(&access, folder.path());
+    end(begin(&setting, &folder.path().join("store"), &world), &world, 0, &setting, &access);
+}
+
+#[test]
+fn an_outage_holds_the_dataflow_back_and_loses_nothing() {
+    let Some(access) = access() else { return };
+    let (folder, world) = (tempfile::tempdir().unwrap(), world(4));
+    let address = access.url.strip_prefix("http://").unwrap().parse().unwrap();
+    let proxy = Proxy::start(address, 4, Duration::ZERO).unwrap();
+    proxy.heal();
+    let mut setting = Setting::new(&Access { url: proxy.url.clone(), ..access.clone() }, folder.path());
+    setting.limits.outbox_bytes_max = 2_000;
+    setting.limits.queue_rows_max = 4;
+    let mut process = begin(&setting, &folder.path().join("store"), &world);
+    process.until(SinkState::Live, PATIENCE);
+    proxy.down(true);
+    let recorder = process.recorder();
+    let (told, telling) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let (process, world) = (&mut process, &world);
+        scope.spawn(move || {
+            process.go_each(world, 0, 25);
+            told.send(()).unwrap();
+        });
+        // The outbox is full, and whoever tells waits.
+        assert!(telling.recv_timeout(Duration::from_millis(500)).is_err());
+        assert!(recorder.is_full());
+        proxy.down(false);
+        telling.recv_timeout(PATIENCE).unwrap();
+    });
+    end(process, &world, 25, &setting, &access);
+}
+
+/// As a server leaves it that crashed between remembering a token and having the rows.
+#[test]
+fn a_token_that_is_remembered_without_its_rows_swallows_nothing() {
+    let Some(access) = access() else { return };
+    let (folder, world) = (tempfile::tempdir().unwrap(), world(5));
+    let address = access.url.strip_prefix("http://").unwrap().parse().unwrap();
+    let proxy = Proxy::start(address, 5, Duration::ZERO).unwrap();
+    proxy.heal();
+    let setting = Setting::new(&Access { url: proxy.url.clone(), ..access.clone() }, folder.path());
+    let mut process = begin(&setting, &folder.path().join("store"), &world);
+    process.until(SinkState::Live, PATIENCE);
+    proxy.down(true);
+    process.go(&world, 0, 20);
+    process.checkpoint(&world, 20, PATIENCE);
+    let outbox: Outbox = process.recorder().outbox();
+    let block = outbox.first().unwrap().unwrap();
+    assert!(block.table.ends_with("_changes"), "{}", block.table);
+    let connection = connect(&access);
+    connection.insert(&block.table, &block.columns, &block.token, &Bytes::from(block.body.clone())).unwrap();
+    let sql = format!("ALTER TABLE {} DELETE WHERE block = {} SETTINGS mutations_sync = 2", block.table, block.number);
+    connection.execute(&sql).unwrap();
+    // The token works: the same again does nothing.
+    connection.insert(&block.table, &block.columns, &block.token, &Bytes::from(block.body)).unwrap();
+    let count = format!("SELECT count() FROM {}", connection.table(&block.table));
+    assert_eq!(connection.number(&count).unwrap(), 0);
+    proxy.down(false);
+    end(process, &world, 20, &setting, &access);
+}
+
+#[test]
+fn a_process_that_does_not_know_that_it_is_ousted_writes_nothing_more() {
+    let Some(access) = access() else { return };
+    let (folder, world) = (tempfile::tempdir().unwrap(), world(6));
+    let access = Access { timeout: Duration::from_secs(1), ..access };
+    let setting = || {
+        let setting = Setting::new(&access, &folder.path().join("keys"));
+        Setting { share: Share::Partition(3), alone: false, ..setting }
+    };
+    let (first_setting, second_setting) = (setting(), setting());
+    let mut first = begin(&first_setting, &folder.path().join("first"), &world);
+    first.until(SinkState::Live, PATIENCE);
+    first.go(&world, 0, 10);
+    first.checkpoint(&world, 10, PATIENCE);
+    // Another process gets the partition, and the first goes on as if nothing were.
+    let mut second = begin(&second_setting, &folder.path().join("second"), &world);
+    first.go(&world, 10, 12);
+    second.until(SinkState::Rebuilding, PATIENCE);
+    second.until(SinkState::Live, PATIENCE);
+    first.go(&world, 12, 20);
+    let status = first.until(SinkState::Ousted, PATIENCE);
+    assert!(status.reason.unwrap().contains("another process has these partitions"));
+    second.go(&world, 0, 15);
+    first.kill();
+    end(second, &world, 15, &second_setting, &access);
+}
