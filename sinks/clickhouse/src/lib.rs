@@ -27,6 +27,7 @@ mod schema;
 mod sender;
 mod sender_metrics;
 mod server;
+pub mod sql;
 mod status;
 mod store;
 mod tables;
