@@ -230,6 +230,7 @@ fn edge(dir: &std::path::Path) -> Result<(ApiState, String, usize), Fault> {
             checkpoint_age_seconds: None,
             partitions: Vec::new(),
             replica: Vec::new(),
+            sinks: Vec::new(),
         }),
         clock: Box::new(|| Millis(0)),
         dataflow: Box::new(NoDataflow),

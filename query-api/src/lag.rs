@@ -28,6 +28,28 @@ pub struct LagReport {
     /// Of a replica: by partition of the changelog.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub replica: Vec<ReplicaLag>,
+    /// Of sinks outside the process: by share of the partitions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sinks: Vec<SinkLag>,
+}
+
+/// How far a sink outside the process is with one share of the partitions.
+#[derive(Debug, Clone, Serialize)]
+pub struct SinkLag {
+    /// `clickhouse`.
+    pub sink: &'static str,
+    /// `all`, or the partition's number.
+    pub share: String,
+    /// `starting`, `rebuilding`, `live`, `retrying`, `stalled`, `ousted`, `failed` or `ended`.
+    pub state: &'static str,
+    /// Why it does not go on.
+    pub reason: Option<String>,
+    /// How long the oldest rows wait, about.
+    pub lag_seconds: f64,
+    /// Blocks of rows that wait on the disk.
+    pub waiting_blocks: u64,
+    /// Their bytes.
+    pub waiting_bytes: u64,
 }
 
 /// As of when a replica's profiles of one partition are true.
@@ -75,7 +97,7 @@ pub struct PartitionLag {
 pub(crate) fn routes(api: Api) -> Api {
     let read = operation("How far the views are behind the log", READERS)
         .describe(
-            "By topic and partition; `replica` says as of when a serve-only process is true. A write is visible once `visible_offset` is past the offset of its `X-Log-Position`.",
+            "By topic and partition; `replica` says as of when a serve-only process is true, `sinks` how far sinks outside the process are. A write is visible once `visible_offset` is past the offset of its `X-Log-Position`.",
         )
         .answer("200", answer("The lag").schema("Lag"));
     api.route("get", "/v1/lag", get(lag), read)

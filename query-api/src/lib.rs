@@ -36,7 +36,7 @@ mod tenants;
 
 pub use ask::{Ask, AskFailure};
 pub use config::{ApiConfig, ConfigError};
-pub use lag::{LagReport, PartitionLag, ReplicaLag};
+pub use lag::{LagReport, PartitionLag, ReplicaLag, SinkLag};
 pub use scope::Role;
 pub use state::{ApiState, Parts};
 

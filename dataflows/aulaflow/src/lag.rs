@@ -15,6 +15,26 @@ pub struct Lag {
     pub checkpoint_age_seconds: Option<f64>,
     /// Per source partition.
     pub partitions: Vec<Place>,
+    /// Sinks outside the process.
+    #[serde(default)]
+    pub sinks: Vec<SinkPlace>,
+}
+
+/// How far a sink is with a share of the partitions.
+#[derive(Debug, Clone, Deserialize)]
+pub struct SinkPlace {
+    /// Its name.
+    pub sink: String,
+    /// Which partitions.
+    pub share: String,
+    /// What it does.
+    pub state: String,
+    /// Why it does not go on.
+    pub reason: Option<String>,
+    /// How long the oldest rows wait.
+    pub lag_seconds: f64,
+    /// Bytes that wait on the disk.
+    pub waiting_bytes: u64,
 }
 
 /// How far a partition's records are in the views.

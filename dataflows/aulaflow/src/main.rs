@@ -2,6 +2,7 @@
 //! The only crate that knows all others; what they do is not here.
 
 mod archive;
+mod clickhouse;
 mod client;
 mod commands;
 mod config;

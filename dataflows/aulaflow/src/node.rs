@@ -5,12 +5,15 @@ mod api;
 mod archiving;
 mod ask;
 mod changelog;
+pub mod clickhouse;
 mod follow;
 mod replica;
 mod retention;
 mod roles;
 mod shares;
 
+use self::clickhouse::Analytics;
+use crate::clickhouse::ClickHouse;
 use crate::commands::topics;
 use crate::failure::Misuse;
 use crate::log_store::Opened;
@@ -50,6 +53,8 @@ pub struct Node {
     pub log: Arc<dyn Log>,
     /// The dataflows and their stores.
     pub shares: Arc<Shares>,
+    /// Where analysts' tables are.
+    pub clickhouse: ClickHouse,
     /// What decides which engines run, and copies what they make.
     dataflow: Option<Dataflow>,
     /// What fills the stores where there are no dataflows.
@@ -90,8 +95,11 @@ impl Node {
         let listener = bind(settings.server.listen)?;
         topics::refuse_wrong(&plan)?;
         let Opened { log, kafka } = open(settings)?;
+        // Starts beside the rest: what writes to it waits until it answers.
+        let clickhouse = ClickHouse::start(settings, roles)?;
         let mut registry = Registry::with_prefix("aulaflow");
-        let shares = Shares::new(&plan, &log, &mut registry);
+        let analytics = Analytics::open(&plan, clickhouse.endpoint.as_ref(), &log, &mut registry)?;
+        let shares = Shares::new(&plan, &log, analytics.filter(|_| roles.dataflow), &mut registry);
         let dataflow =
             if roles.dataflow { Some(start_dataflow(&plan, (&log, kafka), &shares, &mut registry)?) } else { None };
         let replica =
@@ -107,7 +115,8 @@ impl Node {
         let asked = listen_for_signals(&runtime);
         let retention = Retention::start(Arc::clone(&log), settings.log.retention)?;
         let url = format!("http://{address}");
-        Ok(Self { url, log, shares, dataflow, replica, runtime, server: Some(server), asked, _retention: retention })
+        let server = Some(server);
+        Ok(Self { url, log, shares, clickhouse, dataflow, replica, runtime, server, asked, _retention: retention })
     }
 
     /// Waits until somebody asks it to stop, or until it cannot go on.
@@ -139,6 +148,8 @@ impl Node {
         if let Some(replica) = self.replica.take() {
             replica.stop();
         }
+        // Last: what is written at the end is written to it.
+        self.clickhouse.stop();
         self.runtime.shutdown_timeout(Duration::from_secs(1));
         stopped
     }

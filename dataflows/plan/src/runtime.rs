@@ -24,6 +24,10 @@ pub struct Runtime {
     pub changelog: Changelog,
     /// `[archive]`; `None`: checkpoints are not copied.
     pub archive: Option<Archive>,
+    /// `[clickhouse]`
+    pub clickhouse: ClickHouse,
+    /// `[clickhouse]`
+    pub clickhouse_sink: ClickHouseSink,
 }
 
 /// `[server]`
@@ -312,8 +316,40 @@ pub struct Archive {
     pub interval: Duration,
 }
 
+/// `[clickhouse]`: where analysts' tables are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClickHouse {
+    /// `kind`. Default: off.
+    pub kind: ClickHouseKind,
+    /// `database`. Default `aula`.
+    pub database: String,
+    /// `user`. Default `aula`.
+    pub user: String,
+    /// `password_env` or `password_file`. The embedded one makes a password of its own if it is not said.
+    pub password: Option<SecretSource>,
+}
+
+/// Which ClickHouse.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClickHouseKind {
+    /// None.
+    Off,
+    /// One in a child process, in the data directory.
+    Embedded {
+        /// `library`: where libchdb is; `None`: it is looked for.
+        library: Option<PathBuf>,
+        /// `listen`: a loopback address. Default: a free port.
+        listen: std::net::SocketAddr,
+    },
+    /// One of its own.
+    Server {
+        /// `url`: its HTTP interface.
+        url: String,
+    },
+}
+
 /// `[clickhouse]`: what is written, and how.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClickHouseSink {
     /// `block_rows`: rows of one insert at most. Default 100,000.
     pub block_rows: usize,

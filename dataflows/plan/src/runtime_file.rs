@@ -1,6 +1,8 @@
 //! The runtime's TOML file to [`Runtime`] and to the names of the other files. Every setting is read in one place
 //! here, with its default, range and meaning; the reference page is made from the same calls.
 
+mod clickhouse;
+mod clickhouse_sink;
 mod kafka;
 
 use crate::diagnostic::{Diagnostic, Severity, Source, sort};
@@ -119,8 +121,11 @@ fn read(reader: &mut Reader, value: &Value) -> Raw {
     let serving = serving(root.table("serving"));
     let changelog = changelog(root.table("changelog"));
     let archive = archive(root.table("archive"));
+    let (clickhouse, clickhouse_sink) = clickhouse::clickhouse(root.table("clickhouse"));
     root.finish();
-    Raw { runtime: Runtime { data_dir, server, auth, log, engine, serving, changelog, archive }, dataflows, tenants }
+    let runtime =
+        Runtime { data_dir, server, auth, log, engine, serving, changelog, archive, clickhouse, clickhouse_sink };
+    Raw { runtime, dataflows, tenants }
 }
 
 fn server(mut s: Section<'_, '_>) -> Server {

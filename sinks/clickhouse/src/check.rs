@@ -110,7 +110,9 @@ pub fn found(connection: &Connection) -> Result<BTreeMap<String, Found>, ServerE
     let columns = connection.rows::<ColumnRow>(&format!(
         "SELECT table, name, type FROM system.columns WHERE database = {database} ORDER BY table, position"
     ))?;
-    let plain = |engine: &str| ["Shared", "Replicated"].iter().find_map(|kind| engine.strip_prefix(kind)).unwrap_or(engine).to_owned();
+    let plain = |engine: &str| {
+        ["Shared", "Replicated"].iter().find_map(|kind| engine.strip_prefix(kind)).unwrap_or(engine).to_owned()
+    };
     let mut found: BTreeMap<_, _> = tables
         .into_iter()
         .map(|TableRow { name, engine, sorting_key, partition_key }| {

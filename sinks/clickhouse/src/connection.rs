@@ -34,8 +34,12 @@ pub struct Access {
 impl std::fmt::Debug for Access {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { url, database, user, password: _, timeout } = self;
-        f.debug_struct("Access").field("url", url).field("database", database).field("user", user)
-            .field("timeout", timeout).finish_non_exhaustive()
+        f.debug_struct("Access")
+            .field("url", url)
+            .field("database", database)
+            .field("user", user)
+            .field("timeout", timeout)
+            .finish_non_exhaustive()
     }
 }
 

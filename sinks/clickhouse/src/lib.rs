@@ -1,9 +1,37 @@
-//! The ClickHouse sink: what the dataflows show, as exact differences in ClickHouse's tables, each exactly once.
+//! The ClickHouse sink: what the dataflows show becomes exact differences, in blocks that wait on the disk until ClickHouse has
+//! them, each exactly once.
 //!
-//! A [`Recorder`] per share of partitions turns what workers tell into differences, in a local store, and forms blocks of them;
-//! a [`Sender`] takes the blocks to ClickHouse. [`Tables`] says what the tables look like; [`migrate`] makes them and [`check`]
-//! compares them. Knows nothing of dataflows and of the configuration's files: who tells, who waits before a checkpoint, and where
-//! the server is, is wired together elsewhere.
+//! [`Tables`] says what is kept of a plan, and what its tables look like. A [`Recorder`] per share of the partitions takes what
+//! workers hand to their [`Queue`]s, and knows what it recorded last; what differs goes into [`Block`]s. The [`Outbox`] is where a
+//! [`Sender`] finds them. Students have [pseudonyms](PseudonymKeys). [`migrate`] makes the tables, [`check`] compares them with the
+//! plan's. Knows nothing of dataflows and of the configuration's files: who hands changes over, who asks before a checkpoint is made,
+//! and where the server is, is wired together elsewhere.
+//!
+//! # What it promises
+//!
+//! - What the differences of a table up to a clock add up to is what was shown at that clock: each row once. Of what is recorded
+//!   once a day that holds at midnights (UTC).
+//! - The newest row per key in the table of the present is the same, as of the last difference.
+//! - Both hold whatever ends the process, and whatever it starts again from, if each block is inserted once, in order. A block
+//!   never changes, and its number is never given to another one.
+//! - A difference is never recorded at an earlier clock than the change was shown at. What a restart finds is recorded at the clock
+//!   at which it is found.
+//!
+//! # How it is used
+//!
+//! [`Recorder::start`], then perhaps [`Recorder::rebuild`], then [`Recorder::based`]. The engine's gate calls
+//! [`RecorderHandle::resume`], [`RecorderHandle::caught_up`] and [`RecorderHandle::reach`]. A worker's outlet, around one that
+//! shows batches in the serving store:
+//!
+//! ```text
+//! apply(batch):        let telling = queue.begin(&batch); outlet.apply(batch); queue.done(telling)
+//! cohorts(batch):      let telling = queue.begin_cohorts(&batch); outlet.cohorts(batch); queue.done(telling)
+//! shown_again(batch):  outlet.shown_again(batch)            cohorts_loaded(batch): outlet.cohorts_loaded(batch)
+//! advance(complete):   outlet.advance(complete); queue.advance(complete)
+//! ```
+//!
+//! At the end: the engine with its last checkpoint, then [`Recorder::close`]. Where [`RecorderHandle::is_full`], the engine would
+//! wait for ClickHouse: [`RecorderHandle::release`] lets it go, and the next start compares.
 
 mod ages;
 mod backoff;

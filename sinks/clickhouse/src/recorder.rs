@@ -105,6 +105,8 @@ pub(crate) struct Control {
 #[derive(Default)]
 pub(crate) struct State {
     resumed: bool,
+    /// The local store is older than what it has said to be.
+    pub lost: bool,
     /// The local store is what ClickHouse holds, or will with the outbox.
     pub based: bool,
     /// What is told from the start on is all that changed.
@@ -258,13 +260,8 @@ impl RecorderHandle {
         let mut state = control.state.lock();
         state.resumed = true;
         state.in_step = state.based && mark.as_ref().is_some_and(|mark| control.is_in_step(mark, &meta));
-        if let Some(mark) = mark
-            && mark.writer == meta.writer
-            && mark.time > meta.reached
-        {
-            let share = control.share;
-            tracing::error!(%share, "the analytics folder is older than the checkpoint: was a copy of it put back?");
-        }
+        // What was on the disk before a mark was given is not there: numbers of blocks would be given a second time.
+        state.lost = mark.is_some_and(|mark| mark.whole && mark.writer == meta.writer && mark.time > meta.reached);
         drop(state);
         control.go_on();
     }

@@ -97,7 +97,10 @@ pub fn check(connection: &Connection, tables: &Tables) -> Result<Vec<String>, Se
     let mut faults: Vec<_> = compare(tables, &found).iter().map(|difference| advice(difference, tables)).collect();
     match migrations::pending(MIGRATIONS, &migrations::applied(connection)?) {
         Ok(pending) => faults.extend(pending.iter().map(|migration| {
-            format!("migration {} ({}) was not applied: run `aulaflow clickhouse migrate`", migration.number, migration.name)
+            format!(
+                "migration {} ({}) was not applied: run `aulaflow clickhouse migrate`",
+                migration.number, migration.name
+            )
         })),
         Err(error) => faults.push(error.reason),
     }

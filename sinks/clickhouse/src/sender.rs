@@ -6,8 +6,8 @@
 
 use crate::connection::{Connection, Stop, literal};
 use crate::error::{Next, ServerError};
-use crate::sender_metrics::OutcomeLabels;
 use crate::reading;
+use crate::sender_metrics::OutcomeLabels;
 use crate::server::Server;
 use crate::status::{Board, SinkState, SinkStatus};
 use crate::tables::{TableKind, Tables};
@@ -407,7 +407,11 @@ fn load(
         rest.drain(..used);
         Ok(())
     })?;
-    if rest.is_empty() { Ok(()) } else { Err(ServerError::again(format!("the answer with the rows of {name} was cut off"))) }
+    if rest.is_empty() {
+        Ok(())
+    } else {
+        Err(ServerError::again(format!("the answer with the rows of {name} was cut off")))
+    }
 }
 
 /// The local disk has failed.

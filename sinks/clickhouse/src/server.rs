@@ -3,8 +3,8 @@
 use crate::backoff::Pace;
 use crate::connection::{Access, Connection, Stop};
 use crate::error::ServerError;
-use crate::sender_metrics::SenderMetrics;
 use crate::schema;
+use crate::sender_metrics::SenderMetrics;
 use crate::tables::Tables;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -46,7 +46,8 @@ impl Server {
     /// A connection to where the server is now.
     pub fn connect(&self, stop: &Stop) -> Result<Connection, ServerError> {
         let access = (self.at)().map_err(ServerError::again)?;
-        Connection::new(&access, stop).map_err(|error| ServerError::again(format!("no connection can be made: {error}")))
+        Connection::new(&access, stop)
+            .map_err(|error| ServerError::again(format!("no connection can be made: {error}")))
     }
 
     /// Makes sure that the tables can be written.
@@ -62,7 +63,9 @@ impl Server {
             }
             TablesBy::Somebody => match schema::check(connection, &self.tables)?.as_slice() {
                 [] => Ok(()),
-                faults => Err(ServerError::somebody(format!("the tables are not as they should be: {}", faults.join("; ")))),
+                faults => {
+                    Err(ServerError::somebody(format!("the tables are not as they should be: {}", faults.join("; "))))
+                }
             },
         }
     }

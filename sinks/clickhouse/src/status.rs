@@ -77,8 +77,7 @@ struct Inner {
 
 impl Board {
     pub(crate) fn new(share: Share, metrics: SenderMetrics) -> Self {
-        let inner =
-            Inner { state: SinkState::Starting, reason: None, blocks: 0, bytes: 0, ages: Ages::default() };
+        let inner = Inner { state: SinkState::Starting, reason: None, blocks: 0, bytes: 0, ages: Ages::default() };
         let board = Self { share, metrics, inner: Mutex::new(inner) };
         board.state(SinkState::Starting, None);
         board

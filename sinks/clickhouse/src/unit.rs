@@ -32,6 +32,9 @@ pub(crate) struct Unit {
     /// Blocks that are finished, where the disk did not take them yet.
     finished: Vec<Block>,
     at: fn(&'static str),
+    /// The last version that is committed, and the one that is given instead of it and those before.
+    committed: u64,
+    instead: Option<u64>,
     /// The month of a day: most changes are of one day.
     month: Option<(i64, [u8; 7])>,
     bytes: usize,
@@ -73,6 +76,8 @@ impl Unit {
             filling: Vec::new(),
             finished: Vec::new(),
             at,
+            committed: 0,
+            instead: None,
             month: None,
             bytes: 0,
             differences: 0,
@@ -94,6 +99,15 @@ impl Unit {
     fn next_version(&mut self, least: u64) -> u64 {
         self.meta.version = least.max(self.meta.version + 1);
         self.meta.version
+    }
+
+    fn instead_of(&mut self, stamp: Stamp) -> Stamp {
+        let version = match self.instead {
+            Some(version) => version,
+            None => self.next_version(0),
+        };
+        self.instead = Some(version);
+        Stamp { version, ..stamp }
     }
 
     /// The epoch at this time changed something.
@@ -122,6 +136,8 @@ impl Unit {
 
     /// Records that a row is now this one, if it was not.
     pub fn record(&mut self, relation: usize, key: &[u8], now: Option<&[u8]>, stamp: Stamp) -> Result<(), StoreError> {
+        // An epoch that began before the last commit: its rows may be there at its version.
+        let stamp = if stamp.version <= self.committed { self.instead_of(stamp) } else { stamp };
         if let Some(before) = self.rows.get(key) {
             // A second change at one version, which the present could not tell from the first.
             let stamp = match before.stamp.version >= stamp.version {
@@ -256,6 +272,7 @@ impl Unit {
         self.pending.clear();
         self.flushed.clear();
         self.bytes = 0;
+        (self.committed, self.instead) = (self.meta.version, None);
         Ok(())
     }
 

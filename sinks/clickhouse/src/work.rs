@@ -14,6 +14,7 @@ use aulaflow_model::change::{CohortChange, StudentChange, ViewIndex};
 use aulaflow_model::instant::{ClockTime, Millis};
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -53,6 +54,11 @@ pub(crate) struct Work {
 pub(crate) enum End {
     #[error("the recorder was stopped")]
     Stopped,
+    #[error(
+        "the folder {0} is older than the checkpoint, as if a copy of it was put back: \
+         remove it while the process is stopped, and it is made again from ClickHouse"
+    )]
+    Old(PathBuf),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -90,7 +96,7 @@ impl Work {
         let share = self.start.share;
         let failed = match self.turns() {
             Ok(()) | Err(End::Stopped) => None,
-            Err(end @ (End::Store(_) | End::Key(_) | End::Unfit(_))) => {
+            Err(end @ (End::Old(_) | End::Store(_) | End::Key(_) | End::Unfit(_))) => {
                 let reason = format!("changes can no longer be recorded for ClickHouse: {end}");
                 tracing::error!(%share, reason);
                 Some(reason)
@@ -111,12 +117,15 @@ impl Work {
             for (worker, told) in told {
                 self.hear(worker, told);
             }
-            let (ending, based) = {
+            let (ending, based, lost) = {
                 let state = self.control.state.lock();
-                (state.ending, state.based)
+                (state.ending, state.based, state.lost)
             };
             if ending == Some(Ending::Abandon) {
                 return Ok(());
+            }
+            if lost {
+                return Err(End::Old(self.start.dir.clone()));
             }
             if based && self.unit.is_none() {
                 self.begin()?;
@@ -173,7 +182,10 @@ impl Work {
         if due {
             self.commit()?;
         }
-        self.answer()?;
+        // A day that ended before a time belongs to what is recorded up to it.
+        if !flushing {
+            self.answer()?;
+        }
         Ok(flushing || comparing)
     }
 

@@ -70,11 +70,9 @@ struct LastRow {
 pub fn last(connection: &Connection, share: Share) -> Result<Vec<Last>, ServerError> {
     let shares = match share {
         Share::All => String::new(),
-        Share::Partition(_) => format!(
-            "WHERE share IN ({}, {})",
-            literal(&Share::All.to_string()),
-            literal(&share.to_string())
-        ),
+        Share::Partition(_) => {
+            format!("WHERE share IN ({}, {})", literal(&Share::All.to_string()), literal(&share.to_string()))
+        }
     };
     let sql = format!(
         "SELECT toString(argMax(writer, at)) AS writer, argMax(closed, at) AS closed FROM {} {shares} GROUP BY share ORDER BY \

@@ -83,9 +83,23 @@ fn table(lag: &Lag) -> String {
             place.lag_seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.1}"))
         );
     }
+    for sink in &lag.sinks {
+        let (name, kib) = (format!("-> {}", sink.sink), sink.waiting_bytes.div_ceil(1_024));
+        let waiting = format!("{kib} KiB wait");
+        let _ = writeln!(
+            out,
+            "{name:<24} {:>9} {:<10} {waiting:>25} {:>10} {:>10.1}",
+            sink.share, sink.state, "", sink.lag_seconds
+        );
+    }
     for place in &lag.partitions {
         if let Some(reason) = &place.reason {
             let _ = writeln!(out, "\n{}/{} is stalled: {reason}", place.topic, place.partition);
+        }
+    }
+    for sink in &lag.sinks {
+        if let Some(reason) = &sink.reason {
+            let _ = writeln!(out, "\n{}/{} is {}: {reason}", sink.sink, sink.share, sink.state);
         }
     }
     out
@@ -94,7 +108,7 @@ fn table(lag: &Lag) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lag::Place;
+    use crate::lag::{Place, SinkPlace};
 
     #[test]
     fn shows_each_partition_on_a_line() {
@@ -121,12 +135,22 @@ mod tests {
             frontier_lag_seconds: None,
             checkpoint_age_seconds: Some(1.5),
             partitions: vec![place, idle],
+            sinks: vec![SinkPlace {
+                sink: "clickhouse".into(),
+                share: "all".into(),
+                state: "retrying".into(),
+                reason: Some("cannot be reached".into()),
+                lag_seconds: 61.25,
+                waiting_bytes: 2_049,
+            }],
         };
         let text = table(&lag);
         let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines[0].join(" "), "clock 2026-03-02T15:04:05.120Z behind - checkpoint 1.500 s old");
         assert_eq!(lines[3], ["aula.behavior.v1", "3", "stalled", "90", "100", "10", "2.2"]);
         assert_eq!(lines[4], ["aula.behavior.v1", "3", "idle", "100", "100", "0", "0.0"]);
-        assert_eq!(lines[6].join(" "), "aula.behavior.v1/3 is stalled: error budget");
+        assert_eq!(lines[5].join(" "), "-> clickhouse all retrying 3 KiB wait 61.2");
+        assert_eq!(lines[7].join(" "), "aula.behavior.v1/3 is stalled: error budget");
+        assert_eq!(lines[9].join(" "), "clickhouse/all is retrying: cannot be reached");
     }
 }

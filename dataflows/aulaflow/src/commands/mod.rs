@@ -1,11 +1,13 @@
 //! The commands, one file each.
 
 mod check;
+mod clickhouse;
 mod demo;
 mod dlq;
 mod import;
 mod lag;
 mod plan;
+mod pseudonym;
 mod resume;
 mod run;
 mod test;
@@ -31,6 +33,9 @@ pub enum Command {
     Resume(resume::Resume),
     Demo(demo::Demo),
     Topics(topics::Topics),
+    #[command(name = "clickhouse")]
+    ClickHouse(clickhouse::ClickHouseCommand),
+    Pseudonym(pseudonym::Pseudonym),
 }
 
 impl Command {
@@ -49,7 +54,9 @@ impl Command {
             | Self::Dlq(_)
             | Self::Resume(_)
             | Self::Demo(_)
-            | Self::Topics(_) => "warn",
+            | Self::Topics(_)
+            | Self::ClickHouse(_)
+            | Self::Pseudonym(_) => "warn",
         }
     }
 
@@ -68,6 +75,8 @@ impl Command {
             Self::Resume(command) => command.run(),
             Self::Demo(command) => command.run(),
             Self::Topics(command) => command.run(),
+            Self::ClickHouse(command) => command.run(),
+            Self::Pseudonym(command) => command.run(),
         }
     }
 }

@@ -13,7 +13,7 @@ use aulaflow_model::instant::Millis;
 use aulaflow_plan::Plan;
 use aulaflow_plan::runtime::ClockMode;
 use aulaflow_query_api::auth::AuthKey;
-use aulaflow_query_api::{ApiConfig, ApiState, Ask, ConfigError, LagReport, PartitionLag, Parts};
+use aulaflow_query_api::{ApiConfig, ApiState, Ask, ConfigError, LagReport, PartitionLag, Parts, SinkLag};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
@@ -82,7 +82,7 @@ fn of_dataflows(plan: &Plan, shares: Arc<Shares>) -> Says {
     let clock = move || if live { tenant_records::now() } else { for_clock.status().clock.unwrap_or_default() };
     Says {
         not_ready: Box::new(move || none_ready(&for_ready, stale_after)),
-        lag: Box::new(move || lag(for_lag.status(), live)),
+        lag: Box::new(move || lag(for_lag.status(), for_lag.sinks(), live)),
         clock: Box::new(clock),
         dataflow: Box::new(Dataflow { shares, served }),
     }
@@ -110,6 +110,7 @@ fn of_nothing() -> Says {
         checkpoint_age_seconds: None,
         partitions: Vec::new(),
         replica: Vec::new(),
+        sinks: Vec::new(),
     };
     Says {
         not_ready: Box::new(|| None),
@@ -152,7 +153,7 @@ fn not_ready(status: &Status, stale_after: Option<Duration>) -> Option<String> {
     stale.then(|| format!("the views are {:.1} s old", age_ms as f64 / 1_000.0))
 }
 
-fn lag(status: Status, live: bool) -> LagReport {
+fn lag(status: Status, sinks: Vec<SinkLag>, live: bool) -> LagReport {
     let clock = status.clock.unwrap_or_default();
     let behind_ms = tenant_records::now().0.saturating_sub(clock.0);
     let partitions = status.positions.into_iter().map(|position| PartitionLag {
@@ -175,5 +176,6 @@ fn lag(status: Status, live: bool) -> LagReport {
         checkpoint_age_seconds: status.checkpoint_age_ms.map(|age_ms| age_ms as f64 / 1_000.0),
         partitions: partitions.collect(),
         replica: Vec::new(),
+        sinks,
     }
 }

@@ -80,6 +80,7 @@ pub fn lag(status: ReplicaStatus) -> LagReport {
         checkpoint_age_seconds: None,
         partitions: status.partitions.iter().map(place).collect(),
         replica: status.partitions.iter().map(as_of).collect(),
+        sinks: Vec::new(),
     }
 }
 

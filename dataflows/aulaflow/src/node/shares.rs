@@ -3,6 +3,7 @@
 
 use super::archiving::Archiving;
 use super::changelog::{self, Outward};
+use super::clickhouse::{Analytics, Recording};
 use crate::derived::derived_views;
 use crate::log_store;
 use anyhow::{Context as _, Result, anyhow};
@@ -15,6 +16,7 @@ use aulaflow_model::share::Share;
 use aulaflow_model::topic;
 use aulaflow_plan::Plan;
 use aulaflow_plan::runtime::Runtime;
+use aulaflow_query_api::SinkLag;
 use aulaflow_serving::{DerivedView, ReadHalf, Stores};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -33,6 +35,8 @@ pub struct Shares {
     metrics: Metrics,
     /// Where the changelog is written.
     changelog: Option<WriterMetrics>,
+    /// Where ClickHouse is written.
+    analytics: Option<Analytics>,
     derived: Vec<DerivedView>,
     stores: Stores,
     running: Mutex<BTreeMap<Share, Running>>,
@@ -46,6 +50,7 @@ pub struct Shares {
 struct Running {
     engine: Engine,
     changelog: Option<Changelog>,
+    recording: Option<Recording>,
     /// Its store, until its state is loaded and it can answer.
     waiting: Option<ReadHalf>,
     /// Its store, until it is as new as the log was at the start: what it claims is held back.
@@ -87,13 +92,19 @@ pub fn state_dir(runtime: &Runtime, share: Share) -> PathBuf {
 
 impl Shares {
     /// No engine runs yet. Registers the metrics of all.
-    pub fn new(plan: &Arc<Plan>, log: &Arc<dyn Log>, registry: &mut Registry) -> Arc<Self> {
+    pub fn new(
+        plan: &Arc<Plan>,
+        log: &Arc<dyn Log>,
+        analytics: Option<Analytics>,
+        registry: &mut Registry,
+    ) -> Arc<Self> {
         let schemas: Arc<[ViewSchema]> = plan.views.iter().map(|view| view.schema.clone()).collect();
         let stores = Stores::new(schemas);
         stores.register_metrics(registry);
         Arc::new(Self {
             changelog: changelog::is_written(plan, log_store::is_shared(&plan.runtime))
                 .then(|| WriterMetrics::new(registry)),
+            analytics,
             derived: derived_views(plan, registry),
             metrics: Metrics::new(registry),
             plan: Arc::clone(plan),
@@ -129,8 +140,15 @@ impl Shares {
         let (writers, store) = aulaflow_serving::store(schemas, self.derived.clone(), students, workers);
         let state_dir = self.state_dir(share);
         let metrics = self.changelog.as_ref();
-        let Outward { outlets, gates, changelog } =
+        let Outward { mut outlets, mut gates, changelog } =
             changelog::outward(&self.plan, &self.log, share, (writers, &store), metrics)?;
+        let mut recording = None;
+        if let Some(analytics) = &self.analytics {
+            let started = analytics.start(share, outlets, &store).context("the ClickHouse sink cannot be started")?;
+            let gate;
+            (outlets, gate, recording) = (started.0, started.1, Some(started.2));
+            gates.push(gate);
+        }
         let engine = aulaflow_engine::start(Start {
             plan: Arc::clone(&self.plan),
             log: Arc::clone(&self.log),
@@ -142,7 +160,7 @@ impl Shares {
             wall: Wall::System,
         })
         .with_context(|| format!("the dataflows cannot start from {}", state_dir.display()))?;
-        self.running.lock().insert(share, Running { engine, changelog, waiting: Some(store), held: None });
+        self.running.lock().insert(share, Running { engine, changelog, recording, waiting: Some(store), held: None });
         self.show_when_loaded(share)
     }
 
@@ -172,8 +190,16 @@ impl Shares {
         self.stores.remove(share);
         let Some(running) = self.running.lock().remove(&share) else { return Ok(None) };
         let checkpoints = running.engine.checkpoints();
-        let stopped = changelog::stop(running.engine, running.changelog)
-            .map_err(|reason| anyhow!("the dataflows did not stop cleanly: {reason}"));
+        let Running { engine, changelog, recording, .. } = running;
+        let stopped = match recording {
+            None => changelog::stop(engine, changelog),
+            Some(recording) => {
+                let stopped = recording.while_ending(|| changelog::stop(engine, changelog));
+                recording.stop();
+                stopped
+            }
+        };
+        let stopped = stopped.map_err(|reason| anyhow!("the dataflows did not stop cleanly: {reason}"));
         self.release(share);
         stopped.map(|()| checkpoints.newest())
     }
@@ -182,8 +208,14 @@ impl Shares {
     pub fn abandon(&self, share: Share) {
         self.stores.remove(share);
         let Some(running) = self.running.lock().remove(&share) else { return };
+        if let Some(recording) = &running.recording {
+            recording.release();
+        }
         if let Err(reason) = changelog::abandon(running.engine, running.changelog) {
             tracing::warn!(%share, reason, "the dataflows did not end cleanly");
+        }
+        if let Some(recording) = running.recording {
+            recording.abandon();
         }
         self.release(share);
     }
@@ -220,6 +252,11 @@ impl Shares {
     /// How far each is.
     pub fn statuses(&self) -> Vec<Status> {
         self.running.lock().iter_mut().map(|(share, running)| running.status(*share, &self.stores)).collect()
+    }
+
+    /// How far the sinks outside the process are.
+    pub fn sinks(&self) -> Vec<SinkLag> {
+        self.running.lock().values().filter_map(|running| Some(running.recording.as_ref()?.lag())).collect()
     }
 
     /// Whether a share's engine runs.

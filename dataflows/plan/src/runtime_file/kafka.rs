@@ -198,7 +198,7 @@ fn sasl(mut s: Section<'_, '_>, used: bool, has_tls: bool) -> Option<KafkaSasl> 
 }
 
 /// A secret that is kept elsewhere, in one of two places.
-fn secret(
+pub(super) fn secret(
     s: &mut Section<'_, '_>,
     (env, file): (&'static str, &'static str),
     what: &'static str,

@@ -151,7 +151,9 @@ pub fn check(connection: &Connection, world: &World, keys: &PseudonymKeys, snaps
         let changes = connection.table(&format!("{table}_changes"));
         assert_eq!(&present(connection, (table, columns)), expected, "{table}");
         let sum = |until: &str| {
-            format!("SELECT text FROM (SELECT {text}, diff FROM {changes} {until}) GROUP BY text HAVING sum(diff) > 0 ORDER BY text")
+            format!(
+                "SELECT text FROM (SELECT {text}, diff FROM {changes} {until}) GROUP BY text HAVING sum(diff) > 0 ORDER BY text"
+            )
         };
         assert_eq!(&select(&sum("")), expected, "{table}_changes");
         let key = if *table == "grades" { "tenant, student, subject, period" } else { "tenant, student" };

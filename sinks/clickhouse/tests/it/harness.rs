@@ -13,7 +13,7 @@ use aulaflow_plan::{Plan, Source, compile, parse_runtime};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-const SQL: &str = "
+pub const SQL: &str = "
 CREATE TABLE behavior (event_id TEXT, student_id TEXT, event_type TEXT, value DOUBLE, occurred_at TIMESTAMP, context JSON)
 WITH (connector = 'log', topic = 'aula.behavior.v1', event_time = 'occurred_at', lateness = '1 minute', dedupe = 'event_id');
 CREATE MATERIALIZED VIEW unkept AS
@@ -41,10 +41,6 @@ pub fn plan_of(sql: &str) -> Plan {
     compile(file, &[], &[Source::new("test.sql", sql)]).unwrap_or_else(|d| panic!("{}", aulaflow_plan::render(&d)))
 }
 
-pub fn sql() -> &'static str {
-    SQL
-}
-
 /// A grade made of a number.
 pub fn grade(n: u32, version: u32, updated_at: Millis) -> GradeRow {
     let category = |value: Option<&str>| CategoryResult {
@@ -58,9 +54,9 @@ pub fn grade(n: u32, version: u32, updated_at: Millis) -> GradeRow {
         by_category.insert(EvaluationType::new(name).unwrap(), category(value));
     }
     let grade = Grade {
-        score: (n % 4 != 0).then(|| format!("{}.5", n % 100).as_str().into()),
-        passing: n % 2 == 0,
-        complete: n % 3 == 0,
+        score: (!n.is_multiple_of(4)).then(|| format!("{}.5", n % 100).as_str().into()),
+        passing: n.is_multiple_of(2),
+        complete: n.is_multiple_of(3),
         evaluations_count: n,
         by_category,
         rule_version: "r-1".into(),
@@ -69,7 +65,7 @@ pub fn grade(n: u32, version: u32, updated_at: Millis) -> GradeRow {
 }
 
 pub fn grade_text(n: u32, version: u32, updated_at: Millis) -> Vec<String> {
-    let score = if n % 4 != 0 { format!("{}", (n % 100) * 1_000_000 + 500_000) } else { "NULL".to_owned() };
+    let score = if !n.is_multiple_of(4) { format!("{}", (n % 100) * 1_000_000 + 500_000) } else { "NULL".to_owned() };
     // In the order of the categories' names.
     let exam = format!("exam:(850000,700000,{},1)", n % 5);
     let other = format!("añ:(NULL,700000,{},1)", n % 5);
@@ -80,8 +76,8 @@ pub fn grade_text(n: u32, version: u32, updated_at: Millis) -> Vec<String> {
     };
     vec![
         score,
-        (n % 2 == 0).to_string(),
-        (n % 3 == 0).to_string(),
+        n.is_multiple_of(2).to_string(),
+        n.is_multiple_of(3).to_string(),
         n.to_string(),
         categories,
         "r-1".to_owned(),
@@ -95,7 +91,7 @@ pub fn feature(view: u16, n: u32, updated_at: Millis) -> FeatureRow {
     let values: Vec<FeatureValue> = match view {
         DAILY => vec![
             FeatureValue::Int(n64),
-            if n % 3 == 0 { FeatureValue::Null } else { FeatureValue::Micros(-i128::from(n) * 1_500_000) },
+            if n.is_multiple_of(3) { FeatureValue::Null } else { FeatureValue::Micros(-i128::from(n) * 1_500_000) },
             FeatureValue::Text("clic".into()),
         ],
         VISIT => vec![
@@ -112,7 +108,8 @@ pub fn feature(view: u16, n: u32, updated_at: Millis) -> FeatureRow {
 pub fn feature_text(view: u16, n: u32, updated_at: Millis) -> Vec<String> {
     let mut text = match view {
         DAILY => {
-            let points = if n % 3 == 0 { "NULL".to_owned() } else { format!("{}", -i128::from(n) * 1_500_000) };
+            let points =
+                if n.is_multiple_of(3) { "NULL".to_owned() } else { format!("{}", -i128::from(n) * 1_500_000) };
             vec![n.to_string(), points, "clic".to_owned()]
         }
         _ => {

@@ -8,6 +8,7 @@ mod harness;
 mod model;
 mod process;
 mod proxy;
+mod restart;
 mod schema;
 mod trouble;
 mod world;

@@ -90,7 +90,10 @@ impl Proxy {
 
     /// How many requests were broken after ClickHouse had done them.
     pub fn done_and_lost(&self) -> u32 {
-        [Fault::LoseAnswer, Fault::Say500, Fault::Late].iter().map(|f| self.hits[*f as usize].load(Ordering::Relaxed)).sum()
+        [Fault::LoseAnswer, Fault::Say500, Fault::Late]
+            .iter()
+            .map(|f| self.hits[*f as usize].load(Ordering::Relaxed))
+            .sum()
     }
 }
 
@@ -125,7 +128,8 @@ fn serve(client: &TcpStream, to: SocketAddr, fault: Fault, late: Duration) -> io
     let mut client = client;
     match fault {
         Fault::Pass | Fault::Slow => client.write_all(&answer),
-        Fault::Say500 => client.write_all(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbusy"),
+        Fault::Say500 => client
+            .write_all(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbusy"),
         Fault::Late => {
             std::thread::sleep(late);
             client.write_all(&answer)

@@ -45,7 +45,10 @@ fn columns_are_added_and_nothing_else_is_changed() {
     assert!(error.reason.contains("its column most is not written any more"), "{error}");
     assert!(error.reason.contains("--replace NAME"), "{error}");
     let done = migrate(&connection, &before, &["often".to_owned()], "20260302").unwrap();
-    assert!(done.steps.contains(&"renamed the table often_changes to often_changes_old_20260302".to_owned()), "{done:?}");
+    assert!(
+        done.steps.contains(&"renamed the table often_changes to often_changes_old_20260302".to_owned()),
+        "{done:?}"
+    );
     assert_eq!(check(&connection, &before).unwrap(), Vec::<String>::new());
     let unknown = migrate(&connection, &before, &["nothing".to_owned()], "x").unwrap_err();
     assert!(unknown.reason.contains("grades, cohorts, often, daily"), "{unknown}");

@@ -3,7 +3,9 @@
 
 use crate::proxy::Random;
 use aulaflow_clickhouse::PseudonymKeys;
-use aulaflow_model::change::{ChangeBatch, FeatureChange, FeatureRow, FeatureValue, GradeChange, GradeRow, StudentChange};
+use aulaflow_model::change::{
+    ChangeBatch, FeatureChange, FeatureRow, FeatureValue, GradeChange, GradeRow, StudentChange,
+};
 use aulaflow_model::decimal::MICROS;
 use aulaflow_model::grade::{CategoryResult, Grade};
 use aulaflow_model::ids::{StudentId, TenantId};
@@ -172,10 +174,14 @@ pub fn texts(state: &State, keys: &PseudonymKeys) -> [Vec<String>; 3] {
     for ((tenant, student), ShownRows(shown)) in state {
         let pseudonym = keys.pseudonym(tenant, student).unwrap();
         for (subject, GradeRow { grade, version, updated_at }) in &shown.grades {
-            let categories: Vec<_> = grade.by_category.iter().map(|(name, one)| {
-                let value = one.value.as_deref().unwrap_or("NULL");
-                format!("'{name}':({value},{},{},{})", one.weight, one.counted, one.dropped)
-            }).collect();
+            let categories: Vec<_> = grade
+                .by_category
+                .iter()
+                .map(|(name, one)| {
+                    let value = one.value.as_deref().unwrap_or("NULL");
+                    format!("'{name}':({value},{},{},{})", one.weight, one.counted, one.dropped)
+                })
+                .collect();
             let Grade { score, passing, complete, evaluations_count, rule_version, .. } = &**grade;
             found[0].push(format!(
                 "{tenant}|{pseudonym}|{subject}|{PERIOD}|{}|{passing}|{complete}|{evaluations_count}|{{{}}}|{rule_version}|\

@@ -32,6 +32,14 @@ pub(super) fn print(node: &Node, cast: &Cast, settings: &Settings) {
         cast.admin,
         percent_encoded(subject),
     );
+    if let (Some(clickhouse), Some(file)) = (&node.clickhouse.endpoint, &node.clickhouse.password_file) {
+        println!(
+            "  # SQL in the embedded ClickHouse\n  curl -s -u {}:$(cat {}) {}/ -d 'SELECT version()'\n",
+            clickhouse.user,
+            file.display(),
+            clickhouse.url,
+        );
+    }
 }
 
 /// A text as a path's segment.
