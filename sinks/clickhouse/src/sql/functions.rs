@@ -113,7 +113,7 @@ const TIMES: &[&str] = &[
     "toStartOfWeek", "toMonday", "toLastDayOfMonth", "toLastDayOfWeek", "toStartOfDay", "toStartOfHour", "toStartOfMinute",
     "toStartOfSecond", "toStartOfFiveMinutes", "toStartOfTenMinutes", "toStartOfFifteenMinutes", "toStartOfInterval",
     "toTime", "toRelativeYearNum", "toRelativeMonthNum", "toRelativeWeekNum", "toRelativeDayNum", "toRelativeHourNum",
-    "date_trunc", "dateTrunc", "date_diff", "dateDiff", "timeDiff", "age", "date_add", "dateAdd", "date_sub", "dateSub",
+    "date_trunc", "dateTrunc", "date_diff", "dateDiff", "timeDiff", "age",
     "addYears", "addQuarters", "addMonths", "addWeeks", "addDays", "addHours", "addMinutes", "addSeconds", "subtractYears",
     "subtractQuarters", "subtractMonths", "subtractWeeks", "subtractDays", "subtractHours", "subtractMinutes",
     "subtractSeconds", "formatDateTime", "dateName", "monthName", "makeDate", "makeDate32", "makeDateTime",
