@@ -54,7 +54,10 @@ async fn read(
         let grades = grades.map(Shown::of).collect();
         let (tenant_id, student_id) = (scope.tenant(), &student);
         // A struct of strings and numbers always serialises.
-        json(serde_json::to_vec(&Answer { tenant_id, student_id, as_of: as_of.to_string(), source, grades }).unwrap_or_default())
+        json(
+            serde_json::to_vec(&Answer { tenant_id, student_id, as_of: as_of.to_string(), source, grades })
+                .unwrap_or_default(),
+        )
     };
     // A block: what is read of memory does not live across the wait.
     let in_memory = {

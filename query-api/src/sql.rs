@@ -54,7 +54,8 @@ impl FromRequest<ApiState> for Asked {
             "text/plain" | "application/sql" => false,
             "application/json" => true,
             _ => {
-                let detail = "send the query as `Content-Type: text/plain`, or `application/json` with `{\"query\": …}`";
+                let detail =
+                    "send the query as `Content-Type: text/plain`, or `application/json` with `{\"query\": …}`";
                 return Err(ApiError::new(Kind::UnsupportedMediaType, detail));
             }
         };
@@ -69,7 +70,8 @@ fn utf8(bytes: &Bytes) -> Result<Asked, ApiError> {
 }
 
 fn query_of(bytes: &[u8]) -> Result<Asked, ApiError> {
-    let expected = || ApiError::invalid(vec![Fault::new("", "expected an object with `query`, a text, and nothing else")]);
+    let expected =
+        || ApiError::invalid(vec![Fault::new("", "expected an object with `query`, a text, and nothing else")]);
     let Value::Object(mut object) = body::value(bytes)? else { return Err(expected()) };
     match (object.remove("query"), object.is_empty()) {
         (Some(Value::String(query)), true) => Ok(Asked(query)),
@@ -177,11 +179,14 @@ fn csv(rows: &SqlRows) -> Vec<u8> {
     };
     cells(&mut out, &mut rows.columns.iter().map(|(name, _)| name.clone()));
     for row in &rows.rows {
-        cells(&mut out, &mut row.iter().map(|cell| match cell.get() {
-            "null" => String::new(),
-            text if text.starts_with('"') => serde_json::from_str(text).unwrap_or_default(),
-            other => other.to_owned(),
-        }));
+        cells(
+            &mut out,
+            &mut row.iter().map(|cell| match cell.get() {
+                "null" => String::new(),
+                text if text.starts_with('"') => serde_json::from_str(text).unwrap_or_default(),
+                other => other.to_owned(),
+            }),
+        );
     }
     out
 }

@@ -59,7 +59,12 @@ impl Fake {
 }
 
 impl History for Shared {
-    fn grades<'a>(&'a self, tenant: &'a TenantId, student: &'a StudentId, period: &'a PeriodId) -> Later<'a, PastGrades> {
+    fn grades<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        student: &'a StudentId,
+        period: &'a PeriodId,
+    ) -> Later<'a, PastGrades> {
         Box::pin(async move {
             self.0.ask(format!("{tenant}/{student}/{period}")).await?;
             let grades = if period.as_str() == "old" { vec![entry("old")] } else { vec![] };
@@ -73,7 +78,10 @@ impl History for Shared {
             let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
             Ok(SqlRows {
                 columns: vec![("subject".into(), "String".into()), ("n".into(), "UInt64".into())],
-                rows: vec![vec![raw("\"a \\\"b\\\", c\""), raw("18446744073709551615")], vec![raw("null"), raw("[1,2]")]],
+                rows: vec![
+                    vec![raw("\"a \\\"b\\\", c\""), raw("18446744073709551615")],
+                    vec![raw("null"), raw("[1,2]")],
+                ],
                 truncated: true,
                 as_of: Some(NOW),
             })
@@ -140,7 +148,8 @@ async fn other_periods_are_read_once_and_kept() {
 async fn a_student_reads_its_own_only() {
     let (edge, fake) = edge_with_history();
     let bo = student_token("school_1", "bo");
-    for path in ["/v1/students/ana/grades", "/v1/students/ana/grades?period=new", "/v1/students/ana/grades?period=old"] {
+    for path in ["/v1/students/ana/grades", "/v1/students/ana/grades?period=new", "/v1/students/ana/grades?period=old"]
+    {
         edge.get(path, &bo).await.problem(404, "not-found");
     }
     assert_eq!(fake.count(), 0);
@@ -203,7 +212,8 @@ async fn without_a_history_memory_is_all_there_is() {
 }
 
 async fn ask(edge: &Edge, role: Role, media: &str, accept: &str, body: &str) -> Answer {
-    let request = Request::builder().method("POST").uri("/v1/sql").header("content-type", media).header("accept", accept);
+    let request =
+        Request::builder().method("POST").uri("/v1/sql").header("content-type", media).header("accept", accept);
     let request = request.header("authorization", format!("Bearer {}", token("school_1", role)));
     edge.send(request.body(Body::from(body.to_owned())).unwrap()).await
 }
@@ -221,7 +231,10 @@ async fn queries_are_asked_as_text_or_json_and_answered_in_three_forms() {
                 "elapsed_ms": null, "as_of": NOW.to_string() })
     );
     let csv = ask(&edge, Role::Admin, "application/json", "text/csv", "{\"query\":\"SELECT 2\"}").await;
-    assert_eq!(String::from_utf8(csv.body.clone()).unwrap(), "subject,n\r\n\"a \"\"b\"\", c\",18446744073709551615\r\n,\"[1,2]\"\r\n");
+    assert_eq!(
+        String::from_utf8(csv.body.clone()).unwrap(),
+        "subject,n\r\n\"a \"\"b\"\", c\",18446744073709551615\r\n,\"[1,2]\"\r\n"
+    );
     assert_eq!((csv.header("x-truncated"), csv.header("cache-control")), ("true", "no-store"));
     let lines = ask(&edge, Role::Analyst, "application/sql", "application/x-ndjson;q=1", "SELECT 3").await;
     let expected = "{\"subject\":\"a \\\"b\\\", c\",\"n\":18446744073709551615}\n{\"subject\":null,\"n\":[1,2]}\n";

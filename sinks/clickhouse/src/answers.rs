@@ -100,15 +100,30 @@ const LIMITS: &[(u32, &str)] = &[
 ];
 
 /// What of a message is about where, and not about what.
-const CUTS: &[&str] = &[" in scope ", ". In scope ", ": In scope ", ". In query ", ": While ", ": while ", " While ", ". Stack trace", " (version "];
+const CUTS: &[&str] = &[
+    " in scope ",
+    ". In scope ",
+    ": In scope ",
+    ". In query ",
+    ": While ",
+    ": while ",
+    " While ",
+    ". Stack trace",
+    " (version ",
+];
 
 /// What an answer that is none means, and what is said of it.
 pub(crate) fn failure(text: &str) -> ReadError {
-    let code = text.split("Code: ").nth(1).map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
+    let code =
+        text.split("Code: ").nth(1).map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
     let Some(code) = code.and_then(|digits| digits.parse::<u32>().ok()) else {
-        return ReadError::Unavailable(format!("an answer that is not ClickHouse's: {}", text.chars().take(100).collect::<String>()));
+        return ReadError::Unavailable(format!(
+            "an answer that is not ClickHouse's: {}",
+            text.chars().take(100).collect::<String>()
+        ));
     };
-    let named = |list: &'static [(u32, &'static str)]| list.iter().find(|(known, _)| *known == code).map(|(_, name)| *name);
+    let named =
+        |list: &'static [(u32, &'static str)]| list.iter().find(|(known, _)| *known == code).map(|(_, name)| *name);
     if let Some(message) = named(LIMITS) {
         return ReadError::Limit(message.to_owned());
     }
@@ -132,7 +147,9 @@ fn cleaned(text: &str) -> Option<String> {
     let message = message.get(..end)?.trim().trim_end_matches(['.', ':']);
     // `(NAME)` at the end: the caller says it.
     let message = match message.rsplit_once(" (") {
-        Some((before, name)) if name.strip_suffix(')').is_some_and(|name| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')) => {
+        Some((before, name))
+            if name.strip_suffix(')').is_some_and(|name| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')) =>
+        {
             before.trim_end_matches('.')
         }
         _ => message,
@@ -177,7 +194,10 @@ mod tests {
         for (text, said) in table {
             assert_eq!(failure(text), ReadError::Failed(said.to_owned()), "{text}");
         }
-        assert!(matches!(failure("Code: 241. DB::Exception: (total) memory limit exceeded: 5 GiB"), ReadError::Limit(_)));
+        assert!(matches!(
+            failure("Code: 241. DB::Exception: (total) memory limit exceeded: 5 GiB"),
+            ReadError::Limit(_)
+        ));
         assert!(matches!(failure("Code: 159. DB::Exception: Timeout exceeded"), ReadError::Limit(_)));
         let other = "Code: 210. DB::Exception: /var/lib/clickhouse/data: secret";
         assert_eq!(failure(other), ReadError::Unavailable("ClickHouse's error 210".to_owned()));
@@ -186,7 +206,8 @@ mod tests {
 
     #[test]
     fn rows_stay_as_they_are_written() {
-        let text = br#"{"meta":[{"name":"n","type":"UInt64"}],"data":[[18446744073709551615],["1.50"],[null]],"rows":3}"#;
+        let text =
+            br#"{"meta":[{"name":"n","type":"UInt64"}],"data":[[18446744073709551615],["1.50"],[null]],"rows":3}"#;
         let answered = read(text).unwrap();
         assert_eq!(answered.columns, [("n".to_owned(), "UInt64".to_owned())]);
         let cells: Vec<_> = answered.rows.iter().map(|row| row[0].get()).collect();

@@ -136,7 +136,18 @@ impl Reader {
         for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let row: PastRow = serde_json::from_slice(line)
                 .map_err(|error| ReadError::Unavailable(format!("a row of grades cannot be read: {error}")))?;
-            let PastRow(subject, score, passing, complete, evaluations_count, by_category, rule, version, updated, newest) = row;
+            let PastRow(
+                subject,
+                score,
+                passing,
+                complete,
+                evaluations_count,
+                by_category,
+                rule,
+                version,
+                updated,
+                newest,
+            ) = row;
             let grade = Grade {
                 score: score.map(Into::into),
                 passing,
@@ -200,7 +211,9 @@ impl Reader {
     ) -> Result<Option<Millis>, ReadError> {
         let mut tables: Vec<&str> = Vec::new();
         for (place, relation) in self.tables.relations.iter().enumerate() {
-            let of = |name: &String| name.strip_prefix(&relation.name).is_some_and(|rest| ["", "_changes", "_as_of"].contains(&rest));
+            let of = |name: &String| {
+                name.strip_prefix(&relation.name).is_some_and(|rest| ["", "_changes", "_as_of"].contains(&rest))
+            };
             if fenced.relations.iter().any(of) {
                 tables.push(&self.tables.of_relation(place, TableKind::Changes).name);
             }

@@ -40,12 +40,7 @@ impl History for ClickHouseHistory {
         Box::pin(async move {
             let rows = self.0.sql(tenant, text).await.map_err(failure)?;
             let answered = rows.answered;
-            Ok(SqlRows {
-                columns: answered.columns,
-                rows: answered.rows,
-                truncated: rows.truncated,
-                as_of: rows.as_of,
-            })
+            Ok(SqlRows { columns: answered.columns, rows: answered.rows, truncated: rows.truncated, as_of: rows.as_of })
         })
     }
 }

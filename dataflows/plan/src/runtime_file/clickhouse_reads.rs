@@ -15,7 +15,11 @@ pub(super) fn reads(s: &mut Section<'_, '_>) -> ClickHouseReads {
             "how long a query of `POST /v1/sql` may take; `server.request_timeout` ends it as well",
         ),
         sql_rows_max: s.count("sql_rows_max", 10_000, None, 1..=1_000_000, "rows of its answer; more are cut off"),
-        sql_memory_max: s.bytes("sql_memory_max", GIB, 16 * MIB..=1_024 * GIB, "memory that ClickHouse takes for it, at most")
-            as u64,
+        sql_memory_max: s.bytes(
+            "sql_memory_max",
+            GIB,
+            16 * MIB..=1_024 * GIB,
+            "memory that ClickHouse takes for it, at most",
+        ) as u64,
     }
 }

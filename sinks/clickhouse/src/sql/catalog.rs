@@ -120,12 +120,14 @@ fn list(names: &[String]) -> String {
 
 /// Of each key the last row up to the instant, if it is there then.
 fn as_of(key: &[Column], values: &[Column], from: &str) -> String {
-    let key: Vec<String> = key.iter().filter(|column| column.name != TENANT).map(|column| column.name.clone()).collect();
+    let key: Vec<String> =
+        key.iter().filter(|column| column.name != TENANT).map(|column| column.name.clone()).collect();
     let ours = |name: &String| format!("{OURS}.{}", quoted(name));
     let shown_keys = key.iter().map(|name| format!("`__r`.{name} AS {name}", name = quoted(name)));
-    let shown_values = values.iter().enumerate().map(|(place, column)| {
-        format!("tupleElement(`__r`.`__row`, {}) AS {}", place + 1, quoted(&column.name))
-    });
+    let shown_values = values
+        .iter()
+        .enumerate()
+        .map(|(place, column)| format!("tupleElement(`__r`.`__row`, {}) AS {}", place + 1, quoted(&column.name)));
     let shown: Vec<_> = shown_keys.chain(shown_values).collect();
     let row: Vec<_> = values.iter().map(|column| ours(&column.name)).collect();
     let groups: Vec<_> = key.iter().map(ours).collect();

@@ -9,8 +9,8 @@ use super::writer::Writer;
 use sqlparser::ast::{
     AccessExpr, BinaryOperator, CastKind, CeilFloorKind, DataType, DuplicateTreatment, Expr, Function, FunctionArg,
     FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, Interval, LambdaFunction,
-    LambdaSyntax, NullTreatment, ObjectNamePart, OneOrManyWithParens, Spanned, Subscript, TrimWhereField, Value, WindowFrame,
-    WindowFrameBound, WindowFrameUnits, WindowSpec, WindowType,
+    LambdaSyntax, NullTreatment, ObjectNamePart, OneOrManyWithParens, Spanned, Subscript, TrimWhereField, Value,
+    WindowFrame, WindowFrameBound, WindowFrameUnits, WindowSpec, WindowType,
 };
 
 type Written = Result<(), Refusal>;
@@ -41,7 +41,9 @@ impl Writer<'_> {
             Expr::IsTrue(inner) => self.with_suffix(inner, " = true"),
             Expr::IsFalse(inner) => self.with_suffix(inner, " = false"),
             Expr::Function(function) => self.function(function),
-            Expr::Cast { kind, expr: value, data_type, format } => self.cast(expr, (kind, value, data_type), format.is_some()),
+            Expr::Cast { kind, expr: value, data_type, format } => {
+                self.cast(expr, (kind, value, data_type), format.is_some())
+            }
             Expr::TypedString(typed) => {
                 let Value::SingleQuotedString(text) = &typed.value.value else {
                     return Err(not_allowed(expr, "this kind of text"));
@@ -77,7 +79,9 @@ impl Writer<'_> {
             }
             Expr::Lambda(lambda) => self.lambda(expr, lambda),
             Expr::Subquery(query) => self.subquery("", query),
-            Expr::Exists { subquery, negated } => self.subquery(if *negated { "NOT EXISTS " } else { "EXISTS " }, subquery),
+            Expr::Exists { subquery, negated } => {
+                self.subquery(if *negated { "NOT EXISTS " } else { "EXISTS " }, subquery)
+            }
             _ => self.rarer(expr),
         }
     }
@@ -120,7 +124,8 @@ impl Writer<'_> {
             Expr::Floor { expr: value, field } => self.rounded(expr, "floor", value, field),
             Expr::Position { expr: needle, r#in } => self.call("position", &[r#in.as_ref(), needle.as_ref()]),
             Expr::Substring { expr: value, substring_from, substring_for, special: _, shorthand: _ } => {
-                let from = substring_from.as_deref().ok_or_else(|| not_allowed(expr, "SUBSTRING without its beginning"))?;
+                let from =
+                    substring_from.as_deref().ok_or_else(|| not_allowed(expr, "SUBSTRING without its beginning"))?;
                 let all: Vec<&Expr> = [value.as_ref(), from].into_iter().chain(substring_for.as_deref()).collect();
                 self.call("substring", &all)
             }
@@ -172,7 +177,10 @@ impl Writer<'_> {
     fn compound(&mut self, names: &[Ident]) -> Written {
         let [table, column] = names else {
             let span = Span::of(names);
-            return Err(Refusal::at("a column's name has at most one name before it, that of a table or its alias", span));
+            return Err(Refusal::at(
+                "a column's name has at most one name before it, that of a table or its alias",
+                span,
+            ));
         };
         self.name(table)?;
         self.put(".");
@@ -334,7 +342,8 @@ impl Writer<'_> {
     }
 
     fn function(&mut self, function: &Function) -> Written {
-        let Function { name, uses_odbc_syntax, parameters, args, within_group, filter, null_treatment, over } = function;
+        let Function { name, uses_odbc_syntax, parameters, args, within_group, filter, null_treatment, over } =
+            function;
         let [ObjectNamePart::Identifier(ident)] = name.0.as_slice() else {
             return Err(Refusal::at("a function's name is one word", name.span()));
         };

@@ -118,7 +118,10 @@ fn parse(text: &str) -> Result<sqlparser::ast::Query, Refusal> {
         count += 1;
         last = Some(token.span);
         if count > TOKENS_MAX {
-            return Err(Refusal::at(format!("the query is too long: more than {TOKENS_MAX} words and signs"), token.span));
+            return Err(Refusal::at(
+                format!("the query is too long: more than {TOKENS_MAX} words and signs"),
+                token.span,
+            ));
         }
         if statements > 1 {
             return Err(Refusal::at("send one query at a time", token.span));

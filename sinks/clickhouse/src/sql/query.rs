@@ -1,7 +1,7 @@
 //! Queries: WITH, SELECT and what joins several of them, ORDER BY and LIMIT.
 
-use super::writer::{Cte, Writer};
 use super::Refusal;
+use super::writer::{Cte, Writer};
 use sqlparser::ast::{
     Cte as CteAst, Expr, LimitClause, OrderBy, OrderByExpr, OrderByKind, OrderByOptions, OrderBySort, Query, SetExpr,
     SetOperator, SetQuantifier, Spanned, TableAlias, With,
@@ -38,7 +38,11 @@ impl Writer<'_> {
         } = query;
         let span = || body.span();
         refuse(settings.is_some(), "SETTINGS are not allowed", span)?;
-        refuse(format_clause.is_some(), "FORMAT is not allowed: the header `Accept` says how the answer is written", span)?;
+        refuse(
+            format_clause.is_some(),
+            "FORMAT is not allowed: the header `Accept` says how the answer is written",
+            span,
+        )?;
         refuse(fetch.is_some(), "FETCH is not allowed: write LIMIT", span)?;
         refuse(!locks.is_empty() || for_clause.is_some(), "FOR is not allowed", span)?;
         refuse(!pipe_operators.is_empty(), "pipe operators are not allowed", span)?;

@@ -6,10 +6,10 @@ use super::query::{plain_alias, refuse};
 use super::writer::{Named, Writer};
 use aulaflow_model::instant::Millis;
 use sqlparser::ast::{
-    BinaryOperator, Distinct, Expr, FunctionArg, FunctionArgExpr, FunctionArgOperator, GroupByExpr, GroupByWithModifier,
-    Ident, Join, JoinConstraint, JoinOperator, NamedWindowDefinition, NamedWindowExpr, ObjectName, ObjectNamePart, Select,
-    SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, Spanned, TableAlias, TableFactor, TableFunctionArgs,
-    TableWithJoins, Value, WildcardAdditionalOptions,
+    BinaryOperator, Distinct, Expr, FunctionArg, FunctionArgExpr, FunctionArgOperator, GroupByExpr,
+    GroupByWithModifier, Ident, Join, JoinConstraint, JoinOperator, NamedWindowDefinition, NamedWindowExpr, ObjectName,
+    ObjectNamePart, Select, SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, Spanned, TableAlias,
+    TableFactor, TableFunctionArgs, TableWithJoins, Value, WildcardAdditionalOptions,
 };
 
 impl Writer<'_> {
@@ -180,7 +180,18 @@ impl Writer<'_> {
     /// What is joined is a column, which the parser takes for a table.
     fn array_join(&mut self, word: &str, column: &TableFactor) -> Result<(), Refusal> {
         let refused = || Refusal::at("ARRAY JOIN takes a column here; for others write arrayJoin(…)", column.span());
-        let TableFactor::Table { name, alias, args: None, with_hints, version: None, with_ordinality: false, partitions, json_path: None, sample: None, index_hints } = column
+        let TableFactor::Table {
+            name,
+            alias,
+            args: None,
+            with_hints,
+            version: None,
+            with_ordinality: false,
+            partitions,
+            json_path: None,
+            sample: None,
+            index_hints,
+        } = column
         else {
             return Err(refused());
         };
@@ -249,7 +260,8 @@ impl Writer<'_> {
     ) -> Result<(), Refusal> {
         let ident = alone(name, "write the table's name alone: there are no other databases here")?;
         if args.is_some() && self.catalog.get(&ident.value).is_none_or(|(_, shown)| !shown.at_instant) {
-            let message = format!("{:?} is no table that takes arguments; table functions are not allowed", ident.value);
+            let message =
+                format!("{:?} is no table that takes arguments; table functions are not allowed", ident.value);
             return Err(Refusal::at(message, ident.span));
         }
         match (self.table(ident)?, args) {
@@ -291,7 +303,10 @@ impl Writer<'_> {
                 GroupByWithModifier::Rollup => " WITH ROLLUP",
                 GroupByWithModifier::Cube => " WITH CUBE",
                 GroupByWithModifier::Totals | GroupByWithModifier::GroupingSets(_) => {
-                    return Err(Refusal::at("WITH TOTALS and GROUPING SETS are not allowed: use WITH ROLLUP", group_by.span()));
+                    return Err(Refusal::at(
+                        "WITH TOTALS and GROUPING SETS are not allowed: use WITH ROLLUP",
+                        group_by.span(),
+                    ));
                 }
             });
         }
@@ -350,7 +365,8 @@ fn instant(args: &TableFunctionArgs, of: &Ident) -> Result<Millis, Refusal> {
     };
     let text = text.ok_or_else(|| Refusal::at(needs_instant(of), of.span))?;
     Millis::parse_rfc3339(text).or_else(|_| Millis::parse_rfc3339(&format!("{text}T00:00:00Z"))).map_err(|_| {
-        let message = format!("{text:?} is not a day (2026-03-01) or an instant with its offset (2026-03-01T12:00:00Z)");
+        let message =
+            format!("{text:?} is not a day (2026-03-01) or an instant with its offset (2026-03-01T12:00:00Z)");
         Refusal::at(message, of.span)
     })
 }

@@ -34,12 +34,23 @@ fn tables_are_the_tenants_part_of_them() {
     let catalog = catalog();
     let all: Vec<_> = catalog.names().map(|(name, _)| name).collect();
     let expected = [
-        "cohorts", "cohorts_as_of", "cohorts_changes", "grades", "grades_as_of", "grades_changes", "often", "often_as_of",
-        "often_changes", "weekly",
+        "cohorts",
+        "cohorts_as_of",
+        "cohorts_changes",
+        "grades",
+        "grades_as_of",
+        "grades_changes",
+        "often",
+        "often_as_of",
+        "often_changes",
+        "weekly",
     ];
     assert_eq!(all, expected);
     for (name, shown) in catalog.names() {
-        assert!(!shown.columns.iter().any(|column| ["tenant", "version", "writer", "block"].contains(&column.as_str())), "{name}");
+        assert!(
+            !shown.columns.iter().any(|column| ["tenant", "version", "writer", "block"].contains(&column.as_str())),
+            "{name}"
+        );
         assert_eq!(shown.subquery.matches("{tenant:String}").count(), 1, "{name}");
         assert_eq!(shown.subquery.matches("`aula`.").count(), 1, "{name}");
     }
@@ -70,7 +81,10 @@ fn queries_that_pass() {
         ("SELECT 1;", "SELECT 1"),
         ("SELECT subject FROM grades", "SELECT `subject` FROM <grades> AS `grades`"),
         ("SELECT g.subject, g.* FROM grades AS g", "SELECT `g`.`subject`, `g`.* FROM <grades> AS `g`"),
-        ("SELECT * EXCEPT (student, period) FROM \"grades\"", "SELECT * EXCEPT (`student`, `period`) FROM <grades> AS `grades`"),
+        (
+            "SELECT * EXCEPT (student, period) FROM \"grades\"",
+            "SELECT * EXCEPT (`student`, `period`) FROM <grades> AS `grades`",
+        ),
         ("SELECT * FROM `grades` -- all of them", "SELECT * FROM <grades> AS `grades`"),
         ("SELECT/* x */subject/**/FROM grades", "SELECT `subject` FROM <grades> AS `grades`"),
         (
@@ -127,10 +141,19 @@ fn queries_that_pass() {
             "SELECT (SELECT max(score) FROM grades) - avg(score) FROM grades",
             "SELECT ((SELECT max(`score`) FROM <grades> AS `grades`) - avg(`score`)) FROM <grades> AS `grades`",
         ),
-        ("SELECT QUANTILE(0.5)(score), sumIf(1, passing) FROM grades", "SELECT quantile(0.5)(`score`), sumIf(1, `passing`) FROM <grades> AS `grades`"),
-        ("SELECT count(DISTINCT student), uniq(student) FROM grades", "SELECT count(DISTINCT `student`), uniq(`student`) FROM <grades> AS `grades`"),
+        (
+            "SELECT QUANTILE(0.5)(score), sumIf(1, passing) FROM grades",
+            "SELECT quantile(0.5)(`score`), sumIf(1, `passing`) FROM <grades> AS `grades`",
+        ),
+        (
+            "SELECT count(DISTINCT student), uniq(student) FROM grades",
+            "SELECT count(DISTINCT `student`), uniq(`student`) FROM <grades> AS `grades`",
+        ),
         // A name of two parts is a column's, and within tuple() ClickHouse takes it for nothing else.
-        ("SELECT 1 FROM grades WHERE student IN aula.grades", "SELECT 1 FROM <grades> AS `grades` WHERE (`student` IN tuple(`aula`.`grades`))"),
+        (
+            "SELECT 1 FROM grades WHERE student IN aula.grades",
+            "SELECT 1 FROM <grades> AS `grades` WHERE (`student` IN tuple(`aula`.`grades`))",
+        ),
         (
             "SELECT row_number() OVER (PARTITION BY subject ORDER BY score DESC), sum(score) OVER w FROM grades WINDOW w AS (ORDER BY score ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)",
             "SELECT row_number() OVER ( PARTITION BY `subject` ORDER BY `score` DESC), sum(`score`) OVER `w` FROM <grades> AS `grades` \
@@ -140,8 +163,14 @@ fn queries_that_pass() {
             "SELECT arrayMap(x -> x * 2, histogram), arrayFilter((x, y) -> y > 1, a, b) FROM cohorts",
             "SELECT arrayMap((`x`) -> (`x` * 2), `histogram`), arrayFilter((`x`, `y`) -> (`y` > 1), `a`, `b`) FROM <cohorts> AS `cohorts`",
         ),
-        ("SELECT h FROM cohorts ARRAY JOIN histogram AS h", "SELECT `h` FROM <cohorts> AS `cohorts` ARRAY JOIN `histogram` AS `h`"),
-        ("SELECT h FROM cohorts c LEFT ARRAY JOIN c.histogram AS h", "SELECT `h` FROM <cohorts> AS `c` LEFT ARRAY JOIN `c`.`histogram` AS `h`"),
+        (
+            "SELECT h FROM cohorts ARRAY JOIN histogram AS h",
+            "SELECT `h` FROM <cohorts> AS `cohorts` ARRAY JOIN `histogram` AS `h`",
+        ),
+        (
+            "SELECT h FROM cohorts c LEFT ARRAY JOIN c.histogram AS h",
+            "SELECT `h` FROM <cohorts> AS `c` LEFT ARRAY JOIN `c`.`histogram` AS `h`",
+        ),
         (
             "SELECT by_category['exam'].value, histogram[1] FROM grades",
             "SELECT tupleElement(arrayElement(`by_category`, 'exam'), 'value'), arrayElement(`histogram`, 1) FROM <grades> AS `grades`",
@@ -154,18 +183,39 @@ fn queries_that_pass() {
             "SELECT toStartOfWeek(clock), sum(diff) FROM grades_changes WHERE clock >= now() - INTERVAL 7 DAY GROUP BY ALL",
             "SELECT toStartOfWeek(`clock`), sum(`diff`) FROM <grades_changes> AS `grades_changes` WHERE (`clock` >= (now() - INTERVAL 7 DAY)) GROUP BY ALL",
         ),
-        ("SELECT DATE '2026-01-01', EXTRACT(YEAR FROM clock) FROM grades_changes", "SELECT CAST('2026-01-01' AS Date), toYear(`clock`) FROM <grades_changes> AS `grades_changes`"),
-        ("SELECT score BETWEEN 1 AND 2, NOT passing, -score, subject LIKE 'm%', subject NOT ILIKE '_x' FROM grades",
-            "SELECT (`score` BETWEEN 1 AND 2), (NOT `passing`), (-`score`), like(`subject`, 'm%'), notILike(`subject`, '_x') FROM <grades> AS `grades`"),
-        ("SELECT subject FROM grades ORDER BY score LIMIT 1 BY subject", "SELECT `subject` FROM <grades> AS `grades` ORDER BY `score` LIMIT 1 BY `subject`"),
-        ("SELECT subject FROM grades GROUP BY subject, period WITH ROLLUP", "SELECT `subject` FROM <grades> AS `grades` GROUP BY `subject`, `period` WITH ROLLUP"),
-        ("SELECT DISTINCT subject || '-' || period FROM grades QUALIFY rank() OVER () = 1",
-            "SELECT DISTINCT ((`subject` || '-') || `period`) FROM <grades> AS `grades` QUALIFY (rank() OVER () = 1)"),
+        (
+            "SELECT DATE '2026-01-01', EXTRACT(YEAR FROM clock) FROM grades_changes",
+            "SELECT CAST('2026-01-01' AS Date), toYear(`clock`) FROM <grades_changes> AS `grades_changes`",
+        ),
+        (
+            "SELECT score BETWEEN 1 AND 2, NOT passing, -score, subject LIKE 'm%', subject NOT ILIKE '_x' FROM grades",
+            "SELECT (`score` BETWEEN 1 AND 2), (NOT `passing`), (-`score`), like(`subject`, 'm%'), notILike(`subject`, '_x') FROM <grades> AS `grades`",
+        ),
+        (
+            "SELECT subject FROM grades ORDER BY score LIMIT 1 BY subject",
+            "SELECT `subject` FROM <grades> AS `grades` ORDER BY `score` LIMIT 1 BY `subject`",
+        ),
+        (
+            "SELECT subject FROM grades GROUP BY subject, period WITH ROLLUP",
+            "SELECT `subject` FROM <grades> AS `grades` GROUP BY `subject`, `period` WITH ROLLUP",
+        ),
+        (
+            "SELECT DISTINCT subject || '-' || period FROM grades QUALIFY rank() OVER () = 1",
+            "SELECT DISTINCT ((`subject` || '-') || `period`) FROM <grades> AS `grades` QUALIFY (rank() OVER () = 1)",
+        ),
         ("SELECT n FROM weekly LIMIT 3, 5", "SELECT `n` FROM <weekly> AS `weekly` LIMIT 5 OFFSET 3"),
-        ("SELECT \"número de alumnos\" FROM (SELECT 1 AS `número de alumnos`)", "SELECT `número de alumnos` FROM (SELECT 1 AS `número de alumnos`)"),
-        ("SELECT trim(subject), substring(subject FROM 2 FOR 3), ceil(score), floor(score) FROM grades",
-            "SELECT trimBoth(`subject`), substring(`subject`, 2, 3), ceil(`score`), floor(`score`) FROM <grades> AS `grades`"),
-        ("SELECT first_value(score) IGNORE NULLS OVER (ORDER BY subject) FROM grades", "SELECT first_value(`score`) IGNORE NULLS OVER ( ORDER BY `subject`) FROM <grades> AS `grades`"),
+        (
+            "SELECT \"número de alumnos\" FROM (SELECT 1 AS `número de alumnos`)",
+            "SELECT `número de alumnos` FROM (SELECT 1 AS `número de alumnos`)",
+        ),
+        (
+            "SELECT trim(subject), substring(subject FROM 2 FOR 3), ceil(score), floor(score) FROM grades",
+            "SELECT trimBoth(`subject`), substring(`subject`, 2, 3), ceil(`score`), floor(`score`) FROM <grades> AS `grades`",
+        ),
+        (
+            "SELECT first_value(score) IGNORE NULLS OVER (ORDER BY subject) FROM grades",
+            "SELECT first_value(`score`) IGNORE NULLS OVER ( ORDER BY `subject`) FROM <grades> AS `grades`",
+        ),
         ("SELECT \"FROM\", `aula` FROM grades AS `SETTINGS`", "SELECT `FROM`, `aula` FROM <grades> AS `SETTINGS`"),
         ("SELECT a.tenant FROM grades a", "SELECT `a`.`tenant` FROM <grades> AS `a`"),
     ];
@@ -178,7 +228,10 @@ fn queries_that_pass() {
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
-    for text in ["grades_as_of(t = '2026-03-01T12:00:00Z')", "grades_as_of(t = '2026-03-01') AS g JOIN grades_as_of(t = '2026-04-01') AS h USING (student)"] {
+    for text in [
+        "grades_as_of(t = '2026-03-01T12:00:00Z')",
+        "grades_as_of(t = '2026-03-01') AS g JOIN grades_as_of(t = '2026-04-01') AS h USING (student)",
+    ] {
         fence(&format!("SELECT * FROM {text}"), &catalog()).unwrap();
     }
 }

@@ -42,7 +42,9 @@ fn spell(data_type: &DataType, depth: usize) -> Option<String> {
         }
         DataType::Nullable(inner) => return Some(format!("Nullable({})", spell(inner, depth)?)),
         DataType::LowCardinality(inner) => return Some(format!("LowCardinality({})", spell(inner, depth)?)),
-        DataType::Array(ArrayElemTypeDef::Parenthesis(inner)) => return Some(format!("Array({})", spell(inner, depth)?)),
+        DataType::Array(ArrayElemTypeDef::Parenthesis(inner)) => {
+            return Some(format!("Array({})", spell(inner, depth)?));
+        }
         _ => return None,
     };
     Some(plain.to_owned())

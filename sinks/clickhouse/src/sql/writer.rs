@@ -1,7 +1,7 @@
 //! The text that is written, and what is known while it is: names in scope, how deep we are, what was read.
 
-use super::catalog::{Catalog, Shown};
 use super::Refusal;
+use super::catalog::{Catalog, Shown};
 use crate::connection::{literal, quoted};
 use sqlparser::ast::Ident;
 use sqlparser::tokenizer::Span;
