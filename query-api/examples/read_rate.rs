@@ -13,7 +13,7 @@ use aulaflow_model::tenant::Rule;
 use aulaflow_model::topic;
 use aulaflow_model::window::WindowSpec;
 use aulaflow_query_api::auth::{AuthKey, KeyMaterial, TokenClaims, make_token};
-use aulaflow_query_api::{ApiConfig, ApiState, Ask, AskFailure, LagReport, Parts, Role, router};
+use aulaflow_query_api::{ApiConfig, ApiState, Ask, AskFailure, LagReport, NoHistory, Parts, Role, router};
 use aulaflow_serving::{Stores, store};
 use aulaflow_sink::{Outcome, Sink};
 use axum::body::Body;
@@ -234,6 +234,7 @@ fn edge(dir: &std::path::Path) -> Result<(ApiState, String, usize), Fault> {
         }),
         clock: Box::new(|| Millis(0)),
         dataflow: Box::new(NoDataflow),
+        history: Box::new(NoHistory("analytics are off")),
     };
     let state = ApiState::new(ApiConfig::new(([127, 0, 0, 1], 0).into(), vec![key]), parts)?;
     Ok((state, token, json.len()))

@@ -42,11 +42,16 @@ impl FromRequest<ApiState> for RequestBody {
 
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, ApiError> {
         let format = format(request.headers())?;
-        refuse_encoding(request.headers())?;
-        let announced = request.headers().get(CONTENT_LENGTH).and_then(|n| n.to_str().ok()?.parse::<usize>().ok());
-        let bytes = read(request.into_body(), announced.unwrap_or(0), state.config.body_bytes_max).await?;
+        let bytes = whole(request, state.config.body_bytes_max).await?;
         Ok(Self { bytes, format })
     }
+}
+
+/// A body of any media type, read whole.
+pub(crate) async fn whole(request: Request, max: usize) -> Result<Bytes, ApiError> {
+    refuse_encoding(request.headers())?;
+    let announced = request.headers().get(CONTENT_LENGTH).and_then(|n| n.to_str().ok()?.parse::<usize>().ok());
+    read(request.into_body(), announced.unwrap_or(0), max).await
 }
 
 impl RequestBody {

@@ -34,6 +34,11 @@ pub(crate) enum Kind {
     NotReady,
     NotServedHere,
     OtherRole,
+    AnalyticsOff,
+    AnalyticsUnavailable,
+    SqlRefused,
+    SqlFailed,
+    SqlLimit,
     Internal,
 }
 
@@ -47,7 +52,7 @@ pub(crate) struct About {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 26] = [
         Self::MissingToken,
         Self::InvalidToken,
         Self::Forbidden,
@@ -68,6 +73,11 @@ impl Kind {
         Self::NotReady,
         Self::NotServedHere,
         Self::OtherRole,
+        Self::AnalyticsOff,
+        Self::AnalyticsUnavailable,
+        Self::SqlRefused,
+        Self::SqlFailed,
+        Self::SqlLimit,
         Self::Internal,
     ];
 
@@ -189,6 +199,36 @@ impl Kind {
                 "This process has another role",
                 "Ask a process with the role that the detail names.",
             ),
+            Self::AnalyticsOff => row(
+                "analytics-off",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Analytics are off",
+                "Turn them on, as the detail says.",
+            ),
+            Self::AnalyticsUnavailable => row(
+                "analytics-unavailable",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The history does not answer",
+                "Try again after `Retry-After`. What is in memory is answered all the while.",
+            ),
+            Self::SqlRefused => row(
+                "sql-refused",
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "The query may not be asked",
+                "Write what the detail says instead; docs/guides/sql-api.md lists what may be used.",
+            ),
+            Self::SqlFailed => row(
+                "sql-failed",
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "The query cannot be answered",
+                "Mend what the detail names.",
+            ),
+            Self::SqlLimit => row(
+                "sql-limit",
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "The query needs more than it may have",
+                "Ask for less: fewer rows, a shorter time, an aggregate.",
+            ),
             Self::Internal => row(
                 "internal",
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -297,6 +337,11 @@ impl ApiError {
             | Kind::NotReady
             | Kind::NotServedHere
             | Kind::OtherRole
+            | Kind::AnalyticsOff
+            | Kind::AnalyticsUnavailable
+            | Kind::SqlRefused
+            | Kind::SqlFailed
+            | Kind::SqlLimit
             | Kind::Internal => None,
         }
     }

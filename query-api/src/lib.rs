@@ -19,7 +19,9 @@ mod edge;
 mod error;
 mod evaluations;
 mod explain;
+mod grades;
 mod health;
+mod history;
 mod lag;
 mod metrics;
 mod openapi;
@@ -31,11 +33,13 @@ mod rule_versions;
 mod rules;
 mod scope;
 mod sources;
+mod sql;
 mod state;
 mod tenants;
 
 pub use ask::{Ask, AskFailure};
 pub use config::{ApiConfig, ConfigError};
+pub use history::{History, HistoryFailure, Later, NoHistory, PastGrades, SqlRows};
 pub use lag::{LagReport, PartitionLag, ReplicaLag, SinkLag};
 pub use scope::Role;
 pub use state::{ApiState, Parts};
@@ -52,6 +56,7 @@ fn api() -> Api {
     let api = evaluations::routes(api);
     let api = behavior::routes(api);
     let api = profiles::routes(api);
+    let api = grades::routes(api);
     let api = cohorts::routes(api);
     let api = explain::routes(api);
     let api = rules::routes(api);
@@ -60,6 +65,7 @@ fn api() -> Api {
     let api = periods::routes(api);
     let api = dead_letters::routes(api);
     let api = sources::routes(api);
+    let api = sql::routes(api);
     let api = lag::routes(api);
     let api = health::routes(api);
     openapi::routes(api)

@@ -107,6 +107,19 @@ impl Operation {
         self.any_body(&reference(schema), &["application/json"])
     }
 
+    /// A text, or a JSON body with it.
+    pub(crate) fn body_text(mut self, schema: &str) -> Self {
+        self = self.any_body(&reference(schema), &["application/json"]);
+        self.object["requestBody"]["content"]["text/plain"] = json!({ "schema": { "type": "string" } });
+        for (status, kinds) in [
+            ("422", &[Kind::SqlRefused, Kind::SqlFailed, Kind::SqlLimit, Kind::Invalid][..]),
+            ("503", &[Kind::AnalyticsOff, Kind::AnalyticsUnavailable, Kind::Overloaded, Kind::Timeout]),
+        ] {
+            self.responses.insert(status.to_owned(), problem(kinds));
+        }
+        self
+    }
+
     /// An array, or JSON lines.
     pub(crate) fn body_array(self, item: &str) -> Self {
         let array = json!({ "type": "array", "maxItems": crate::batch::ITEMS_MAX, "items": reference(item) });

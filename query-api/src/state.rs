@@ -4,9 +4,11 @@ use crate::access::Access;
 use crate::ask::{ASKS_MAX, Ask};
 use crate::auth::Verifier;
 use crate::config::{ApiConfig, ConfigError};
+use crate::history::{History, Past};
 use crate::lag::LagReport;
 use crate::metrics::ApiMetrics;
 use crate::request_id::RequestIds;
+use crate::sql::QUERIES_MAX;
 use aulaflow_log::Log;
 use aulaflow_model::instant::Millis;
 use aulaflow_serving::Stores;
@@ -32,6 +34,8 @@ pub struct Parts {
     pub clock: Box<dyn Fn() -> Millis + Send + Sync>,
     /// The running dataflows, to be asked.
     pub dataflow: Box<dyn Ask>,
+    /// What is no longer in memory, and analysts' tables.
+    pub history: Box<dyn History>,
 }
 
 /// What handlers share; cheap to clone.
@@ -49,6 +53,11 @@ pub struct Inner {
     pub(crate) not_ready: Box<dyn Fn() -> Option<String> + Send + Sync>,
     pub(crate) lag: Box<dyn Fn() -> LagReport + Send + Sync>,
     pub(crate) dataflow: Box<dyn Ask>,
+    pub(crate) history: Box<dyn History>,
+    /// What was read of it.
+    pub(crate) past: Past,
+    /// Queries that may be under way.
+    pub(crate) queries: Semaphore,
     /// Questions that may be under way.
     pub(crate) asks: Arc<Semaphore>,
     pub(crate) document: bytes::Bytes,
@@ -62,7 +71,7 @@ impl ApiState {
     pub fn new(config: ApiConfig, parts: Parts) -> Result<Self, ConfigError> {
         config.check()?;
         let verifier = Verifier::new(&config)?;
-        let Parts { log, stores, registry, not_ready, lag, clock, dataflow } = parts;
+        let Parts { log, stores, registry, not_ready, lag, clock, dataflow, history } = parts;
         let access = Access::open(log, stores, clock, &config)?;
         let metrics = ApiMetrics::register(&mut registry.lock());
         let document = crate::openapi_document();
@@ -76,6 +85,9 @@ impl ApiState {
             not_ready,
             lag,
             dataflow,
+            history,
+            past: Past::default(),
+            queries: Semaphore::new(QUERIES_MAX),
             asks: Arc::new(Semaphore::new(ASKS_MAX)),
             docs_page: crate::docs::page(&document).into(),
             document: serde_json::to_vec(&document).unwrap_or_default().into(),

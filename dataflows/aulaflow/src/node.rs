@@ -7,6 +7,7 @@ mod ask;
 mod changelog;
 pub mod clickhouse;
 mod follow;
+mod history;
 mod replica;
 mod retention;
 mod roles;
@@ -99,14 +100,22 @@ impl Node {
         let clickhouse = ClickHouse::start(settings, roles)?;
         let mut registry = Registry::with_prefix("aulaflow");
         let analytics = Analytics::open(&plan, clickhouse.endpoint.as_ref(), &log, &mut registry)?;
+        let reader = analytics.as_ref().map(|analytics| analytics.reader(&settings.clickhouse_reads));
+        let history = history::history(reader, &settings.clickhouse.kind);
         let shares = Shares::new(&plan, &log, analytics.filter(|_| roles.dataflow), &mut registry);
         let dataflow =
             if roles.dataflow { Some(start_dataflow(&plan, (&log, kafka), &shares, &mut registry)?) } else { None };
         let replica =
             if roles.is_replica() { Some(replica::start(&plan, &log, &shares, &mut registry)?) } else { None };
         let monitor = replica.as_ref().map(|replica| Arc::new(replica.monitor()) as ReplicaMonitor);
-        let running =
-            api::Running { log: Arc::clone(&log), shares: Arc::clone(&shares), roles, replica: monitor, registry };
+        let running = api::Running {
+            log: Arc::clone(&log),
+            shares: Arc::clone(&shares),
+            roles,
+            replica: monitor,
+            history,
+            registry,
+        };
         let state = api::state(&plan, keys, running)?;
         let runtime =
             tokio::runtime::Builder::new_multi_thread().enable_all().thread_name(crash::HTTP_THREAD).build()?;

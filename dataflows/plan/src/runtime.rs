@@ -28,6 +28,8 @@ pub struct Runtime {
     pub clickhouse: ClickHouse,
     /// `[clickhouse]`
     pub clickhouse_sink: ClickHouseSink,
+    /// `[clickhouse]`
+    pub clickhouse_reads: ClickHouseReads,
 }
 
 /// `[server]`
@@ -346,6 +348,17 @@ pub enum ClickHouseKind {
         /// `url`: its HTTP interface.
         url: String,
     },
+}
+
+/// `[clickhouse]`: what an analyst's query may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClickHouseReads {
+    /// `sql_timeout`: how long it may take. Default `"20 s"`.
+    pub sql_timeout: Duration,
+    /// `sql_rows_max`: rows of its answer; more are cut off. Default 10,000.
+    pub sql_rows_max: u32,
+    /// `sql_memory_max`: memory of ClickHouse. Default `"1 GiB"`.
+    pub sql_memory_max: u64,
 }
 
 /// `[clickhouse]`: what is written, and how.

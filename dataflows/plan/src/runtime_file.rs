@@ -2,6 +2,7 @@
 //! here, with its default, range and meaning; the reference page is made from the same calls.
 
 mod clickhouse;
+mod clickhouse_reads;
 mod clickhouse_sink;
 mod kafka;
 
@@ -121,10 +122,21 @@ fn read(reader: &mut Reader, value: &Value) -> Raw {
     let serving = serving(root.table("serving"));
     let changelog = changelog(root.table("changelog"));
     let archive = archive(root.table("archive"));
-    let (clickhouse, clickhouse_sink) = clickhouse::clickhouse(root.table("clickhouse"));
+    let (clickhouse, clickhouse_sink, clickhouse_reads) = clickhouse::clickhouse(root.table("clickhouse"));
     root.finish();
-    let runtime =
-        Runtime { data_dir, server, auth, log, engine, serving, changelog, archive, clickhouse, clickhouse_sink };
+    let runtime = Runtime {
+        data_dir,
+        server,
+        auth,
+        log,
+        engine,
+        serving,
+        changelog,
+        archive,
+        clickhouse,
+        clickhouse_sink,
+        clickhouse_reads,
+    };
     Raw { runtime, dataflows, tenants }
 }
 

@@ -10,6 +10,7 @@ mod document;
 mod durability;
 mod edge;
 mod evaluations;
+mod history;
 mod profiles;
 mod settings;
 mod support;

@@ -10,7 +10,7 @@ use aulaflow_model::instant::Millis;
 use aulaflow_model::tenant::Rule;
 use aulaflow_model::window::WindowSpec;
 use aulaflow_query_api::auth::{AuthKey, KeyMaterial, TokenClaims, make_token};
-use aulaflow_query_api::{ApiConfig, ApiState, Ask, AskFailure, LagReport, PartitionLag, Parts, Role, router};
+use aulaflow_query_api::{ApiConfig, ApiState, Ask, AskFailure, History, LagReport, NoHistory, PartitionLag, Parts, Role, router};
 use aulaflow_serving::{Stores, WriteHalf, store};
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
@@ -266,7 +266,14 @@ pub fn edge() -> Edge {
     edge_with(config(), MemoryLog::new())
 }
 
+/// What is said where there is no history.
+pub const OFF: &str = "analytics are off: turn them on";
+
 pub fn edge_with(config: ApiConfig, log: Arc<MemoryLog>) -> Edge {
+    edge_over(config, log, Box::new(NoHistory(OFF)))
+}
+
+pub fn edge_over(config: ApiConfig, log: Arc<MemoryLog>, history: Box<dyn History>) -> Edge {
     let schemas = [ViewSchema {
         name: "participation_7d".into(),
         window: WindowSpec::hop(3_600_000, 604_800_000),
@@ -303,6 +310,7 @@ pub fn edge_with(config: ApiConfig, log: Arc<MemoryLog>) -> Edge {
         }),
         clock: Box::new(move || *reads.lock()),
         dataflow: Box::new(Shared(Arc::clone(&dataflow))),
+        history,
     };
     let state = ApiState::new(config, parts).unwrap();
     Edge { log, write: writers.remove(0), state, not_ready, dataflow, clock }
@@ -418,6 +426,7 @@ pub fn state_over(log: Arc<dyn Log>) -> ApiState {
         }),
         clock: Box::new(|| Millis(0)),
         dataflow: Box::new(Shared(Arc::default())),
+        history: Box::new(NoHistory(OFF)),
     };
     ApiState::new(config(), parts).unwrap()
 }

@@ -34,6 +34,7 @@
 //! wait for ClickHouse: [`RecorderHandle::release`] lets it go, and the next start compares.
 
 mod ages;
+mod answers;
 mod backoff;
 mod block;
 mod check;
@@ -47,6 +48,7 @@ mod migrations;
 mod outbox;
 mod pseudonym;
 mod queue;
+mod reader;
 mod reading;
 mod rebuild;
 mod recorder;
@@ -55,6 +57,7 @@ mod schema;
 mod sender;
 mod sender_metrics;
 mod server;
+pub mod sql;
 mod status;
 mod store;
 mod tables;
@@ -63,6 +66,7 @@ mod uuid;
 mod work;
 mod writers;
 
+pub use answers::Answered;
 pub use backoff::Pace;
 pub use block::Block;
 pub use connection::{Access, Connection, Stop, literal, quoted};
@@ -73,6 +77,7 @@ pub use migrations::{MIGRATIONS, Migration};
 pub use outbox::Outbox;
 pub use pseudonym::{KeyError, PseudonymKeys};
 pub use queue::{Queue, Telling};
+pub use reader::{ReadError, ReadLimits, Reader, Rows};
 pub use rebuild::{Rebuild, RebuildError};
 pub use recorder::{CRASH_POINTS, Limits, Recorder, RecorderHandle, RecorderStart};
 pub use rows::Unfit;

@@ -43,6 +43,11 @@ impl Server {
         &self.tables
     }
 
+    /// Says where the server is.
+    pub fn at(&self) -> Whereabouts {
+        Arc::clone(&self.at)
+    }
+
     /// A connection to where the server is now.
     pub fn connect(&self, stop: &Stop) -> Result<Connection, ServerError> {
         let access = (self.at)().map_err(ServerError::again)?;

@@ -13,7 +13,7 @@ use aulaflow_model::instant::Millis;
 use aulaflow_plan::Plan;
 use aulaflow_plan::runtime::ClockMode;
 use aulaflow_query_api::auth::AuthKey;
-use aulaflow_query_api::{ApiConfig, ApiState, Ask, ConfigError, LagReport, PartitionLag, Parts, SinkLag};
+use aulaflow_query_api::{ApiConfig, ApiState, Ask, ConfigError, History, LagReport, PartitionLag, Parts, SinkLag};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
@@ -29,6 +29,8 @@ pub struct Running {
     pub roles: Roles,
     /// Asks the replica, where it is one.
     pub replica: Option<ReplicaMonitor>,
+    /// What is no longer in memory, and analysts' tables.
+    pub history: Box<dyn History>,
     /// The process's metrics.
     pub registry: Registry,
 }
@@ -47,7 +49,7 @@ pub fn state(plan: &Plan, keys: Vec<AuthKey>, running: Running) -> Result<ApiSta
         reads: running.roles.serve,
         ..ApiConfig::new(settings.server.listen, keys)
     };
-    let Running { log, shares, roles, replica, registry } = running;
+    let Running { log, shares, roles, replica, history, registry } = running;
     let stores = shares.stores().clone();
     let says = match replica {
         Some(replica) => of_replica(replica, settings.engine.clock),
@@ -56,7 +58,7 @@ pub fn state(plan: &Plan, keys: Vec<AuthKey>, running: Running) -> Result<ApiSta
     };
     let Says { not_ready, lag, clock, dataflow } = says;
     let registry = Arc::new(Mutex::new(registry));
-    let parts = Parts { log, stores, registry, not_ready, lag, clock, dataflow };
+    let parts = Parts { log, stores, registry, not_ready, lag, clock, dataflow, history };
     ApiState::new(config, parts).map_err(|error| match error {
         ConfigError::Log(error) => anyhow::Error::new(error).context("the tenants' configurations cannot be read"),
         error @ (ConfigError::NoKey

@@ -6,7 +6,7 @@ use super::changelog::Outward;
 use crate::clickhouse::ClickHouseEndpoint;
 use anyhow::{Context, Result};
 use aulaflow_clickhouse::{
-    Access, Limits, Pace, PseudonymKeys, Queue, Recorder, RecorderHandle, RecorderMetrics, RecorderStart, Sender,
+    Access, Limits, Pace, PseudonymKeys, Queue, ReadLimits, Reader, Recorder, RecorderHandle, RecorderMetrics, RecorderStart, Sender,
     SenderMetrics, SenderStart, Server, Tables, TablesBy, Whereabouts,
 };
 use aulaflow_engine::{Gate, Outlet};
@@ -16,7 +16,7 @@ use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::share::Share;
 use aulaflow_model::topic;
 use aulaflow_plan::Plan;
-use aulaflow_plan::runtime::{ClickHouseKind, ClickHouseSink, LogKind, Runtime};
+use aulaflow_plan::runtime::{ClickHouseKind, ClickHouseReads, ClickHouseSink, LogKind, Runtime};
 use aulaflow_query_api::SinkLag;
 use aulaflow_serving::ReadHalf;
 use prometheus_client::registry::Registry;
@@ -95,6 +95,13 @@ impl Analytics {
             dir: plan.runtime.data_dir.join("analytics"),
             alone,
         }))
+    }
+
+    /// Reads for people, from the same place and with the same keys.
+    pub fn reader(&self, limits: &ClickHouseReads) -> Reader {
+        let ClickHouseReads { sql_timeout, sql_rows_max, sql_memory_max } = *limits;
+        let limits = ReadLimits { sql_timeout, sql_rows_max: u64::from(sql_rows_max), sql_memory_max };
+        Reader::new(self.server.at(), Arc::clone(self.server.tables()), Arc::clone(&self.keys), limits)
     }
 
     /// Starts a share's sink between its engine and the outlets, and puts its gate beside the others.

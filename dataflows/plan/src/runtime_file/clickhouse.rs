@@ -1,8 +1,9 @@
 //! `[clickhouse]`: where ClickHouse is, and who we are there. What is written to it, and how, is read in `clickhouse_sink`.
 
+use super::clickhouse_reads::reads;
 use super::clickhouse_sink::sink;
 use super::kafka::secret;
-use crate::runtime::{ClickHouse, ClickHouseKind, ClickHouseSink};
+use crate::runtime::{ClickHouse, ClickHouseKind, ClickHouseReads, ClickHouseSink};
 use crate::settings::Section;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ enum Kind {
 }
 
 /// Reads the section.
-pub(super) fn clickhouse(mut s: Section<'_, '_>) -> (ClickHouse, ClickHouseSink) {
+pub(super) fn clickhouse(mut s: Section<'_, '_>) -> (ClickHouse, ClickHouseSink, ClickHouseReads) {
     let kind = s.choice(
         "kind",
         [("off", Kind::Off), ("embedded", Kind::Embedded), ("server", Kind::Server)],
@@ -51,11 +52,12 @@ pub(super) fn clickhouse(mut s: Section<'_, '_>) -> (ClickHouse, ClickHouseSink)
         s.reader.fault_with_help(at, message, help);
     }
     let sink = sink(&mut s);
+    let reads = reads(&mut s);
     s.finish();
     let kind = match kind {
         Kind::Off => ClickHouseKind::Off,
         Kind::Embedded => ClickHouseKind::Embedded { library: library.map(PathBuf::from), listen },
         Kind::Server => ClickHouseKind::Server { url: url.unwrap_or_default() },
     };
-    (ClickHouse { kind, database, user, password }, sink)
+    (ClickHouse { kind, database, user, password }, sink, reads)
 }

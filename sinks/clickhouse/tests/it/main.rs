@@ -10,5 +10,6 @@ mod process;
 mod proxy;
 mod restart;
 mod schema;
+mod sql;
 mod trouble;
 mod world;

@@ -1,0 +1,372 @@
+//! One SELECT: what it shows, and where it reads.
+
+use super::Refusal;
+use super::catalog::INSTANT;
+use super::query::{plain_alias, refuse};
+use super::writer::{Named, Writer};
+use aulaflow_model::instant::Millis;
+use sqlparser::ast::{
+    BinaryOperator, Distinct, Expr, FunctionArg, FunctionArgExpr, FunctionArgOperator, GroupByExpr,
+    GroupByWithModifier, Ident, Join, JoinConstraint, JoinOperator, NamedWindowDefinition, NamedWindowExpr, ObjectName,
+    ObjectNamePart, Select, SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, Spanned, TableAlias,
+    TableFactor, TableFunctionArgs, TableWithJoins, Value, WildcardAdditionalOptions,
+};
+
+impl Writer<'_> {
+    pub(super) fn select(&mut self, select: &Select) -> Result<(), Refusal> {
+        let Select {
+            select_token,
+            optimizer_hints,
+            distinct,
+            select_modifiers,
+            top,
+            top_before_distinct: _,
+            projection,
+            exclude,
+            into,
+            from,
+            lateral_views,
+            prewhere,
+            selection,
+            connect_by,
+            group_by,
+            cluster_by,
+            distribute_by,
+            sort_by,
+            having,
+            named_window,
+            qualify,
+            window_before_qualify: _,
+            value_table_mode,
+            flavor,
+        } = select;
+        let span = || select_token.0.span;
+        let other = !optimizer_hints.is_empty()
+            || select_modifiers.is_some()
+            || top.is_some()
+            || exclude.is_some()
+            || !lateral_views.is_empty()
+            || !connect_by.is_empty()
+            || !cluster_by.is_empty()
+            || !distribute_by.is_empty()
+            || !sort_by.is_empty()
+            || value_table_mode.is_some()
+            || *flavor != SelectFlavor::Standard;
+        refuse(other, "the SELECT has a part that is not allowed here", span)?;
+        refuse(into.is_some(), "INTO is not allowed: the answer goes to whoever asks", span)?;
+        refuse(prewhere.is_some(), "PREWHERE is not allowed: write WHERE", span)?;
+        self.put("SELECT ");
+        match distinct {
+            None | Some(Distinct::All) => {}
+            Some(Distinct::Distinct) => self.put("DISTINCT "),
+            Some(Distinct::On(_)) => return Err(Refusal::at("DISTINCT ON is not allowed: write LIMIT 1 BY", span())),
+        }
+        self.list(projection, Self::item)?;
+        if !from.is_empty() {
+            self.put(" FROM ");
+            self.list(from, Self::joined)?;
+        }
+        self.condition(" WHERE ", selection.as_ref())?;
+        self.group_by(group_by)?;
+        self.condition(" HAVING ", having.as_ref())?;
+        self.windows(named_window)?;
+        self.condition(" QUALIFY ", qualify.as_ref())
+    }
+
+    fn condition(&mut self, word: &str, condition: Option<&Expr>) -> Result<(), Refusal> {
+        let Some(condition) = condition else { return Ok(()) };
+        self.put(word);
+        self.expr(condition)
+    }
+
+    fn item(&mut self, item: &SelectItem) -> Result<(), Refusal> {
+        match item {
+            SelectItem::UnnamedExpr(expr) => self.expr(expr),
+            SelectItem::ExprWithAlias { expr, alias } => {
+                self.expr(expr)?;
+                self.put(" AS ");
+                self.name(alias)
+            }
+            SelectItem::ExprWithAliases { expr, .. } => Err(Refusal::at("one name is enough", expr.span())),
+            SelectItem::Wildcard(options) => {
+                self.put("*");
+                self.except(options)
+            }
+            SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options) => {
+                let table = alone(name, "before `.*` there is one name, that of a table or its alias")?;
+                self.name(table)?;
+                self.put(".*");
+                self.except(options)
+            }
+            SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::Expr(expr), _) => {
+                Err(Refusal::at("before `.*` there is one name, that of a table or its alias", expr.span()))
+            }
+        }
+    }
+
+    fn except(&mut self, options: &WildcardAdditionalOptions) -> Result<(), Refusal> {
+        let WildcardAdditionalOptions {
+            wildcard_token,
+            opt_ilike,
+            opt_exclude,
+            opt_except,
+            opt_replace,
+            opt_rename,
+            opt_alias,
+        } = options;
+        let other = opt_ilike.is_some()
+            || opt_exclude.is_some()
+            || opt_replace.is_some()
+            || opt_rename.is_some()
+            || opt_alias.is_some();
+        refuse(other, "behind `*` only EXCEPT (…) is allowed", || wildcard_token.0.span)?;
+        let Some(except) = opt_except else { return Ok(()) };
+        self.put(" EXCEPT (");
+        self.name(&except.first_element)?;
+        for more in &except.additional_elements {
+            self.put(", ");
+            self.name(more)?;
+        }
+        self.put(")");
+        Ok(())
+    }
+
+    fn joined(&mut self, from: &TableWithJoins) -> Result<(), Refusal> {
+        let TableWithJoins { relation, joins } = from;
+        self.factor(relation)?;
+        joins.iter().try_for_each(|join| self.join(join))
+    }
+
+    fn join(&mut self, join: &Join) -> Result<(), Refusal> {
+        let Join { relation, global, join_operator } = join;
+        refuse(*global, "GLOBAL is not allowed", || relation.span())?;
+        let (word, constraint) = match join_operator {
+            JoinOperator::Join(on) | JoinOperator::Inner(on) => (" INNER JOIN ", on),
+            JoinOperator::Left(on) | JoinOperator::LeftOuter(on) => (" LEFT JOIN ", on),
+            JoinOperator::Right(on) | JoinOperator::RightOuter(on) => (" RIGHT JOIN ", on),
+            JoinOperator::FullOuter(on) => (" FULL JOIN ", on),
+            JoinOperator::CrossJoin(on) => (" CROSS JOIN ", on),
+            JoinOperator::Semi(on) | JoinOperator::LeftSemi(on) => (" LEFT SEMI JOIN ", on),
+            JoinOperator::RightSemi(on) => (" RIGHT SEMI JOIN ", on),
+            JoinOperator::Anti(on) | JoinOperator::LeftAnti(on) => (" LEFT ANTI JOIN ", on),
+            JoinOperator::RightAnti(on) => (" RIGHT ANTI JOIN ", on),
+            JoinOperator::ArrayJoin | JoinOperator::InnerArrayJoin => return self.array_join(" ARRAY JOIN ", relation),
+            JoinOperator::LeftArrayJoin => return self.array_join(" LEFT ARRAY JOIN ", relation),
+            JoinOperator::CrossApply
+            | JoinOperator::OuterApply
+            | JoinOperator::AsOf { .. }
+            | JoinOperator::StraightJoin(_) => {
+                return Err(Refusal::at("this kind of JOIN is not allowed", relation.span()));
+            }
+        };
+        self.put(word);
+        self.factor(relation)?;
+        match constraint {
+            JoinConstraint::None => Ok(()),
+            JoinConstraint::Natural => Err(Refusal::at("NATURAL is not allowed: write USING (…)", relation.span())),
+            JoinConstraint::On(on) => {
+                self.put(" ON ");
+                self.expr(on)
+            }
+            JoinConstraint::Using(columns) => {
+                self.put(" USING (");
+                self.list(columns, |w, column| w.name(alone(column, "USING takes names of columns")?))?;
+                self.put(")");
+                Ok(())
+            }
+        }
+    }
+
+    /// What is joined is a column, which the parser takes for a table.
+    fn array_join(&mut self, word: &str, column: &TableFactor) -> Result<(), Refusal> {
+        let refused = || Refusal::at("ARRAY JOIN takes a column here; for others write arrayJoin(…)", column.span());
+        let TableFactor::Table {
+            name,
+            alias,
+            args: None,
+            with_hints,
+            version: None,
+            with_ordinality: false,
+            partitions,
+            json_path: None,
+            sample: None,
+            index_hints,
+        } = column
+        else {
+            return Err(refused());
+        };
+        if !with_hints.is_empty() || !partitions.is_empty() || !index_hints.is_empty() || name.0.len() > 2 {
+            return Err(refused());
+        }
+        self.put(word);
+        for (place, part) in name.0.iter().enumerate() {
+            let ObjectNamePart::Identifier(part) = part else { return Err(refused()) };
+            if place > 0 {
+                self.put(".");
+            }
+            self.name(part)?;
+        }
+        self.alias(alias.as_ref())
+    }
+
+    fn alias(&mut self, alias: Option<&TableAlias>) -> Result<(), Refusal> {
+        let Some(alias) = alias else { return Ok(()) };
+        plain_alias(alias)?;
+        self.put(" AS ");
+        self.name(&alias.name)
+    }
+
+    fn factor(&mut self, factor: &TableFactor) -> Result<(), Refusal> {
+        match factor {
+            TableFactor::Table {
+                name,
+                alias,
+                args,
+                with_hints,
+                version,
+                with_ordinality,
+                partitions,
+                json_path,
+                sample,
+                index_hints,
+            } => {
+                let other = !with_hints.is_empty()
+                    || version.is_some()
+                    || *with_ordinality
+                    || !partitions.is_empty()
+                    || json_path.is_some()
+                    || sample.is_some()
+                    || !index_hints.is_empty();
+                refuse(other, "behind a table only an alias is allowed", || factor.span())?;
+                self.named(name, args.as_ref(), alias.as_ref())
+            }
+            TableFactor::Derived { lateral, subquery, alias, sample } => {
+                refuse(*lateral || sample.is_some(), "LATERAL and SAMPLE are not allowed", || factor.span())?;
+                self.put("(");
+                self.query(subquery)?;
+                self.put(")");
+                self.alias(alias.as_ref())
+            }
+            _ => Err(Refusal::at("FROM takes tables and subqueries; table functions are not allowed", factor.span())),
+        }
+    }
+
+    /// A table by its name.
+    fn named(
+        &mut self,
+        name: &ObjectName,
+        args: Option<&TableFunctionArgs>,
+        alias: Option<&TableAlias>,
+    ) -> Result<(), Refusal> {
+        let ident = alone(name, "write the table's name alone: there are no other databases here")?;
+        if args.is_some() && self.catalog.get(&ident.value).is_none_or(|(_, shown)| !shown.at_instant) {
+            let message =
+                format!("{:?} is no table that takes arguments; table functions are not allowed", ident.value);
+            return Err(Refusal::at(message, ident.span));
+        }
+        match (self.table(ident)?, args) {
+            (Named::Cte(ours), None) => self.put(&format!("`{ours}`")),
+            (Named::Relation(shown), None) if !shown.at_instant => self.put(&shown.subquery),
+            (Named::Relation(shown), Some(args)) if shown.at_instant => {
+                let instant = instant(args, ident)?;
+                let literal = format!("fromUnixTimestamp64Milli({}, 'UTC')", instant.0);
+                self.put(&shown.subquery.replace(INSTANT, &literal));
+            }
+            (Named::Relation(_), None) => return Err(Refusal::at(needs_instant(ident), ident.span)),
+            (Named::Cte(_) | Named::Relation(_), Some(_)) => {
+                return Err(Refusal::at(format!("{:?} takes no arguments", ident.value), ident.span));
+            }
+        }
+        if alias.is_some() {
+            return self.alias(alias);
+        }
+        self.put(" AS ");
+        self.name(ident)
+    }
+
+    fn group_by(&mut self, group_by: &GroupByExpr) -> Result<(), Refusal> {
+        let modifiers = match group_by {
+            GroupByExpr::All(modifiers) => {
+                self.put(" GROUP BY ALL");
+                modifiers
+            }
+            GroupByExpr::Expressions(items, modifiers) => {
+                if !items.is_empty() {
+                    self.put(" GROUP BY ");
+                    self.list(items, Self::expr)?;
+                }
+                modifiers
+            }
+        };
+        for modifier in modifiers {
+            self.put(match modifier {
+                GroupByWithModifier::Rollup => " WITH ROLLUP",
+                GroupByWithModifier::Cube => " WITH CUBE",
+                GroupByWithModifier::Totals | GroupByWithModifier::GroupingSets(_) => {
+                    return Err(Refusal::at(
+                        "WITH TOTALS and GROUPING SETS are not allowed: use WITH ROLLUP",
+                        group_by.span(),
+                    ));
+                }
+            });
+        }
+        Ok(())
+    }
+
+    fn windows(&mut self, windows: &[NamedWindowDefinition]) -> Result<(), Refusal> {
+        if windows.is_empty() {
+            return Ok(());
+        }
+        self.put(" WINDOW ");
+        self.list(windows, |w, NamedWindowDefinition(name, what)| {
+            w.name(name)?;
+            w.put(" AS ");
+            match what {
+                NamedWindowExpr::WindowSpec(spec) => w.window(spec),
+                NamedWindowExpr::NamedWindow(other) => Err(Refusal::at("write the window out", other.span)),
+            }
+        })
+    }
+}
+
+fn needs_instant(ident: &Ident) -> String {
+    format!("{} needs an instant: `{}(t = '2026-03-01')`", ident.value, ident.value)
+}
+
+/// A name of one part.
+fn alone<'a>(name: &'a ObjectName, message: &str) -> Result<&'a Ident, Refusal> {
+    match name.0.as_slice() {
+        [ObjectNamePart::Identifier(ident)] => Ok(ident),
+        _ => Err(Refusal::at(message, name.span())),
+    }
+}
+
+/// The instant in `(t = '…')`: a day, whose beginning (UTC) is meant, or an instant with its offset.
+fn instant(args: &TableFunctionArgs, of: &Ident) -> Result<Millis, Refusal> {
+    let TableFunctionArgs { args, settings } = args;
+    refuse(settings.is_some(), "SETTINGS are not allowed", || of.span)?;
+    let value = match args.as_slice() {
+        [FunctionArg::Named { name, arg: FunctionArgExpr::Expr(value), operator: FunctionArgOperator::Equals }]
+            if name.value == "t" =>
+        {
+            Some(value)
+        }
+        [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::BinaryOp { left, op: BinaryOperator::Eq, right }))] => {
+            matches!(&**left, Expr::Identifier(name) if name.value == "t").then_some(&**right)
+        }
+        _ => None,
+    };
+    let text = match value {
+        Some(Expr::Value(value)) => match &value.value {
+            Value::SingleQuotedString(text) => Some(text),
+            _ => None,
+        },
+        _ => None,
+    };
+    let text = text.ok_or_else(|| Refusal::at(needs_instant(of), of.span))?;
+    Millis::parse_rfc3339(text).or_else(|_| Millis::parse_rfc3339(&format!("{text}T00:00:00Z"))).map_err(|_| {
+        let message =
+            format!("{text:?} is not a day (2026-03-01) or an instant with its offset (2026-03-01T12:00:00Z)");
+        Refusal::at(message, of.span)
+    })
+}
