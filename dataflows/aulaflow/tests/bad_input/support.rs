@@ -216,6 +216,8 @@ fn agent() -> ureq::Agent {
         .proxy(None)
         .allow_non_standard_methods(true)
         .timeout_global(Some(WAIT))
+        // A request that is refused before its body was read ends its connection, perhaps just when it is used again.
+        .max_idle_connections(0)
         .build();
     config.into()
 }

@@ -49,7 +49,7 @@ class Faults:
         """Nobody may have ended by itself."""
         for process in self.stand.everything():
             if not process.alive():
-                if self.stand.revive(process):
+                if process.revive():
                     process.wait_ready()
                     continue
                 code = process.process.returncode if process.process else None

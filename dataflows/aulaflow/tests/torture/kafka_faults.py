@@ -115,7 +115,6 @@ class KafkaFaults(Faults):
         wait(MOVED_MAX_S, "the other process has all partitions", lambda: self.others_have_all(process))
         self.done["partitions moved to another process"] += 1
         time.sleep(fault.seconds / 2)
-        self.stand.zombies += 1
         process.go_on()
         time.sleep(1.0)
         if not process.alive():

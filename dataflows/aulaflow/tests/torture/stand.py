@@ -21,8 +21,6 @@ from traffic import Sent
 PARTITIONS = 4
 VISIBLE_MAX_S = 60
 VERIFY_MAX_S = 120
-REVIVED_MAX = 3
-"""How often a supervisor starts a process again in one run that a zombie has fenced."""
 SOURCES = ("aula.evaluations.v1", "aula.behavior.v1", "aula.tenants.v1")
 
 CONFIG = """# Written by the torture driver.
@@ -73,9 +71,6 @@ class Stand:
             Process(f"process-{n}", tools.binary, self.config, data / f"data-{n}") for n in range(plan.processes)
         ]
         self.replicas: list[Process] = []
-        self.zombies = 0
-        """Processes that were halted until their partitions were another's."""
-        self.revived = 0
         self.log = EmbeddedLog(tools.log_tool, data / "data-0", PARTITIONS) if tools.log_tool else None
 
     def settings(self) -> dict[str, str]:
@@ -109,15 +104,6 @@ class Stand:
         """Where the source partitions end, as far as it is known outside the processes: here it is not."""
         return {}
 
-    def revive(self, process: Process) -> bool:
-        """Starts a process again, as its supervisor would, that a zombie has fenced: a client that wakes up asks for its place
-        with its old epoch, and while the rightful one has a transaction open the broker ends both."""
-        if self.zombies == 0 or self.revived >= REVIVED_MAX or not process.was_fenced():
-            return False
-        self.revived += 1
-        process.start()
-        return True
-
     def settle(self) -> None:
         """Starts what is down, and waits until everything on the log is visible: the views are as of an instant after
         this call, and nothing is unread. (Where a partition ends is said as of the views' clock, not as of now.)"""
@@ -132,7 +118,7 @@ class Stand:
             shown: dict[tuple[str, int], int] = {}
             for process in self.processes:
                 if not process.alive():
-                    if self.revive(process):
+                    if process.revive():
                         return False
                     raise Broken(f"{process.name} ended by itself:\n{process.tail()}")
                 try:

@@ -41,7 +41,7 @@ class Tally:
             self.dead.update(dead.error_class for dead in run.batch.dead)
         self.profiles += sum(len(students) for _, tenants in run.reads for students in tenants.values())
         self.faults += run.faults.done
-        self.faults["rightful process fenced by a zombie"] += run.stand.revived
+        self.faults["fenced, and started again"] += sum(process.revived for process in run.stand.everything())
         self.points += run.faults.points
         self.recovery_s += run.faults.recovery_s
         self.fresh_s += run.faults.fresh_s

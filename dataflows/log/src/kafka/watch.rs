@@ -143,12 +143,20 @@ impl Watch {
             return Err(LogError::Unknown(place.topic.clone(), place.partition));
         }
         let places = [place.clone()];
-        match self.patiently(|left| self.ask(&places, left)) {
-            Ok(found) => found.first().map(|(_, bounds)| *bounds).ok_or_else(|| {
-                LogError::Unavailable(format!("no broker leads {}/{} now", place.topic, place.partition))
-            }),
-            Err(error) => Err(LogError::Unavailable(self.health.reason(&error.to_string()))),
-        }
+        let nobody_leads = RDKafkaErrorCode::LeaderNotAvailable;
+        let ask = |left| {
+            let found = self.ask(&places, left)?;
+            // A topic that was made a moment ago has no leader yet.
+            found.first().map(|(_, bounds)| *bounds).ok_or(KafkaError::MetadataFetch(nobody_leads))
+        };
+        self.patiently(ask).map_err(|error| {
+            LogError::Unavailable(match error.rdkafka_error_code() {
+                Some(code) if code == nobody_leads => {
+                    format!("no broker leads {}/{} now", place.topic, place.partition)
+                }
+                _ => self.health.reason(&error.to_string()),
+            })
+        })
     }
 
     /// What is known, without asking.
