@@ -8,7 +8,7 @@ use aulaflow_model::instant::Millis;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 
@@ -92,12 +92,33 @@ impl School {
         Ok(writeln!(file, "\n{settings}")?)
     }
 
+    /// A command of the product with this school's configuration.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.args(arguments).arg("--config").arg(self.config());
+        command
+    }
+
     /// Starts an instance.
     pub fn start(&self, workers: usize) -> Result<Server> {
-        let mut command = Command::new(&self.binary);
-        command.args(["run", "--listen", "127.0.0.1:0", "--workers", &workers.to_string(), "--config"]);
-        command.arg(self.config());
+        let command = self.command(&["run", "--listen", "127.0.0.1:0", "--workers", &workers.to_string()]);
         Server::start(command, self.folder.path())
+    }
+
+    /// Puts events straight on the log, of the students in turn.
+    pub fn import_events(&self, prefix: &str, students: usize, events: usize) -> Result<()> {
+        let mut import = self.command(&["import", "jsonl", "--topic", "behavior", "--tenant", TENANT]);
+        let mut child = import.arg("-").stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+        let written = match child.stdin.take() {
+            Some(mut input) => write_events(&mut input, prefix, students, events),
+            None => bail!("a piped stdin is there"),
+        };
+        let status = child.wait()?;
+        written?;
+        if !status.success() {
+            bail!("`aulaflow import` ended with {status}");
+        }
+        Ok(())
     }
 
     /// Starts an instance and waits until it is ready; with tokens, and a connection to it.
@@ -111,11 +132,10 @@ impl School {
 
     /// Starts a replica that serves alone.
     pub fn start_replica(&self) -> Result<Server> {
-        let mut command = Command::new(&self.binary);
         let folder = self.folder.path().join("replica");
         fs::create_dir_all(&folder)?;
-        command.args(["run", "--roles", "serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder.join("data"));
-        command.arg("--config").arg(self.config());
+        let mut command = self.command(&["run", "--roles", "serve", "--listen", "127.0.0.1:0"]);
+        command.arg("--data-dir").arg(folder.join("data"));
         Server::start(command, &folder)
     }
 
@@ -135,6 +155,18 @@ fn token(binary: &Path, config: &Path, tenant: &str, role: &str) -> Result<Strin
         bail!("`aulaflow token` failed: {}", String::from_utf8_lossy(&output.stderr));
     }
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+fn write_events(input: &mut impl Write, prefix: &str, students: usize, events: usize) -> Result<()> {
+    let (mut lines, at) = (Vec::new(), now());
+    for n in 0..events {
+        event(&mut lines, format_args!("{prefix}{n}"), &student(n % students), &at);
+        if lines.len() > 1 << 20 {
+            input.write_all(&lines)?;
+            lines.clear();
+        }
+    }
+    Ok(input.write_all(&lines)?)
 }
 
 fn runtime(folder: &Path, students_expected: usize) -> String {

@@ -19,7 +19,6 @@ use aulaflow_log::{Log, TopicPartition};
 use aulaflow_model::event::{Origin, decode_behavior};
 use aulaflow_model::ids::TenantId;
 use aulaflow_model::topic;
-use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -54,10 +53,10 @@ fn measure(setting: &Setting, events: usize, say: &dyn Fn(&str), outcome: &mut O
     let folder = setting.folder()?;
     let broker = Broker::start(&folder.path().join("kafka"))?;
     let school = School::make_with(setting, STUDENTS, &settings(&broker, "never"))?;
-    product(setting, &school, &["topics", "ensure"])?;
+    product(&school, &["topics", "ensure"])?;
     say("putting events on the topics");
     let started = Instant::now();
-    fill(setting, &school, events)?;
+    school.import_events("", STUDENTS, events)?;
     outcome.add("put on the topics by `aulaflow import`", "events/s", events as f64 / started.elapsed().as_secs_f64());
 
     say("the consumer alone");
@@ -112,34 +111,10 @@ pub fn settings(broker: &Broker, changelog: &str) -> String {
 }
 
 /// Runs a command of the product to its end.
-pub fn product(setting: &Setting, school: &School, arguments: &[&str]) -> Result<()> {
-    let mut command = Command::new(&setting.binary);
-    command.args(arguments).arg("--config").arg(school.config());
-    let output = command.output()?;
+pub fn product(school: &School, arguments: &[&str]) -> Result<()> {
+    let output = school.command(arguments).output()?;
     if !output.status.success() {
         bail!("`aulaflow {}` failed: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
-    }
-    Ok(())
-}
-
-fn fill(setting: &Setting, school: &School, events: usize) -> Result<()> {
-    let mut command = Command::new(&setting.binary);
-    command.args(["import", "jsonl", "--topic", "behavior", "--tenant", "bench", "-", "--config"]).arg(school.config());
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-    let mut input = child.stdin.take().context("a piped stdin is there")?;
-    let (mut lines, at) = (Vec::new(), now());
-    for n in 0..events {
-        event(&mut lines, format_args!("{n}"), &student(n % STUDENTS), &at);
-        if lines.len() > 1 << 20 {
-            input.write_all(&lines)?;
-            lines.clear();
-        }
-    }
-    input.write_all(&lines)?;
-    drop(input);
-    let status = child.wait()?;
-    if !status.success() {
-        bail!("`aulaflow import` ended with {status}");
     }
     Ok(())
 }

@@ -13,14 +13,13 @@ use super::Case;
 use crate::client::Client;
 use crate::disk;
 use crate::http::{Connection, request};
+use crate::procfs::Memory;
 use crate::report::Outcome;
-use crate::school::{School, event, first_events, now, student};
+use crate::school::{School, first_events, student};
 use crate::server::Server;
 use crate::setting::Setting;
 use anyhow::{Result, bail};
 use std::fs;
-use std::io::Write;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub const CASE: Case =
@@ -65,77 +64,55 @@ fn measure(setting: &Setting, run: usize, students: usize, behind: usize, outcom
     server.kill()?;
 
     say("putting the tail on the log");
-    fill(setting, &school, students, behind)?;
-    let copy = school.folder().join("copy");
-    disk::copy(&school.data(), &copy)?;
+    school.import_events("tail-", students, behind)?;
     let state = school.data().join("state");
     let started = Instant::now();
     let bytes = disk::read_all(&state)?;
     let plain = started.elapsed();
     outcome.add("limit: the checkpoint's files, read from start to end", "s", plain.as_secs_f64());
     outcome.add("the checkpoint's files", "MiB", bytes as f64 / MIB);
+    let copy = school.folder().join("copy");
+    disk::copy(&school.data(), &copy)?;
 
     say("starting with the tail to catch up with");
-    let server = school.start(WORKERS)?;
-    let loaded = until_loaded(&server)?;
     let limit = "limit: the checkpoint's files, read from start to end";
+    let CaughtUp { loaded, ready, memory } = catch_up(&school, students, behind)?;
     outcome.add_against("start to state loaded", "s", loaded.as_secs_f64(), limit);
-    let ready = server.until_ready(READY_WITHIN)?;
     outcome.add_against("start to ready", "s", ready.as_secs_f64(), limit);
-    let rate = behind as f64 / (ready - loaded).as_secs_f64();
-    outcome.add("catching up", "events/s", rate);
-    let memory = server.memory()?;
+    outcome.add("catching up", "events/s", behind as f64 / (ready - loaded).as_secs_f64());
     let before = "memory, peak, nothing behind";
     outcome.add_against("memory, peak while catching up", "MiB", memory.peak as f64 / MIB, before);
     outcome.add("memory, caught up", "MiB", memory.resident as f64 / MIB);
-    check(&server, &school, students, behind)?;
-    server.kill()?;
 
     say("starting with the tail, with a budget of memory");
     let budget = memory.resident / 100 * BUDGET_PERCENT;
     fs::remove_dir_all(school.data())?;
     fs::rename(copy, school.data())?;
     school.set(&format!("[engine]\nmemory_max = {budget}\n"))?;
+    let CaughtUp { loaded, ready, memory } = catch_up(&school, students, behind)?;
+    outcome.add("budget of memory", "MiB", budget as f64 / MIB);
+    outcome.add_against("memory, peak, with a budget", "MiB", memory.peak as f64 / MIB, "budget of memory");
+    let rate = behind as f64 / (ready - loaded).as_secs_f64();
+    outcome.add_against("catching up, with a budget", "events/s", rate, "catching up");
+    Ok(())
+}
+
+/// How a start with a tail went: from its beginning until the state was loaded, and until all was visible.
+struct CaughtUp {
+    loaded: Duration,
+    ready: Duration,
+    memory: Memory,
+}
+
+/// Starts an instance with the tail, sees that it shows everything, and kills it.
+fn catch_up(school: &School, students: usize, behind: usize) -> Result<CaughtUp> {
     let server = school.start(WORKERS)?;
     let loaded = until_loaded(&server)?;
     let ready = server.until_ready(READY_WITHIN)?;
-    outcome.add("budget of memory", "MiB", budget as f64 / MIB);
-    outcome.add_against("memory, peak, with a budget", "MiB", server.memory()?.peak as f64 / MIB, "budget of memory");
-    let rate = behind as f64 / (ready - loaded).as_secs_f64();
-    outcome.add_against("catching up, with a budget", "events/s", rate, "catching up");
-    check(&server, &school, students, behind)?;
-    server.stop()
-}
-
-/// Puts events on the log of an instance that does not run.
-fn fill(setting: &Setting, school: &School, students: usize, behind: usize) -> Result<()> {
-    let mut import = school.command(setting, &["import", "jsonl", "--topic", "behavior", "--tenant", "bench"]);
-    import.arg("-").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::inherit());
-    let mut child = import.spawn()?;
-    let written = match child.stdin.take() {
-        Some(mut input) => write(&mut input, students, behind),
-        None => bail!("a piped stdin is there"),
-    };
-    let status = child.wait()?;
-    written?;
-    if !status.success() {
-        bail!("`aulaflow import` ended with {status}");
-    }
-    Ok(())
-}
-
-fn write(input: &mut impl Write, students: usize, behind: usize) -> Result<()> {
-    let mut lines = Vec::new();
-    let at = now();
-    for n in 0..behind {
-        event(&mut lines, format_args!("tail-{n}"), &student(n % students), &at);
-        if lines.len() > 1 << 20 {
-            input.write_all(&lines)?;
-            lines.clear();
-        }
-    }
-    input.write_all(&lines)?;
-    Ok(())
+    let memory = server.memory()?;
+    check(&server, school, students, behind)?;
+    server.kill()?;
+    Ok(CaughtUp { loaded, ready, memory })
 }
 
 /// Waits until the state is loaded, whether or not the log was read to its end.
@@ -164,13 +141,4 @@ fn check(server: &Server, school: &School, students: usize, behind: usize) -> Re
         bail!("after catching up, of {} profiles (read, right) are {found:?}", names.len());
     }
     Ok(())
-}
-
-impl School {
-    /// A command of the product with this school's configuration.
-    fn command(&self, setting: &Setting, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&setting.binary);
-        command.args(arguments).arg("--config").arg(self.config());
-        command
-    }
 }

@@ -10,11 +10,11 @@
 
 use super::Case;
 use super::kafka::{Broker, product, settings};
-use crate::client::{Client, Kind, number};
+use crate::client::{Client, number};
 use crate::http::{Connection, request};
 use crate::latencies::Latencies;
 use crate::report::Outcome;
-use crate::school::{School, Tokens, event, now, student};
+use crate::school::{School, Tokens, first_events, student};
 use crate::setting::Setting;
 use crate::write_load::WriteLoad;
 use anyhow::{Result, anyhow, bail};
@@ -61,13 +61,12 @@ fn measure(setting: &Setting, outcome: &mut Outcome) -> Result<()> {
     let folder = setting.folder()?;
     let broker = Broker::start(&folder.path().join("kafka"))?;
     let school = School::make_with(setting, STUDENTS, &settings(&broker, "auto"))?;
-    product(setting, &school, &["topics", "ensure"])?;
+    product(&school, &["topics", "ensure"])?;
     let dataflow = school.start(1)?;
     dataflow.until_ready(READY_WITHIN)?;
     let tokens = school.tokens()?;
     let mut client = Client::open(dataflow.address, &tokens)?;
-    let at = now();
-    client.load(Kind::Events, STUDENTS, |lines, n| event(lines, format_args!("first-{n}"), &student(n), &at))?;
+    first_events(&mut client, STUDENTS)?;
     drop(client);
     let replica = school.start_replica()?;
     replica.until_ready(READY_WITHIN)?;
@@ -123,13 +122,8 @@ fn phases<'o>(
     let away = watch(replica, reads)?;
     let again = school.start(1)?;
     let began = Instant::now();
-    let load = std::thread::scope(|scope| -> Result<WriteLoad> {
-        let started = scope.spawn(|| -> Result<WriteLoad> {
-            again.until_ready(READY_WITHIN)?;
-            WriteLoad::start(again.address, &tokens, RATE, STUDENTS)
-        });
-        started.join().map_err(|_| anyhow!("the start panicked"))?
-    })?;
+    again.until_ready(READY_WITHIN)?;
+    let load = WriteLoad::start(again.address, &tokens, RATE, STUDENTS)?;
     let restarted = began.elapsed();
     let after = watch(replica, reads)?;
     load.stop()?;

@@ -13,7 +13,7 @@ use crate::state::{self, Covered, EncodedChange, Forgotten, StateStore};
 use aulaflow_log::{Log, LogError, Offset, TopicPartition};
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::topic;
-use aulaflow_state::Committed;
+use aulaflow_state::{Committed, change_bytes};
 use crossbeam_channel::Receiver;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
@@ -22,7 +22,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Changes of more bytes than this are written to the disk before their barrier is complete.
-const STAGE_BYTES: usize = 32 << 20;
+const STAGE_BYTES: u64 = 32 << 20;
 
 /// How often a write that failed is tried again.
 const RETRY: Duration = Duration::from_millis(500);
@@ -299,14 +299,14 @@ impl Checkpointer {
 #[derive(Default)]
 struct Pending {
     rows: Vec<EncodedChange>,
-    bytes: usize,
+    bytes: u64,
 }
 
 impl Pending {
     /// Adds some, and writes all where they have become many. What cannot be written now stays, and is tried when as much
     /// has come again, and with the checkpoint at last.
     fn add(&mut self, more: Vec<EncodedChange>, store: &StateStore) {
-        self.bytes += more.iter().map(|(key, row)| key.len() + row.as_ref().map_or(0, Vec::len)).sum::<usize>();
+        self.bytes += change_bytes(&more);
         self.rows.extend(more);
         if self.bytes < STAGE_BYTES {
             return;

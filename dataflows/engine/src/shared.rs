@@ -140,12 +140,6 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// How many of `total` students a part exports next: none while what was exported before waits to be written.
-    pub fn export_step(&self, total: usize) -> usize {
-        let hurry = self.export.hurry.load(Ordering::Acquire);
-        if self.state.len() > EXPORT_WAITING_MAX && !hurry { 0 } else { self.export.step(total) }
-    }
-
     /// How many students' rows have not been told yet.
     pub fn untold(&self) -> usize {
         self.untold.iter().map(|untold| untold.load(Ordering::Acquire)).sum()
@@ -296,9 +290,15 @@ const EXPORT_STEP_MIN: usize = 256;
 const EXPORT_STEPS_MAX: usize = 200;
 
 impl Export {
-    /// How many of `total` students one step exports.
-    pub fn step(&self, total: usize) -> usize {
-        if self.hurry.load(Ordering::Acquire) { usize::MAX } else { EXPORT_STEP_MIN.max(total / EXPORT_STEPS_MAX) }
+    /// How many of `total` students one step exports: none while many of the messages before it are `waiting`.
+    pub fn step(&self, total: usize, waiting: usize) -> usize {
+        if self.hurry.load(Ordering::Acquire) {
+            usize::MAX
+        } else if waiting > EXPORT_WAITING_MAX {
+            0
+        } else {
+            EXPORT_STEP_MIN.max(total / EXPORT_STEPS_MAX)
+        }
     }
 }
 

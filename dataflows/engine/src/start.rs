@@ -342,7 +342,7 @@ fn versions(store: &StateStore, share: Share, sources: &[Source], floor: u32) ->
 }
 
 /// Every topic has a tenant in a partition of the same number, so one topic tells.
-fn home(log: &Arc<dyn Log>) -> Result<Home, StartError> {
+pub fn home(log: &Arc<dyn Log>) -> Result<Home, LogError> {
     let log = Arc::clone(log);
     // Asked once more whenever it is needed, so that an error here is found before anything starts.
     log.partition_of(topic::BEHAVIOR, "")?;

@@ -368,8 +368,7 @@ impl StateStore {
 
     /// Writes changes that come before those of the next commit, so that they need not wait for it in memory.
     pub fn stage(&self, changes: &mut [EncodedChange]) -> Result<(), StateError> {
-        // Nothing is merged here that was not before: what expires is known at the commit.
-        Ok(self.store.stage(changes, &aulaflow_state::never())?)
+        Ok(self.store.stage(changes)?)
     }
 
     /// All rows, in the order in which they are to be loaded: histories, configurations, evaluations, ids, panes.

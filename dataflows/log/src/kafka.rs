@@ -33,7 +33,7 @@ use client::{Context, Health};
 use follow::Follower;
 use membership::Commits;
 use oauth::TokenSource;
-use signal::Changes;
+use signal::{Changes, join};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -171,8 +171,6 @@ impl Drop for KafkaLog {
         self.changes.bump();
         self.watch.stop();
         self.appender.close();
-        if self.watcher.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the thread that watches Kafka's topics panicked");
-        }
+        join(&mut self.watcher, "watches Kafka's topics");
     }
 }

@@ -22,7 +22,7 @@ pub use crash::{CRASH_POINTS, crash_point};
 pub use error::StoreError;
 pub use merge::Rows;
 pub use open::{Inspected, Options, Refusal, Refused};
-pub use store::{Change, CheckpointInfo, CheckpointStore, Committed, FileInfo, Pinned, note_unclean};
+pub use store::{Change, CheckpointInfo, CheckpointStore, Committed, FileInfo, Pinned, change_bytes, note_unclean};
 
 use std::sync::Arc;
 

@@ -153,12 +153,19 @@ impl CheckpointStore {
     }
 
     /// Writes changes of the next checkpoint before it is made, so that they need not all be in memory; those of its
-    /// [`CheckpointStore::commit`] come after them. Without a commit they are nothing. After an error none of them is taken.
-    pub fn stage(&self, changes: &mut [Change], expired: &Expired) -> Result<(), StoreError> {
+    /// [`CheckpointStore::commit`] come after them. Without a commit they are nothing. After an error none of them is taken;
+    /// one is where there are too many segments: only a commit, which takes what was staged, lets them be merged.
+    pub fn stage(&self, changes: &mut [Change]) -> Result<(), StoreError> {
         let inner = &*self.0;
         let _alone = inner.committing.lock();
-        inner.make_room(expired)?;
-        inner.disk.check_space(bytes(changes))?;
+        let segments = {
+            let state = inner.state.lock();
+            state.segments.len() + state.staged.len()
+        };
+        if segments >= SEGMENTS_MAX {
+            return Err(StoreError::Behind { segments });
+        }
+        inner.disk.check_space(change_bytes(changes))?;
         let (_, id) = inner.numbers();
         match inner.write_segment(changes, id) {
             Ok(segment) => {
@@ -180,7 +187,7 @@ impl CheckpointStore {
         let inner = &*self.0;
         let _alone = inner.committing.lock();
         let waited = inner.make_room(expired)?;
-        inner.disk.check_space(bytes(changes) + meta.len() as u64)?;
+        inner.disk.check_space(change_bytes(changes) + meta.len() as u64)?;
         inner.disk.step("checkpoint.begin")?;
         // A number is given once, so that a file of a failed try is never taken for another's.
         let (number, id) = inner.numbers();
@@ -190,10 +197,11 @@ impl CheckpointStore {
             inner.disk.remove(&manifest::name(number)).ok();
             inner.disk.remove(&segment::name(id)).ok();
         }
-        let (manifest, new) = written?;
-        let rows = manifest.segments[manifest.segments.len() - new..].iter().map(|segment| segment.rows).sum();
-        let written: u64 = manifest.segments[manifest.segments.len() - new..].iter().map(|segment| segment.bytes).sum();
-        let bytes = written + manifest.encode(inner.options.format).len() as u64;
+        let (manifest, old) = written?;
+        let new = &manifest.segments[old..];
+        let rows = new.iter().map(|segment| segment.rows).sum();
+        let bytes =
+            new.iter().map(|segment| segment.bytes).sum::<u64>() + manifest.encode(inner.options.format).len() as u64;
         let segments = manifest.segments.len();
         let compacted_bytes = inner.keep(manifest);
         inner.remove_unneeded();
@@ -243,8 +251,7 @@ impl CheckpointStore {
         let before = disk.length("running").is_some();
         match (before, running) {
             (false, true) => {
-                let file = disk.create("running")?;
-                file.sync_all().map_err(|e| disk.failed("running", e))?;
+                create_running(disk)?;
             }
             (true, false) => disk.remove("running")?,
             (true, true) | (false, false) => return Ok(before),
@@ -268,7 +275,8 @@ impl CheckpointStore {
     }
 }
 
-fn bytes(changes: &[Change]) -> u64 {
+/// Bytes of keys and rows.
+pub fn change_bytes(changes: &[Change]) -> u64 {
     changes.iter().map(|(key, value)| (key.len() + value.as_ref().map_or(0, Vec::len)) as u64).sum()
 }
 
@@ -276,9 +284,13 @@ fn bytes(changes: &[Change]) -> u64 {
 /// ended: for files that were brought there. Nobody may have the folder open.
 pub fn note_unclean(dir: &Path) -> Result<(), StoreError> {
     let disk = Disk::new(dir);
-    let file = disk.create("running")?;
-    file.sync_all().map_err(|e| disk.failed("running", e))?;
+    create_running(&disk)?;
     disk.sync_names()
+}
+
+fn create_running(disk: &Disk) -> Result<(), StoreError> {
+    let file = disk.create("running")?;
+    file.sync_all().map_err(|e| disk.failed("running", e))
 }
 
 /// A checkpoint whose files stay while this exists, to copy them.
@@ -328,23 +340,17 @@ impl Inner {
         numbers
     }
 
-    /// How many the next checkpoint has without its last one.
-    fn segments(&self) -> usize {
-        let state = self.state.lock();
-        state.segments.len() + state.staged.len()
-    }
-
     /// Takes over what was merged. Where there are too many segments still, waits for a merge.
     fn make_room(&self, expired: &Expired) -> Result<Duration, StoreError> {
         self.take_over(Duration::ZERO)?;
-        if self.segments() < SEGMENTS_MAX {
+        if self.state.lock().segments.len() < SEGMENTS_MAX {
             return Ok(Duration::ZERO);
         }
         let begun = Instant::now();
         tracing::warn!("a checkpoint waits: merging the state's segments is far behind");
         self.begin_merge(expired);
         self.take_over(WAIT_MAX)?;
-        match self.segments() {
+        match self.state.lock().segments.len() {
             segments if segments < SEGMENTS_MAX => Ok(begun.elapsed()),
             segments => Err(StoreError::Behind { segments }),
         }
@@ -388,7 +394,7 @@ impl Inner {
         }
     }
 
-    /// Writes a checkpoint's files; its manifest, and how many of its segments are new: the last ones.
+    /// Writes a checkpoint's files; its manifest, and how many of its segments are old: the first ones.
     fn write(
         &self,
         changes: &mut [Change],
@@ -400,15 +406,14 @@ impl Inner {
             let state = self.state.lock();
             (state.segments.clone(), state.staged.clone())
         };
-        let before = segments.len();
+        let old = segments.len();
         segments.extend(staged);
         if !changes.is_empty() {
             segments.push(self.write_segment(changes, id)?);
         }
-        let new = segments.len() - before;
         let manifest = Manifest { number, meta: meta.to_vec(), segments };
         manifest.write(&self.disk, self.options.format)?;
-        Ok((manifest, new))
+        Ok((manifest, old))
     }
 
     fn write_segment(&self, changes: &mut [Change], id: u64) -> Result<SegmentRef, StoreError> {

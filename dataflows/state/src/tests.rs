@@ -216,22 +216,42 @@ fn what_is_staged_counts_with_the_commit_and_not_before() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     commit(&store, &[put("a", "1"), put("b", "1")], "one");
-    store.stage(&mut [put("a", "2"), put("c", "2")], &never()).unwrap();
-    store.stage(&mut [put("a", "3"), (b"b".to_vec(), None)], &never()).unwrap();
+    store.stage(&mut [put("a", "2"), put("c", "2")]).unwrap();
+    store.stage(&mut [put("a", "3"), (b"b".to_vec(), None)]).unwrap();
     assert_eq!(rows(&store, b"", &never()), model(&[("a", "1"), ("b", "1")]));
     drop(store);
     let store = open(dir.path());
     assert_eq!(rows(&store, b"", &never()), model(&[("a", "1"), ("b", "1")]));
     let segments = names(dir.path()).iter().filter(|name| segment::number(name).is_some()).count();
     assert_eq!(segments, 1, "what nobody committed is removed at a start");
-    store.stage(&mut [put("a", "2"), put("c", "2")], &never()).unwrap();
-    store.stage(&mut [put("a", "3"), (b"b".to_vec(), None)], &never()).unwrap();
+    store.stage(&mut [put("a", "2"), put("c", "2")]).unwrap();
+    store.stage(&mut [put("a", "3"), (b"b".to_vec(), None)]).unwrap();
     let committed = store.commit(&mut [put("d", "4")], b"two", &never()).unwrap();
     assert_eq!((committed.rows, committed.segments), (5, 4));
     assert_eq!(rows(&store, b"", &never()), model(&[("a", "3"), ("c", "2"), ("d", "4")]));
     commit(&store, &[], "three");
     drop(store);
     assert_eq!(rows(&open(dir.path()), b"", &never()), model(&[("a", "3"), ("c", "2"), ("d", "4")]));
+}
+
+#[test]
+fn a_commit_finds_room_however_much_was_staged() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut staged = 0;
+    let refused = loop {
+        match store.stage(&mut [put(&format!("{staged:03}"), "row")]) {
+            Ok(()) => staged += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, StoreError::Behind { segments: SEGMENTS_MAX }) && staged == SEGMENTS_MAX, "{refused}");
+    // What was refused goes with the commit; later ones find what was staged merged.
+    assert_eq!(store.commit(&mut [put("last", "row")], b"1", &never()).unwrap().segments, SEGMENTS_MAX + 1);
+    store.wait_for_merges();
+    store.stage(&mut [put("more", "row")]).unwrap();
+    commit(&store, &[], "2");
+    assert_eq!(rows(&store, b"", &never()).len(), SEGMENTS_MAX + 2);
 }
 
 /// A disk whose steps fail on request.
@@ -465,7 +485,7 @@ impl Play {
         let store = self.store.as_ref().unwrap();
         // A part of it may be written before; a crash between the two leaves nothing of it.
         let mut first: Vec<Change> = changes.drain(..changes.len() * usize::from(more) / 2).collect();
-        if !first.is_empty() && store.stage(&mut first, &before(threshold)).is_err() {
+        if !first.is_empty() && store.stage(&mut first).is_err() {
             first.append(&mut changes);
             changes = first;
         }

@@ -116,8 +116,7 @@ impl Follower {
     /// Ends engines before the group gives their partitions to another process: it finds their checkpoints in the archive.
     fn lost(&mut self, partitions: &[u32]) -> Result<()> {
         tracing::info!(?partitions, "partitions go");
-        self.owned.retain(|partition| !partitions.contains(partition));
-        self.forget_pending();
+        self.disown(partitions);
         for share in self.shares_of(partitions) {
             let last = self.shares.stop(share)?;
             if let (Some(archiving), Some(last)) = (&self.archiving, last) {
@@ -133,8 +132,7 @@ impl Follower {
     /// refused or changes nothing, and their checkpoints are not further than the other's will be.
     fn gone(&mut self, partitions: &[u32]) {
         tracing::warn!(?partitions, "the group has taken partitions away, since it did not hear of this process");
-        self.owned.retain(|partition| !partitions.contains(partition));
-        self.forget_pending();
+        self.disown(partitions);
         for share in self.shares_of(partitions) {
             self.shares.abandon(share);
         }
@@ -145,8 +143,9 @@ impl Follower {
         self.log.partitions(topic::BEHAVIOR).is_ok_and(|all| self.owned.len() == all as usize)
     }
 
-    /// Nothing is started for partitions that are not ours any more.
-    fn forget_pending(&mut self) {
+    /// Partitions are not ours any more, and nothing is started for them.
+    fn disown(&mut self, partitions: &[u32]) {
+        self.owned.retain(|partition| !partitions.contains(partition));
         let owned = &self.owned;
         self.pending.retain(|share, _| match share {
             Share::Partition(number) => owned.contains(number),

@@ -14,6 +14,7 @@ pub use shown::{Http, InProcess, Shown};
 use crate::progress::Progress;
 use anyhow::{Context, Result};
 use aulaflow_engine::batch::{Batch, SOURCES};
+use aulaflow_engine::home;
 use aulaflow_log::{Log, Offset, TopicPartition};
 use aulaflow_model::ids::{StudentId, TenantId};
 use aulaflow_model::instant::Millis;
@@ -99,12 +100,7 @@ pub fn recompute(plan: &Arc<Plan>, log: &Arc<dyn Log>, whose: Whose, from: Milli
     let batch = Batch::new(Arc::clone(plan), from);
     let mut batch = match whose {
         Whose::One => batch,
-        Whose::Each(share) => {
-            // Asked here first, so that a log that does not answer is found before a tenant has no home.
-            log.partition_of(topic::BEHAVIOR, "")?;
-            let log = Arc::clone(log);
-            batch.in_parts(share, move |tenant| log.partition_of(topic::BEHAVIOR, tenant).unwrap_or(u32::MAX))
-        }
+        Whose::Each(share) => batch.in_parts(share, home(log)?),
     };
     let progress = Progress::start("reading the log", Some(records(log.as_ref(), whose.share())?));
     batch.read(log.as_ref(), None, &mut |records| progress.advance(records)).context("the log cannot be read")?;

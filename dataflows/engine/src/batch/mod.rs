@@ -145,8 +145,8 @@ impl Batch {
     /// What engines over one partition each show: those of `share`, which alone are read. To such an engine a tenant's record
     /// that is not in the tenant's partition (`home`) is of no use.
     #[must_use]
-    pub fn in_parts(self, share: Share, home: impl Fn(&str) -> u32 + Send + Sync + 'static) -> Self {
-        Self { share, home: Some(Box::new(home)), ..self }
+    pub fn in_parts(self, share: Share, home: Home) -> Self {
+        Self { share, home: Some(home), ..self }
     }
 
     /// Reads every source partition on to where it ends now, or to the given ends. `progress` hears of records read. Where it

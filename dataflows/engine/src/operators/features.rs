@@ -243,7 +243,7 @@ impl PaneOperator {
     fn export_step(&mut self) {
         let Some(total) = self.exporting else { return };
         let shared = &self.local.shared;
-        let (students, last) = self.store.export(shared.export_step(total));
+        let (students, last) = self.store.export(shared.export.step(total, shared.state.len()));
         self.local.export_step((!students.is_empty()).then_some(StateMessage::Panes(students)), last);
         if last {
             self.exporting = None;

@@ -298,7 +298,8 @@ impl ProfileOperator {
     fn export_step(&mut self) {
         let Some(total) = self.export_total else { return };
         let mut histories = std::mem::take(&mut self.exported);
-        let step = self.local.shared.export_step(total).min(self.exporting.len());
+        let shared = &self.local.shared;
+        let step = shared.export.step(total, shared.state.len()).min(self.exporting.len());
         for student in self.exporting.split_off(self.exporting.len() - step) {
             if self.pending.remove(&student) {
                 histories.extend(self.stored(student));

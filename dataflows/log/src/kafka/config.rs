@@ -271,7 +271,6 @@ impl KafkaConfig {
         // A full queue asks again after a moment, not after a second.
         client.set("fetch.queue.backoff.ms", "5");
         client.set("fetch.wait.max.ms", "100");
-        client.set("fetch.message.max.bytes", FETCH_BYTES.to_string());
         // A topic that is missing is said to be missing before anybody wonders.
         client.set("topic.metadata.propagation.max.ms", "3000");
         client
@@ -293,6 +292,7 @@ impl KafkaConfig {
     /// The one that looks at places beside.
     pub(super) fn aside(&self) -> ClientConfig {
         let mut client = self.consumer("aside");
+        client.set("fetch.message.max.bytes", FETCH_BYTES.to_string());
         client.set("queued.max.messages.kbytes", (QUEUE_KIB_MIN * 16).to_string());
         client
     }

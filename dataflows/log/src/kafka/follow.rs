@@ -10,7 +10,7 @@ use super::client::{Context, Health, serve};
 use super::config::{KafkaConfig, KafkaOpenError, refused};
 use super::headers::with_headers;
 use super::membership::Commits;
-use super::signal::{Changes, Wake};
+use super::signal::{Changes, Wake, join};
 use super::slot::{Fault, Heard, Incoming, Inner, Slot};
 use super::watch::Watch;
 use crate::{Fetched, LogError, Offset, SourceState, TopicPartition};
@@ -174,9 +174,7 @@ impl Drop for Follower {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
         self.shared.wake.wake();
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the thread that reads from Kafka panicked");
-        }
+        join(&mut self.thread, "reads from Kafka");
     }
 }
 

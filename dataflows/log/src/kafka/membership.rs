@@ -5,6 +5,7 @@
 use super::client::Context;
 use super::config::{KafkaOpenError, refused};
 use super::orphans::Orphans;
+use super::signal::join;
 use super::{KafkaLog, context};
 use crate::{Offset, TopicPartition};
 use parking_lot::{Condvar, Mutex};
@@ -113,9 +114,7 @@ impl Drop for Membership {
     fn drop(&mut self) {
         self.orphans = None;
         self.shared.stop.store(true, Ordering::Release);
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the thread of the consumer group panicked");
-        }
+        join(&mut self.thread, "is the member of the consumer group");
         self.shared.commits.by_member.store(false, Ordering::Release);
     }
 }

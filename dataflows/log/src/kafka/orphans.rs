@@ -5,7 +5,7 @@
 
 use super::client::Context;
 use super::config::KafkaOpenError;
-use super::signal::Wake;
+use super::signal::{Wake, join};
 use super::watch::Watch;
 use super::{KafkaConfig, KafkaLog};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -68,9 +68,7 @@ impl Drop for Orphans {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
         self.shared.wake.wake();
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the thread that looks at the consumer group panicked");
-        }
+        join(&mut self.thread, "looks at the consumer group");
     }
 }
 

@@ -1,7 +1,15 @@
 //! How threads tell each other that there is something to do.
 
 use parking_lot::{Condvar, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
+
+/// Waits for the end of a thread that was told to stop, once. `does`: what it does, for people.
+pub(super) fn join(thread: &mut Option<JoinHandle<()>>, does: &str) {
+    if thread.take().is_some_and(|thread| thread.join().is_err()) {
+        tracing::error!("the thread that {does} panicked");
+    }
+}
 
 /// A flag that a thread sleeps on.
 #[derive(Default)]

@@ -38,6 +38,23 @@ impl Process {
             self.told.push(change);
         }
     }
+
+    /// Looks until it has so many partitions.
+    fn until_it_has(&mut self, count: usize, releases: bool) {
+        until("partitions", || {
+            self.look(releases);
+            (self.owned.len() == count).then_some(())
+        });
+    }
+}
+
+/// Looks at two until each has two partitions.
+fn until_halves(first: &mut Process, second: &mut Process) {
+    until("halves", || {
+        first.look(true);
+        second.look(true);
+        (first.owned.len() == 2 && second.owned.len() == 2).then_some(())
+    });
 }
 
 fn setup(broker: &str, partitions: u32) -> (KafkaConfig, String) {
@@ -50,10 +67,7 @@ fn partitions_are_shared_and_handed_over_only_when_released() {
     let Some(broker) = broker() else { return };
     let (config, topic) = setup(&broker, 6);
     let mut first = Process::start(&config, "first", &topic);
-    until("all partitions", || {
-        first.look(true);
-        (first.owned.len() == 6).then_some(())
-    });
+    first.until_it_has(6, true);
     let mut second = Process::start(&config, "second", &topic);
     // The first one is asked for half of them, and takes its time.
     let lost = until("a loss", || {
@@ -85,11 +99,7 @@ fn a_restart_keeps_its_partitions() {
     let (config, topic) = setup(&broker, 4);
     let mut first = Process::start(&config, "first", &topic);
     let mut second = Process::start(&config, "second", &topic);
-    until("halves", || {
-        first.look(true);
-        second.look(true);
-        (first.owned.len() == 2 && second.owned.len() == 2).then_some(())
-    });
+    until_halves(&mut first, &mut second);
     let before = first.owned.clone();
     second.told.clear();
     drop(first);
@@ -102,10 +112,7 @@ fn a_restart_keeps_its_partitions() {
     assert_eq!(second.told, [], "nobody else was troubled");
     // One that does not come back is missed after its session.
     drop(first);
-    until("everything", || {
-        second.look(true);
-        (second.owned.len() == 4).then_some(())
-    });
+    second.until_it_has(4, true);
 }
 
 #[test]
@@ -115,10 +122,7 @@ fn what_a_killed_process_was_handing_over_is_shared_out_again() {
     let config = config(&broker, &[&topic, &aside]);
     topics::ensure(&config, &[spec(&topic, 4), spec(&aside, 4)]).unwrap();
     let mut killed = Process::start(&config, "first", &topic);
-    until("all partitions", || {
-        killed.look(true);
-        (killed.owned.len() == 4).then_some(())
-    });
+    killed.until_it_has(4, true);
     let mut second = Process::start(&config, "second", &topic);
     until("a loss", || {
         killed.look(false);
@@ -126,11 +130,7 @@ fn what_a_killed_process_was_handing_over_is_shared_out_again() {
     });
     // Another one of its name ends it as it is, and is given the place that it had by then.
     let mut first = Process::start(&config, "first", &topic);
-    until("halves", || {
-        first.look(true);
-        second.look(true);
-        (first.owned.len() == 2 && second.owned.len() == 2).then_some(())
-    });
+    until_halves(&mut first, &mut second);
     assert!(first.owned.is_disjoint(&second.owned));
 }
 
@@ -140,10 +140,7 @@ fn partitions_that_are_not_released_go_after_a_while() {
     let (mut config, topic) = setup(&broker, 2);
     config.release_timeout = Duration::from_millis(500);
     let mut first = Process::start(&config, "first", &topic);
-    until("all partitions", || {
-        first.look(false);
-        (first.owned.len() == 2).then_some(())
-    });
+    first.until_it_has(2, false);
     let mut second = Process::start(&config, "second", &topic);
     until("a partition", || {
         first.look(false);
@@ -158,10 +155,7 @@ fn a_second_process_of_the_same_name_ends_the_first() {
     let Some(broker) = broker() else { return };
     let (config, topic) = setup(&broker, 2);
     let mut first = Process::start(&config, "same", &topic);
-    until("all partitions", || {
-        first.look(true);
-        (first.owned.len() == 2).then_some(())
-    });
+    first.until_it_has(2, true);
     let mut second = Process::start(&config, "same", &topic);
     until("the end", || {
         first.look(true);
@@ -169,8 +163,5 @@ fn a_second_process_of_the_same_name_ends_the_first() {
         first.told.iter().find(|told| matches!(told, Ownership::Ended(why) if why.contains("instance"))).map(drop)
     });
     assert!(first.member.partitions().is_empty());
-    until("all partitions", || {
-        second.look(true);
-        (second.owned.len() == 2).then_some(())
-    });
+    second.until_it_has(2, true);
 }

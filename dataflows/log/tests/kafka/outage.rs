@@ -7,17 +7,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-#[test]
-fn a_broker_restarts_hangs_and_is_killed() {
-    if broker().is_none() {
-        return;
-    }
+/// A broker of the test's own, a topic there with one partition, and a log whose appends fail soon.
+fn own(what: &str) -> Option<(Broker, String, Arc<KafkaLog>)> {
+    broker()?;
     let broker = Broker::start(&[]);
-    let topic = fresh("outage");
+    let topic = fresh(what);
     let mut config = config(&broker.address(), &[&topic]);
     topics::ensure(&config, &[spec(&topic, 1)]).unwrap();
     config.append_timeout = Duration::from_secs(3);
     let log = Arc::new(KafkaLog::open(config).unwrap());
+    Some((broker, topic, log))
+}
+
+#[test]
+fn a_broker_restarts_hangs_and_is_killed() {
+    let Some((broker, topic, log)) = own("outage") else { return };
     let place = at(&topic, 0);
     let member = Membership::join(&log, &topic).unwrap();
     assert_eq!(until("a partition", || member.next(Duration::from_millis(50))), Ownership::Gained(vec![0]));
@@ -80,15 +84,7 @@ fn a_broker_restarts_hangs_and_is_killed() {
 /// then another one of its name goes on. Nothing waits for ever. What readers see of it is Kafka's: see the test above.
 #[test]
 fn a_writer_goes_on_after_a_broker_was_killed_or_ends() {
-    if broker().is_none() {
-        return;
-    }
-    let broker = Broker::start(&[]);
-    let topic = fresh("killed");
-    let mut config = config(&broker.address(), &[&topic]);
-    topics::ensure(&config, &[spec(&topic, 1)]).unwrap();
-    config.append_timeout = Duration::from_secs(3);
-    let log = Arc::new(KafkaLog::open(config).unwrap());
+    let Some((broker, topic, log)) = own("killed") else { return };
     let parts = [(at(&topic, 0), numbered(0, 10))];
     for _ in 0..2 {
         let mut writer = until("a writer", || Arc::clone(&log).writer("w").ok());
