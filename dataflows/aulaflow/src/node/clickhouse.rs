@@ -7,7 +7,7 @@ use crate::clickhouse::ClickHouseEndpoint;
 use anyhow::{Context, Result};
 use aulaflow_clickhouse::{
     Access, Limits, Pace, PseudonymKeys, Queue, ReadLimits, Reader, Recorder, RecorderHandle, RecorderMetrics,
-    RecorderStart, Sender, SenderMetrics, SenderStart, Server, Tables, TablesBy, Whereabouts,
+    RecorderStart, Sender, SenderMetrics, SenderStart, Server, SinkState, Tables, TablesBy, Whereabouts,
 };
 use aulaflow_engine::{Gate, Outlet};
 use aulaflow_log::Log;
@@ -29,6 +29,8 @@ use std::time::Duration;
 const NAME: &str = "clickhouse";
 /// How long a start waits to hear who wrote last. Without it all rows are compared later.
 const CLAIM_WAIT: Duration = Duration::from_secs(3);
+/// What an insert takes, and more.
+const MOMENT: Duration = Duration::from_secs(2);
 /// How often it is looked whether an engine that ends is held back.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -49,6 +51,7 @@ pub struct Recording {
     recorder: Recorder,
     sender: Sender,
     drain: Duration,
+    block_age: Duration,
 }
 
 /// Where the tenants' pseudonym keys are.
@@ -143,7 +146,7 @@ impl Analytics {
         let recorded = |(outlet, queue)| Box::new(RecordedOutlet { outlet, queue }) as Box<dyn Outlet>;
         outward.outlets = std::mem::take(&mut outward.outlets).into_iter().zip(queues).map(recorded).collect();
         outward.gates.push((NAME.to_owned(), gate));
-        Ok(Recording { recorder, sender, drain: settings.drain_timeout })
+        Ok(Recording { recorder, sender, drain: settings.drain_timeout, block_age: settings.block_age })
     }
 }
 
@@ -164,6 +167,14 @@ impl Recording {
             waiting_blocks: status.blocks,
             waiting_bytes: status.bytes,
         }
+    }
+
+    /// How long ago a row must have changed to be in ClickHouse; `None` while that is not known.
+    pub fn is_behind(&self) -> Option<Duration> {
+        let status = self.sender.status();
+        let live = self.recorder.handle().is_whole() && status.state == SinkState::Live;
+        // A row waits for its block, and the block for the sender.
+        live.then(|| status.lag + self.block_age * 2 + MOMENT)
     }
 
     /// Lets an engine end. One that is held back, since too much waits for ClickHouse, is let go after a while: what it tells from

@@ -4,6 +4,7 @@
 
 mod history;
 mod instance;
+mod past;
 // What starts an instance and calls it; other tests use the rest of it.
 #[allow(dead_code)]
 #[path = "../bad_input/support.rs"]
