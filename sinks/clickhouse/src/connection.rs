@@ -2,6 +2,7 @@
 //! a time limit and ends when the process is asked to stop. What is sent is not decided here, nor when it is tried again.
 
 use crate::error::ServerError;
+use crate::rows;
 use bytes::Bytes;
 use clickhouse::{Client, Compression, RowOwned, RowRead};
 use std::future::Future;
@@ -155,8 +156,32 @@ impl Connection {
 
     /// Inserts RowBinary as one block. The token makes a repetition of the same insert do nothing.
     pub fn insert(&self, table: &str, columns: &[String], token: &str, body: &Bytes) -> Result<(), ServerError> {
+        self.insert_as((table, columns), "RowBinary", token, [Bytes::new(), body.clone()])
+    }
+
+    /// The same with the columns' types, which the server compares with its own: bytes of another type would be taken for something
+    /// else.
+    pub fn insert_typed(
+        &self,
+        table: &str,
+        columns: &[String],
+        types: &[&str],
+        token: &str,
+        body: &Bytes,
+    ) -> Result<(), ServerError> {
+        let head = rows::header(columns, types).into();
+        self.insert_as((table, columns), "RowBinaryWithNamesAndTypes", token, [head, body.clone()])
+    }
+
+    fn insert_as(
+        &self,
+        (table, columns): (&str, &[String]),
+        format: &str,
+        token: &str,
+        parts: [Bytes; 2],
+    ) -> Result<(), ServerError> {
         let columns: Vec<_> = columns.iter().map(|column| quoted(column)).collect();
-        let sql = format!("INSERT INTO {} ({}) FORMAT RowBinary", quoted(table), columns.join(", "));
+        let sql = format!("INSERT INTO {} ({}) FORMAT {format}", quoted(table), columns.join(", "));
         let limit = self.access.timeout;
         self.within(self.access.timeout, async move {
             let started = Instant::now();
@@ -167,10 +192,11 @@ impl Connection {
                 .with_setting("insert_deduplicate", "1")
                 // A server may gather inserts by default: then the answer would not mean that the rows are there.
                 .with_setting("async_insert", "0");
-            let mut rest = body.clone();
-            while !rest.is_empty() {
-                let chunk = rest.split_to(rest.len().min(CHUNK));
-                insert.send(chunk).await?;
+            for mut rest in parts {
+                while !rest.is_empty() {
+                    let chunk = rest.split_to(rest.len().min(CHUNK));
+                    insert.send(chunk).await?;
+                }
             }
             // The crate ends its own task only at its own time limit.
             let left = limit.saturating_sub(started.elapsed());

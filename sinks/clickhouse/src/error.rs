@@ -52,6 +52,7 @@ const NEEDS_SOMEBODY: &[(u32, &str)] = &[
     (70, "CANNOT_CONVERT_TYPE"),
     (81, "UNKNOWN_DATABASE"),
     (115, "UNKNOWN_SETTING"),
+    (117, "INCORRECT_DATA"),
     (164, "READONLY"),
     (192, "UNKNOWN_USER"),
     (193, "WRONG_PASSWORD"),

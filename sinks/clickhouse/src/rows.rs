@@ -41,6 +41,15 @@ fn text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
+/// What goes before rows in RowBinaryWithNamesAndTypes.
+pub(crate) fn header(names: &[String], types: &[&str]) -> Vec<u8> {
+    let mut out = Vec::new();
+    varint(&mut out, names.len());
+    names.iter().for_each(|name| text(&mut out, name));
+    types.iter().for_each(|r#type| text(&mut out, r#type));
+    out
+}
+
 fn nullable<T>(out: &mut Vec<u8>, value: Option<T>, write: impl FnOnce(&mut Vec<u8>, T)) {
     match value {
         Some(value) => {

@@ -271,7 +271,7 @@ impl Work {
         let body = Bytes::from(body);
         let doubtful = std::mem::replace(&mut self.doubtful, true);
         (self.start.at)("clickhouse.send.before");
-        connection.insert(&table, &columns, &token, &body)?;
+        self.insert(connection, &table, &columns, &token, &body)?;
         (self.start.at)("clickhouse.send.after");
         let kind = self.start.server.tables().table(&table).map(|table| table.kind);
         // The present need not be counted: rows that are there twice are one.
@@ -283,6 +283,26 @@ impl Work {
         self.doubtful = false;
         self.count("written", rows);
         Ok(())
+    }
+
+    fn insert(
+        &self,
+        connection: &Connection,
+        table: &str,
+        columns: &[String],
+        token: &str,
+        body: &Bytes,
+    ) -> Result<(), ServerError> {
+        let known = self.start.server.tables().table(table);
+        let r#type = |name: &String| {
+            known?.columns.iter().find(|column| column.name == *name).map(|column| column.r#type.as_str())
+        };
+        let types: Option<Vec<&str>> = columns.iter().map(r#type).collect();
+        match types {
+            Some(types) => connection.insert_typed(table, columns, &types, token, body),
+            // A block of an earlier configuration.
+            None => connection.insert(table, columns, token, body),
+        }
     }
 
     /// Sees to it that a block's rows are there once. They are not where a server crashed between remembering the token and
@@ -307,7 +327,7 @@ impl Work {
                 connection.execute_within(&sql, reading::LONG)?;
             }
             let token = format!("{}-{:x}", sent.token, backoff::random());
-            connection.insert(sent.table, sent.columns, &token, sent.body)?;
+            self.insert(connection, sent.table, sent.columns, &token, sent.body)?;
             self.count("mended", sent.rows);
         }
         match there()? {

@@ -69,6 +69,29 @@ fn a_column_that_somebody_has_dropped_stalls_the_sink_until_it_is_back() {
     end(process, &world, 20, &setting, &access);
 }
 
+/// Bytes of one type are never taken for those of another.
+#[test]
+fn a_column_whose_type_somebody_has_changed_stalls_the_sink_until_it_is_back() {
+    let Some(access) = access() else { return };
+    let (folder, world) = (tempfile::tempdir().unwrap(), world(15));
+    let setting = Setting::new(&access, folder.path());
+    let mut process = begin(&setting, &folder.path().join("store"), &world);
+    process.until(SinkState::Live, PATIENCE);
+    let connection = connect(&access);
+    let retype = |r#type: &str| {
+        let sql = format!("ALTER TABLE grades_changes MODIFY COLUMN evaluations_count {type}");
+        connection.execute(&sql).unwrap();
+    };
+    // As long as the right one: nothing else would notice.
+    retype("Int32");
+    process.go(&world, 0, 20);
+    let status = process.until(SinkState::Stalled, PATIENCE);
+    assert!(status.reason.as_ref().unwrap().contains("evaluations_count"), "{status:?}");
+    retype("UInt32");
+    process.until(SinkState::Live, PATIENCE);
+    end(process, &world, 20, &setting, &access);
+}
+
 #[test]
 fn a_wrong_password_is_said_and_a_server_that_is_away_is_waited_for() {
     let Some(access) = access() else { return };
