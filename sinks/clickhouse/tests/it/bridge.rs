@@ -212,13 +212,15 @@ fn after_sixty_days_the_last_thirty_are_there_and_the_disk_stays_flat() {
         }
         let kept = 200 * ((day + 1).min(30) + (day + 1).min(7)) as u64;
         assert_eq!(count("1"), kept, "day {day}");
-        sizes.push(disk_bytes(&connection, Raw::Behavior));
+        if day % 6 == 5 {
+            sizes.push(disk_bytes(&connection, Raw::Behavior));
+        }
     }
     assert_eq!(removed + count("1"), 60 * 400);
     let of_log = format!("SELECT sum(rows) FROM {} WHERE of_table = 'behavior'", connection.table("retention_log"));
     assert_eq!(connection.number(&of_log).unwrap(), removed);
-    let (least, most) = (sizes[30..].iter().min().unwrap(), sizes[30..].iter().max().unwrap());
-    println!("bytes on the disk after days 5, 15, 30, 45, 60: {:?}", [4, 14, 29, 44, 59].map(|day| sizes[day]));
+    let (least, most) = (sizes[5..].iter().min().unwrap(), sizes[5..].iter().max().unwrap());
+    println!("bytes on the disk after each sixth day: {sizes:?}");
     assert!(most * 100 < least * 110, "{least} to {most} bytes");
 
     // A shorter retention is for rows that are there, too.
