@@ -4,6 +4,7 @@
 use crate::answers::{self, Answered};
 use crate::connection::{Access, quoted};
 use crate::error::ServerError;
+use crate::raw::Raw;
 use crate::sql::{Catalog, Fenced, TENANT, fence};
 use crate::tables::{TableKind, Tables};
 use crate::{PseudonymKeys, Whereabouts};
@@ -209,21 +210,23 @@ impl Reader {
         tenant: &TenantId,
         fenced: &Fenced,
     ) -> Result<Option<Millis>, ReadError> {
-        let mut tables: Vec<&str> = Vec::new();
+        let mut tables: Vec<(&str, &str)> = Vec::new();
         for (place, relation) in self.tables.relations.iter().enumerate() {
             let of = |name: &String| {
                 name.strip_prefix(&relation.name).is_some_and(|rest| ["", "_changes", "_as_of"].contains(&rest))
             };
             if fenced.relations.iter().any(of) {
-                tables.push(&self.tables.of_relation(place, TableKind::Changes).name);
+                tables.push((&self.tables.of_relation(place, TableKind::Changes).name, "clock"));
             }
         }
+        let said = Raw::ALL.into_iter().filter(|raw| fenced.relations.iter().any(|name| name == raw.name()));
+        tables.extend(said.map(|raw| (raw.name(), "received_at")));
         if tables.is_empty() {
             return Ok(None);
         }
-        let one = |name: &&str| {
+        let one = |(name, at): &(&str, &str)| {
             format!(
-                "SELECT toUnixTimestamp64Milli(max(clock)) AS at FROM {}.{} PREWHERE tenant = {{tenant:String}}",
+                "SELECT toUnixTimestamp64Milli(max({at})) AS at FROM {}.{} PREWHERE tenant = {{tenant:String}}",
                 quoted(database),
                 quoted(name)
             )
