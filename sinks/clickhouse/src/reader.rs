@@ -5,6 +5,7 @@ use crate::answers::{self, Answered};
 use crate::connection::{Access, quoted};
 use crate::error::ServerError;
 use crate::raw::Raw;
+use crate::rows;
 use crate::sql::{Catalog, Fenced, TENANT, fence};
 use crate::tables::{TableKind, Tables};
 use crate::{PseudonymKeys, Whereabouts};
@@ -92,6 +93,7 @@ pub struct Reader {
 struct PastRow(
     Subject,
     Option<String>,
+    Option<u8>,
     bool,
     bool,
     u32,
@@ -122,7 +124,7 @@ impl Reader {
         let table = |name: &str| format!("{}.{}", quoted(&access.database), quoted(name));
         let (present, changes) = (table("grades"), table("grades_changes"));
         let text = format!(
-            "SELECT subject, toString(score), passing, complete, evaluations_count, by_category, rule_version, row_version, \
+            "SELECT subject, toString(score), score_decimals, passing, complete, evaluations_count, by_category, rule_version, row_version, \
              toUnixTimestamp64Milli(updated_at), (SELECT toUnixTimestamp64Milli(max(clock)) FROM {changes} PREWHERE tenant = \
              {{tenant:String}}) FROM {present} FINAL PREWHERE tenant = {{tenant:String}} WHERE student = {{student:UUID}} AND \
              period = {{period:String}} ORDER BY subject"
@@ -140,6 +142,7 @@ impl Reader {
             let PastRow(
                 subject,
                 score,
+                decimals,
                 passing,
                 complete,
                 evaluations_count,
@@ -150,7 +153,7 @@ impl Reader {
                 newest,
             ) = row;
             let grade = Grade {
-                score: score.map(Into::into),
+                score: score.map(|score| rows::with_fraction_digits(score, decimals).into()),
                 passing,
                 complete,
                 evaluations_count,

@@ -281,6 +281,8 @@ fn grades() -> Relation {
     let key = [("tenant", Form::Name), ("student", Form::Uuid), ("subject", Form::Name), ("period", Form::Name)];
     let values = [
         ("score", Form::Decimal18.nullable()),
+        // A score's text has as many digits as its rule says, which a number does not keep.
+        ("score_decimals", Form::UInt8.nullable()),
         ("passing", Form::Bool),
         ("complete", Form::Bool),
         ("evaluations_count", Form::UInt32),
