@@ -6,8 +6,12 @@ use crate::process::{Checkpoint, Process, Setting};
 use crate::proxy::{Proxy, Random};
 use crate::world::World;
 use aulaflow_clickhouse::{Access, Outbox, SinkState, TablesBy, migrate};
+use aulaflow_model::ids::{PeriodId, TenantId};
+use aulaflow_model::instant::Millis;
 use aulaflow_model::share::Share;
+use aulaflow_serving::LettingGo;
 use bytes::Bytes;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -22,6 +26,15 @@ fn begin(setting: &Setting, dir: &Path, world: &World) -> Process {
     let process = Process::start(setting, dir, world, &START);
     process.caught_up();
     process
+}
+
+/// Waits until ClickHouse has everything that was told.
+fn until_sent(process: &Process) {
+    let started = Instant::now();
+    while process.status().blocks > 0 {
+        assert!(started.elapsed() < PATIENCE, "{:?}", process.status());
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Plays the rest of a world, ends the process in order, and compares.
@@ -205,6 +218,36 @@ fn a_store_that_is_not_the_last_writers_is_made_again_at_work() {
     end(first, &world, 18, &far, &access);
 }
 
+/// Grades that are in ClickHouse alone are not taken for gone by the comparison after that.
+#[test]
+fn grades_that_left_the_memory_stay_when_the_store_is_made_again() {
+    let Some(access) = access() else { return };
+    let (folder, world) = (tempfile::tempdir().unwrap(), world(9));
+    let setting = Setting::new(&access, folder.path());
+    let mut process = begin(&setting, &folder.path().join("store"), &world);
+    process.go(&world, 0, 12);
+    process.until_whole(PATIENCE);
+    process.checkpoint(&world, 12, PATIENCE);
+    until_sent(&process);
+    let students = process.store.part_of_students(0, 1);
+    let profiles = students.iter().filter_map(|(tenant, student)| process.store.profile(tenant, student));
+    let mut past: HashMap<TenantId, HashSet<PeriodId>> = HashMap::new();
+    for (profile, (tenant, _)) in profiles.zip(&students) {
+        past.entry(tenant.clone()).or_default().extend(profile.grades().iter().map(|grade| grade.period.clone()));
+    }
+    assert!(process.store.let_go(LettingGo { past, until: Millis(i64::MAX) }) > 0);
+    // Workers let go between two changes.
+    process.go(&world, 12, 12);
+    assert!(process.store.grades_let_go() > 0);
+    let connection = connect(&access);
+    let other = format!("INSERT INTO {} SELECT 'all', generateUUIDv4(), false, now64(6)", connection.table("writers"));
+    connection.execute(&other).unwrap();
+    process.until(SinkState::Rebuilding, PATIENCE);
+    process.until(SinkState::Live, PATIENCE);
+    process.until_whole(PATIENCE);
+    end(process, &world, 12, &setting, &access);
+}
+
 #[test]
 fn tables_that_were_replaced_are_filled_again() {
     let Some(access) = access() else { return };
@@ -214,6 +257,9 @@ fn tables_that_were_replaced_are_filled_again() {
     process.go(&world, 0, 10);
     process.until_whole(PATIENCE);
     process.until(SinkState::Live, PATIENCE);
+    // What comes into the new table is then from the comparison alone.
+    process.checkpoint(&world, 10, PATIENCE);
+    until_sent(&process);
     let replaced = migrate(&connect(&access), &tables(VIEWS), &["grades".to_owned()], "1").unwrap();
     assert!(replaced.steps.iter().any(|step| step == "renamed the table grades to grades_old_1"), "{replaced:?}");
     let count = format!("SELECT count() FROM {}", connect(&access).table("grades"));
