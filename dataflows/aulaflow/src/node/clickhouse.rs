@@ -160,7 +160,9 @@ impl Analytics {
             claim_wait: CLAIM_WAIT,
             at: aulaflow_state::crash_point,
         })?;
-        let bridge = self.said.start(share, &self.server, self.alone)?;
+        // Of one local store there is one process at a time.
+        let writer = recorder.handle().outbox().writer();
+        let bridge = self.said.start(share, &self.server, writer, self.alone)?;
         let gate: Arc<dyn Gate> = Arc::new(RecorderGate(recorder.handle()));
         let recorded = |(outlet, queue)| Box::new(RecordedOutlet { outlet, queue }) as Box<dyn Outlet>;
         outward.outlets = std::mem::take(&mut outward.outlets).into_iter().zip(queues).map(recorded).collect();
