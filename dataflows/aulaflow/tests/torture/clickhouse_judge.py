@@ -77,7 +77,7 @@ class Judge:
     def everything(self, instants: list[Instant], rng: random.Random) -> list[str]:
         """All that differs."""
         differences = []
-        final = {kind: next(i for i in reversed(instants) if i.tables == kind) for kind in ("changes", "daily")}
+        final = {kind: max((i for i in instants if i.tables == kind), key=lambda i: i.at) for kind in ("changes", "daily")}
         for table in self.tables:
             walked, found = self.walk(table)
             differences += found + self.blocks(table)
