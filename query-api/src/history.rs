@@ -177,6 +177,11 @@ impl Past {
         };
         self.cache.try_get_with(key, read).await.map_err(|failure| (*failure).clone())
     }
+
+    /// What was read of a period is not answered any more.
+    pub(crate) async fn forget(&self, tenant: &TenantId, student: &StudentId, period: &PeriodId) {
+        self.cache.invalidate(&Key { tenant: tenant.clone(), student: student.clone(), period: period.clone() }).await;
+    }
 }
 
 /// Failures in a row until it opens.

@@ -8,6 +8,7 @@ mod changelog;
 pub mod clickhouse;
 mod follow;
 mod history;
+pub mod past;
 mod replica;
 mod retention;
 mod roles;
@@ -22,6 +23,7 @@ use crate::{crash, log_store, tenant_records, token};
 use anyhow::{Result, anyhow};
 use archiving::{Archiving, Copying};
 use aulaflow_changelog::Replica;
+use aulaflow_clickhouse::Keeper;
 use aulaflow_log::kafka::Membership;
 use aulaflow_log::{KafkaLog, Log};
 use aulaflow_model::share::Share;
@@ -29,6 +31,7 @@ use aulaflow_model::topic;
 use aulaflow_plan::Plan;
 use aulaflow_plan::runtime::{LogKind, Runtime};
 use follow::Follow;
+use past::PastPeriods;
 use prometheus_client::registry::Registry;
 use replica::ReplicaMonitor;
 use retention::Retention;
@@ -60,11 +63,14 @@ pub struct Node {
     dataflow: Option<Dataflow>,
     /// What fills the stores where there are no dataflows.
     replica: Option<Replica>,
+    past: Option<PastPeriods>,
     runtime: tokio::runtime::Runtime,
     server: Option<Server>,
     /// Turns true when somebody asks the process to stop.
     asked: watch::Receiver<bool>,
     _retention: Retention,
+    /// What removes from ClickHouse what is old.
+    keeper: Option<Keeper>,
 }
 
 struct Server {
@@ -105,6 +111,7 @@ impl Node {
         let shares = Shares::new(&plan, &log, analytics.filter(|_| roles.dataflow), &mut registry);
         let dataflow =
             if roles.dataflow { Some(start_dataflow(&plan, (&log, kafka), &shares, &mut registry)?) } else { None };
+        let past = start_past(settings, &clickhouse, (&log, &shares), &mut registry)?;
         let replica =
             if roles.is_replica() { Some(replica::start(&plan, &log, &shares, &mut registry)?) } else { None };
         let monitor = replica.as_ref().map(|replica| Arc::new(replica.monitor()) as ReplicaMonitor);
@@ -122,10 +129,24 @@ impl Node {
         let address = listener.local_addr()?;
         let server = runtime.block_on(async { serve(listener, state) })?;
         let asked = listen_for_signals(&runtime);
-        let retention = Retention::start(Arc::clone(&log), settings.log.retention)?;
+        let keeper = shares.keep_history()?;
         let url = format!("http://{address}");
         let server = Some(server);
-        Ok(Self { url, log, shares, clickhouse, dataflow, replica, runtime, server, asked, _retention: retention })
+        let retention = Retention::start(Arc::clone(&log), settings.log.retention)?;
+        Ok(Self {
+            url,
+            log,
+            shares,
+            clickhouse,
+            dataflow,
+            replica,
+            past,
+            runtime,
+            server,
+            asked,
+            _retention: retention,
+            keeper,
+        })
     }
 
     /// Waits until somebody asks it to stop, or until it cannot go on.
@@ -151,11 +172,17 @@ impl Node {
                 tracing::warn!(seconds = DRAIN.as_secs(), "requests in flight were cut off");
             }
         }
+        if let Some(past) = self.past.take() {
+            past.stop();
+        }
         // First: nothing starts any more, and nothing is copied while the last checkpoints are made.
         let archiving = self.dataflow.take().and_then(Dataflow::stop);
         let stopped = self.shares.stop_all(archiving.as_deref());
         if let Some(replica) = self.replica.take() {
             replica.stop();
+        }
+        if let Some(keeper) = self.keeper.take() {
+            keeper.stop();
         }
         // Last: what is written at the end is written to it.
         self.clickhouse.stop();
@@ -182,6 +209,21 @@ impl Dataflow {
         }
         self.archiving
     }
+}
+
+/// Lets grades of past periods leave the memory where they shall, and there is somewhere to read them from.
+fn start_past(
+    settings: &Runtime,
+    clickhouse: &ClickHouse,
+    (log, shares): (&Arc<dyn Log>, &Arc<Shares>),
+    registry: &mut Registry,
+) -> Result<Option<PastPeriods>> {
+    let Some(keep) = settings.serving.grades_keep else { return Ok(None) };
+    if clickhouse.endpoint.is_none() {
+        tracing::warn!("all grades stay in memory: there is no ClickHouse to read those of past periods from");
+        return Ok(None);
+    }
+    PastPeriods::start(shares, log, keep, registry).map(Some)
 }
 
 /// Starts the engines: at once, or, with a log in Kafka, as the consumer group gives partitions.

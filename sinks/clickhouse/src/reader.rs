@@ -4,6 +4,8 @@
 use crate::answers::{self, Answered};
 use crate::connection::{Access, quoted};
 use crate::error::ServerError;
+use crate::raw::Raw;
+use crate::rows;
 use crate::sql::{Catalog, Fenced, TENANT, fence};
 use crate::tables::{TableKind, Tables};
 use crate::{PseudonymKeys, Whereabouts};
@@ -91,6 +93,7 @@ pub struct Reader {
 struct PastRow(
     Subject,
     Option<String>,
+    Option<u8>,
     bool,
     bool,
     u32,
@@ -121,7 +124,7 @@ impl Reader {
         let table = |name: &str| format!("{}.{}", quoted(&access.database), quoted(name));
         let (present, changes) = (table("grades"), table("grades_changes"));
         let text = format!(
-            "SELECT subject, toString(score), passing, complete, evaluations_count, by_category, rule_version, row_version, \
+            "SELECT subject, toString(score), score_decimals, passing, complete, evaluations_count, by_category, rule_version, row_version, \
              toUnixTimestamp64Milli(updated_at), (SELECT toUnixTimestamp64Milli(max(clock)) FROM {changes} PREWHERE tenant = \
              {{tenant:String}}) FROM {present} FINAL PREWHERE tenant = {{tenant:String}} WHERE student = {{student:UUID}} AND \
              period = {{period:String}} ORDER BY subject"
@@ -139,6 +142,7 @@ impl Reader {
             let PastRow(
                 subject,
                 score,
+                decimals,
                 passing,
                 complete,
                 evaluations_count,
@@ -149,7 +153,7 @@ impl Reader {
                 newest,
             ) = row;
             let grade = Grade {
-                score: score.map(Into::into),
+                score: score.map(|score| rows::with_fraction_digits(score, decimals).into()),
                 passing,
                 complete,
                 evaluations_count,
@@ -209,21 +213,23 @@ impl Reader {
         tenant: &TenantId,
         fenced: &Fenced,
     ) -> Result<Option<Millis>, ReadError> {
-        let mut tables: Vec<&str> = Vec::new();
+        let mut tables: Vec<(&str, &str)> = Vec::new();
         for (place, relation) in self.tables.relations.iter().enumerate() {
             let of = |name: &String| {
                 name.strip_prefix(&relation.name).is_some_and(|rest| ["", "_changes", "_as_of"].contains(&rest))
             };
             if fenced.relations.iter().any(of) {
-                tables.push(&self.tables.of_relation(place, TableKind::Changes).name);
+                tables.push((&self.tables.of_relation(place, TableKind::Changes).name, "clock"));
             }
         }
+        let said = Raw::ALL.into_iter().filter(|raw| fenced.relations.iter().any(|name| name == raw.name()));
+        tables.extend(said.map(|raw| (raw.name(), "received_at")));
         if tables.is_empty() {
             return Ok(None);
         }
-        let one = |name: &&str| {
+        let one = |(name, at): &(&str, &str)| {
             format!(
-                "SELECT toUnixTimestamp64Milli(max(clock)) AS at FROM {}.{} PREWHERE tenant = {{tenant:String}}",
+                "SELECT toUnixTimestamp64Milli(max({at})) AS at FROM {}.{} PREWHERE tenant = {{tenant:String}}",
                 quoted(database),
                 quoted(name)
             )

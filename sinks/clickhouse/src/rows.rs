@@ -27,7 +27,7 @@ pub struct Unfit {
 }
 
 /// A number in groups of seven bits, the lowest first.
-fn varint(out: &mut Vec<u8>, mut number: usize) {
+pub(crate) fn varint(out: &mut Vec<u8>, mut number: usize) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
         number >>= 7;
@@ -36,12 +36,12 @@ fn varint(out: &mut Vec<u8>, mut number: usize) {
 }
 
 /// A `String`.
-fn text(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn text(out: &mut Vec<u8>, text: &str) {
     varint(out, text.len());
     out.extend_from_slice(text.as_bytes());
 }
 
-fn nullable<T>(out: &mut Vec<u8>, value: Option<T>, write: impl FnOnce(&mut Vec<u8>, T)) {
+pub(crate) fn nullable<T>(out: &mut Vec<u8>, value: Option<T>, write: impl FnOnce(&mut Vec<u8>, T)) {
     match value {
         Some(value) => {
             out.push(THERE);
@@ -51,7 +51,7 @@ fn nullable<T>(out: &mut Vec<u8>, value: Option<T>, write: impl FnOnce(&mut Vec<
     }
 }
 
-fn instant(out: &mut Vec<u8>, at: Millis) {
+pub(crate) fn instant(out: &mut Vec<u8>, at: Millis) {
     out.extend_from_slice(&at.0.to_le_bytes());
 }
 
@@ -99,6 +99,7 @@ pub(crate) fn grade(row: &GradeRow) -> Vec<u8> {
     let grade = &row.grade;
     let mut out = Vec::with_capacity(96);
     nullable(&mut out, grade.score.as_deref().and_then(score_micros), decimal18);
+    nullable(&mut out, grade.score.as_deref().map(fraction_digits), Vec::push);
     out.push(u8::from(grade.passing));
     out.push(u8::from(grade.complete));
     out.extend_from_slice(&grade.evaluations_count.to_le_bytes());
@@ -114,6 +115,22 @@ pub(crate) fn grade(row: &GradeRow) -> Vec<u8> {
     out.extend_from_slice(&row.version.to_le_bytes());
     instant(&mut out, row.updated_at);
     out
+}
+
+/// How many digits a decimal's text has behind its point.
+fn fraction_digits(text: &str) -> u8 {
+    let digits = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+    u8::try_from(digits).unwrap_or(u8::MAX)
+}
+
+/// A decimal's text with so many digits behind its point, from one without zeros at its end. `None`: as it is.
+pub(crate) fn with_fraction_digits(mut text: String, digits: Option<u8>) -> String {
+    let missing = digits.unwrap_or(0).saturating_sub(fraction_digits(&text));
+    if missing > 0 && !text.contains('.') {
+        text.push('.');
+    }
+    text.extend(std::iter::repeat_n('0', missing.into()));
+    text
 }
 
 /// A cohort's values.

@@ -12,7 +12,7 @@ use crate::server::Server;
 use crate::status::{Board, SinkState, SinkStatus};
 use crate::tables::{TableKind, Tables};
 use crate::writers::{self, Claim, LOOK_EVERY, StoreIs};
-use crate::{Block, Outbox, Rebuild, RebuildError, RecorderHandle, backoff};
+use crate::{Block, Outbox, Rebuild, RebuildError, RecorderHandle, Uuid, backoff};
 use aulaflow_model::instant::Millis;
 use aulaflow_model::share::Share;
 use bytes::Bytes;
@@ -186,6 +186,7 @@ impl Work {
                 None => {
                     self.board.state(SinkState::Live, None);
                     self.outbox.wait(WAIT);
+                    self.still_ours(&connection)?;
                 }
             }
         }
@@ -226,9 +227,9 @@ impl Work {
         let reason = "the local store is made again from ClickHouse";
         self.board.state(SinkState::Rebuilding, Some(reason));
         let mut rebuild = recorder.rebuild().map_err(|error| match error {
-            RebuildError::AtWork => ServerError::somebody(
-                "the local store has to be made again from ClickHouse, and is in use: restart this process".to_owned(),
-            ),
+            RebuildError::AtWork => {
+                ServerError::again(format!("the local store has to be made again from ClickHouse: {error}"))
+            }
             error @ (RebuildError::Table(_) | RebuildError::Store(_)) => local(error),
         })?;
         self.torn = true;
@@ -339,13 +340,21 @@ impl Work {
                 self.looked = Instant::now();
                 Ok(())
             }
-            // The tables were made anew, or somebody has the share: a start finds out what to do.
+            // Nobody else can have the share, or nobody has it: tables were made anew. What to do then, a claim finds out.
+            Some(last) if self.start.alone || last.writer == Uuid::default() => Err(self.claim_anew()),
+            None => Err(self.claim_anew()),
             Some(last) => Err(ServerError::ousted(format!(
-                "writer {} has begun after ours ({own}): another process has these partitions, or `aulaflow clickhouse migrate`                  has replaced tables. Restart this process if the partitions are its own",
+                "writer {} has begun after ours ({own}): another process has these partitions. Restart this one if they are its own",
                 last.writer
             ))),
-            None => Err(ServerError::somebody("the table `writers` is empty: restart this process".to_owned())),
         }
+    }
+
+    /// What ClickHouse holds is not what our store says that it does.
+    fn claim_anew(&mut self) -> ServerError {
+        self.claimed.store(false, Ordering::Release);
+        self.prepared = false;
+        ServerError::again("the tables are not those that were written: they are looked at again")
     }
 
     fn count(&self, outcome: &'static str, rows: u64) {

@@ -138,8 +138,18 @@ pub enum TablesError {
 }
 
 /// Tables that are no relation's.
-const OTHERS: [&str; 8] =
-    ["writers", "migrations", "behavior", "service_events", "dead_letters", "gov_ledger", "erasures", "audit"];
+const OTHERS: [&str; 10] = [
+    "writers",
+    "migrations",
+    "behavior",
+    "service_events",
+    "dead_letters",
+    "bridge_positions",
+    "retention_log",
+    "gov_ledger",
+    "erasures",
+    "audit",
+];
 
 impl Tables {
     /// The tables of a plan.
@@ -252,7 +262,7 @@ fn with_machinery<const N: usize>(relation: &Relation, machinery: [(&str, Form);
 }
 
 impl Column {
-    fn new(name: &str, form: Form, role: Role) -> Self {
+    pub(crate) fn new(name: &str, form: Form, role: Role) -> Self {
         Self { name: name.to_owned(), r#type: form.to_string(), form, role }
     }
 }
@@ -271,6 +281,8 @@ fn grades() -> Relation {
     let key = [("tenant", Form::Name), ("student", Form::Uuid), ("subject", Form::Name), ("period", Form::Name)];
     let values = [
         ("score", Form::Decimal18.nullable()),
+        // A score's text has as many digits as its rule says, which a number does not keep.
+        ("score_decimals", Form::UInt8.nullable()),
         ("passing", Form::Bool),
         ("complete", Form::Bool),
         ("evaluations_count", Form::UInt32),

@@ -2,6 +2,7 @@
 
 use super::TENANT;
 use crate::connection::quoted;
+use crate::raw::Raw;
 use crate::tables::{Column, TableKind, Tables};
 use std::collections::BTreeMap;
 
@@ -39,7 +40,7 @@ pub struct Shown {
 
 impl Catalog {
     /// What follows from the tables: of each relation its present (`grades`), its differences (`grades_changes`), and what it was
-    /// at an instant (`grades_as_of(t = '…')`).
+    /// at an instant (`grades_as_of(t = '…')`); and what the log said.
     pub fn of(tables: &Tables, database: &str) -> Self {
         let mut shown = BTreeMap::new();
         let mut filtered = Vec::new();
@@ -61,6 +62,14 @@ impl Catalog {
             shown.insert(changes.clone(), of_changes);
             shown.insert(format!("{}{AS_OF}", relation.name), of_past);
             filtered.extend([present.clone(), changes.clone()]);
+        }
+        // What the log said.
+        for raw in Raw::ALL {
+            let (name, columns) = (raw.name(), raw.shown());
+            let from = format!("{}.{} AS {OURS}", quoted(database), quoted(name));
+            let subquery = format!("(SELECT {} FROM {from} {})", list(&columns), prewhere());
+            shown.insert(name.to_owned(), Shown { columns, at_instant: false, subquery });
+            filtered.push(name.to_owned());
         }
         Self { database: database.to_owned(), shown, filtered }
     }

@@ -34,15 +34,18 @@ fn tables_are_the_tenants_part_of_them() {
     let catalog = catalog();
     let all: Vec<_> = catalog.names().map(|(name, _)| name).collect();
     let expected = [
+        "behavior",
         "cohorts",
         "cohorts_as_of",
         "cohorts_changes",
+        "dead_letters",
         "grades",
         "grades_as_of",
         "grades_changes",
         "often",
         "often_as_of",
         "often_changes",
+        "service_events",
         "weekly",
     ];
     assert_eq!(all, expected);
@@ -70,7 +73,7 @@ fn tables_are_the_tenants_part_of_them() {
     );
     assert_eq!(
         catalog.filters("it's"),
-        r"{'aula.grades': '`tenant` = \'it\\\'s\'', 'aula.grades_changes': '`tenant` = \'it\\\'s\'', 'aula.cohorts': '`tenant` = \'it\\\'s\'', 'aula.cohorts_changes': '`tenant` = \'it\\\'s\'', 'aula.often': '`tenant` = \'it\\\'s\'', 'aula.often_changes': '`tenant` = \'it\\\'s\''}"
+        r"{'aula.grades': '`tenant` = \'it\\\'s\'', 'aula.grades_changes': '`tenant` = \'it\\\'s\'', 'aula.cohorts': '`tenant` = \'it\\\'s\'', 'aula.cohorts_changes': '`tenant` = \'it\\\'s\'', 'aula.often': '`tenant` = \'it\\\'s\'', 'aula.often_changes': '`tenant` = \'it\\\'s\'', 'aula.behavior': '`tenant` = \'it\\\'s\'', 'aula.service_events': '`tenant` = \'it\\\'s\'', 'aula.dead_letters': '`tenant` = \'it\\\'s\''}"
     );
 }
 

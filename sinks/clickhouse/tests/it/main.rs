@@ -2,6 +2,7 @@
 //! engine itself.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod bridge;
 mod engine;
 mod faults;
 mod harness;
@@ -9,6 +10,7 @@ mod model;
 mod process;
 mod proxy;
 mod restart;
+mod said;
 mod schema;
 mod sql;
 mod trouble;

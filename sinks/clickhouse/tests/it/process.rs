@@ -164,7 +164,12 @@ impl Process {
     pub fn until_whole(&self, patience: Duration) {
         let started = Instant::now();
         while !self.recorder.handle().is_whole() {
-            assert!(started.elapsed() < patience, "nothing is whole after {patience:?}: {:?}", self.status());
+            assert!(
+                started.elapsed() < patience,
+                "nothing is whole after {patience:?}: {:?} {:?}",
+                self.status(),
+                self.recorder.handle().failure()
+            );
             std::thread::sleep(Duration::from_millis(2));
         }
     }

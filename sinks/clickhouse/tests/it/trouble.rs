@@ -9,7 +9,7 @@ use aulaflow_clickhouse::{Access, Outbox, SinkState, TablesBy, migrate};
 use aulaflow_model::share::Share;
 use bytes::Bytes;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const START: Checkpoint = Checkpoint { epoch: 0, mark: None };
@@ -167,4 +167,62 @@ fn a_process_that_does_not_know_that_it_is_ousted_writes_nothing_more() {
     second.go(&world, 0, 15);
     first.kill();
     end(second, &world, 15, &second_setting, &access);
+}
+
+/// The local store went to work since nobody answered, and was not the one that wrote last: it is made again meanwhile.
+#[test]
+fn a_store_that_is_not_the_last_writers_is_made_again_at_work() {
+    let Some(access) = access() else { return };
+    let (folder, world) = (tempfile::tempdir().unwrap(), world(7));
+    let address = access.url.strip_prefix("http://").unwrap().parse().unwrap();
+    let proxy = Proxy::start(address, 7, Duration::ZERO).unwrap();
+    proxy.heal();
+    let setting = Setting::new(&access, folder.path());
+    let far = Setting::new(&Access { url: proxy.url.clone(), ..access.clone() }, folder.path());
+    let store = folder.path().join("store");
+    let mut first = begin(&far, &store, &world);
+    first.until(SinkState::Live, PATIENCE);
+    first.go(&world, 0, 8);
+    first.until_whole(PATIENCE);
+    let (checkpoint, _) = first.checkpoint(&world, 8, PATIENCE);
+    assert!(first.stop(PATIENCE));
+    // Somebody has put the folder aside, and back again later.
+    let mut other = begin(&setting, &folder.path().join("other"), &world);
+    other.go(&world, 0, 12);
+    other.until_whole(PATIENCE);
+    other.checkpoint(&world, 12, PATIENCE);
+    assert!(other.stop(PATIENCE));
+
+    proxy.down(true);
+    let mut first = Process::start(&far, &store, &world, &checkpoint);
+    first.caught_up();
+    first.go_each(&world, 8, 14);
+    first.until_whole(PATIENCE);
+    assert!(first.recorder().outbox().blocks() > 0, "it goes on by itself");
+    proxy.down(false);
+    first.go_each(&world, 14, 18);
+    first.until(SinkState::Live, PATIENCE);
+    end(first, &world, 18, &far, &access);
+}
+
+#[test]
+fn tables_that_were_replaced_are_filled_again() {
+    let Some(access) = access() else { return };
+    let (folder, world) = (tempfile::tempdir().unwrap(), world(8));
+    let setting = Setting::new(&access, folder.path());
+    let mut process = begin(&setting, &folder.path().join("store"), &world);
+    process.go(&world, 0, 10);
+    process.until_whole(PATIENCE);
+    process.until(SinkState::Live, PATIENCE);
+    let replaced = migrate(&connect(&access), &tables(VIEWS), &["grades".to_owned()], "1").unwrap();
+    assert!(replaced.steps.iter().any(|step| step == "renamed the table grades to grades_old_1"), "{replaced:?}");
+    let count = format!("SELECT count() FROM {}", connect(&access).table("grades"));
+    let started = Instant::now();
+    while connect(&access).number(&count).unwrap() == 0 {
+        assert!(started.elapsed() < PATIENCE, "the new table stays empty: {:?}", process.status());
+        process.go(&world, 10, 10);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    process.go(&world, 10, 20);
+    end(process, &world, 20, &setting, &access);
 }
