@@ -80,9 +80,10 @@ def plant(made: Run) -> list[str]:
     missed = []
     for spoil in every:
         with_one_spoilt(made, spoil, rng)
-        found = judge.everything(made.instants, random.Random(SEED))
+        relation = spoil.table.removesuffix("_changes")
+        found = judge.everything(made.instants, random.Random(SEED), [relation])
         print(f"{len(found):5} differences: {spoil.table}: {spoil.name}", flush=True)
-        if not any(spoil.table.removesuffix("_changes") in difference for difference in found):
+        if not found:
             missed.append(f"{spoil.table}: {spoil.name}")
         mend(made, spoil.table)
     if rest := judge.everything(made.instants, random.Random(SEED)):
