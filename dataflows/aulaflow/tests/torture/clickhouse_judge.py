@@ -74,11 +74,11 @@ class Judge:
 
     # -- everything
 
-    def everything(self, instants: list[Instant], rng: random.Random) -> list[str]:
-        """All that differs."""
+    def everything(self, instants: list[Instant], rng: random.Random, tables: list[str] | None = None) -> list[str]:
+        """All that differs, of some tables or all."""
         differences = []
-        final = {kind: next(i for i in reversed(instants) if i.tables == kind) for kind in ("changes", "daily")}
-        for table in self.tables:
+        final = {kind: max((i for i in instants if i.tables == kind), key=lambda i: i.at) for kind in ("changes", "daily")}
+        for table in tables or self.tables:
             walked, found = self.walk(table)
             differences += found + self.blocks(table)
             present, found = self.present(table)

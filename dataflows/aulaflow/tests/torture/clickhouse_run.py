@@ -32,6 +32,7 @@ assert TENANT == TENANTS[0]
 POINTS_OF = ("sinks/clickhouse/src/recorder.rs", "sinks/clickhouse/src/sender.rs")
 DRAINED_MAX_S = 90
 RECORDED_MAX_S = 90
+CALM_AFTER_S = 15
 NUDGE_S = 0.3
 """Longer than the time between two checkpoints."""
 COMPARED = b"what is shown was compared with what was recorded for ClickHouse"
@@ -124,6 +125,8 @@ class Faults(threading.Thread):
         self.proxy = proxy
         self.rng = random.Random(f"{seed}/faults")
         self.ended = threading.Event()
+        self.calm = threading.Event()
+        """While it is set nothing new happens."""
         self.failure: BaseException | None = None
         self.done: Counter[str] = Counter()
 
@@ -131,6 +134,8 @@ class Faults(threading.Thread):
         """Until it is told to end."""
         try:
             while not self.ended.wait(self.rng.random() * 0.8):
+                if self.calm.is_set():
+                    continue
                 self.one(self.rng.choices(list(FAULTS), list(FAULTS.values()))[0], 0.2 + 1.8 * self.rng.random())
         except BaseException as error:  # the run must fail, not go on without faults
             self.failure = error
@@ -307,8 +312,8 @@ class Run:
         others += [(tenant, put_rule(subject, rule)) for tenant, subject, rule in phase.rules]
         for other, day in zip(others, sorted(self.rng.choices(list(by_day), k=len(others)))):
             by_day[day].append(other)
-        by_day[phase.last] += behaviour(phase.late)
-        return list(by_day.items())
+        # What comes late is apart: the clock stands in the last day before it.
+        return [*by_day.items(), (phase.last, behaviour(phase.late))]
 
     def send_all(self, phase: Phase, how: str | None) -> None:
         """Sends a phase in order, and ends the process as the plan says at one of its requests. The first events move the clock on,
@@ -322,19 +327,19 @@ class Run:
         self.product.wait_clock(noon(phase.before + 1))
         if how:
             self.recorded(phase.number - 1)
-        rest = [(day, sending) for day, sendings in days for sending in sendings][len(moving) :]
+        rest = [(place, sending) for place, (_, sendings) in enumerate(days) for sending in sendings][len(moving) :]
         at = self.rng.randrange(len(rest) + 1) if how else -1
         if how and how.startswith("crash "):
             # What comes after it brings the process there.
             at //= 2
-        last = phase.before + 1
-        for number, (day, sending) in enumerate(rest):
+        before = 0
+        for number, (place, sending) in enumerate(rest):
             if number == at:
                 self.end_process(how)
-            if not how and day > last:
+            if not how and place > before:
                 self.product.wait_visible()
-                self.product.wait_clock(noon(last))
-            last = day
+                self.product.wait_clock(noon(days[place - 1][0]))
+            before = place
             self.sent(*sending)
         if at == len(rest):
             self.end_process(how)
@@ -414,7 +419,16 @@ class Run:
     def recorded(self, phase: int) -> None:
         """Waits until all that is shown is recorded on the disk: the comparison after the start is done, and two checkpoints are
         made from now on, which wait for that (the first may be under way)."""
-        self.product.until(RECORDED_MAX_S, "compare what is shown with what was recorded", self.product.compared)
+        begun = time.monotonic()
+
+        def compared() -> bool:
+            # A store that is made again reads all tables in one go, which comes to no end while something breaks each second.
+            if time.monotonic() > begun + CALM_AFTER_S:
+                self.faults.calm.set()
+            return self.product.compared()
+
+        self.product.until(RECORDED_MAX_S, "compare what is shown with what was recorded", compared)
+        self.faults.calm.clear()
         rule = put_rule("*", self.history.known[phase].rules[TENANTS[1]]["*"])
         for _ in range(2):
             since, nudged = time.time(), 0.0
