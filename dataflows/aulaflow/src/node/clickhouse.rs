@@ -181,7 +181,11 @@ impl Recording {
         let status = self.sender.status();
         let (state, reason) = match self.recorder.handle().failure() {
             Some(reason) => ("failed", Some(reason)),
-            None => (status.state.name(), status.reason),
+            None => match self.recorder.handle().trouble() {
+                // Both are in the way: what the recorder waits for may be the sender.
+                Some(trouble) => ("held", Some(status.reason.map_or(trouble.clone(), |why| format!("{trouble}; {why}")))),
+                None => (status.state.name(), status.reason),
+            },
         };
         SinkLag {
             sink: NAME,
