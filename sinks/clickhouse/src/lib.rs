@@ -63,6 +63,7 @@ mod store;
 mod tables;
 mod unit;
 mod uuid;
+mod views;
 mod work;
 mod writers;
 
@@ -89,3 +90,4 @@ pub use status::{SinkState, SinkStatus};
 pub use store::StoreError;
 pub use tables::{Cadence, Column, Relation, Role, Source, Table, TableKind, Tables, TablesError};
 pub use uuid::Uuid;
+pub use views::{Parameter, View, analysts, check_views, migrate_views, views};

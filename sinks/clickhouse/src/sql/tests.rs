@@ -16,7 +16,7 @@ fn catalog() -> Catalog {
     let (file, diagnostics) = parse_runtime(&Source::new("test.toml", ""));
     let file = file.unwrap_or_else(|| panic!("{diagnostics:?}"));
     let plan = compile(file, &[], &[Source::new("test.sql", VIEWS)]).unwrap_or_else(|d| panic!("{d:?}"));
-    Catalog::of(&Tables::of(&plan).unwrap(), "aula").with("weekly", vec!["week".to_owned(), "n".to_owned()])
+    Catalog::of(&Tables::of(&plan).unwrap(), "aula")
 }
 
 /// The written text, with the name of each relation where its subquery is.
@@ -34,16 +34,19 @@ fn tables_are_the_tenants_part_of_them() {
     let catalog = catalog();
     let all: Vec<_> = catalog.names().map(|(name, _)| name).collect();
     let expected = [
+        "cohort_comparison",
         "cohorts",
         "cohorts_as_of",
         "cohorts_changes",
         "grades",
         "grades_as_of",
         "grades_changes",
+        "grades_weekly",
         "often",
         "often_as_of",
         "often_changes",
-        "weekly",
+        "training_set",
+        "training_set_at",
     ];
     assert_eq!(all, expected);
     for (name, shown) in catalog.names() {
@@ -51,8 +54,9 @@ fn tables_are_the_tenants_part_of_them() {
             !shown.columns.iter().any(|column| ["tenant", "version", "writer", "block"].contains(&column.as_str())),
             "{name}"
         );
-        assert_eq!(shown.subquery.matches("{tenant:String}").count(), 1, "{name}");
-        assert_eq!(shown.subquery.matches("`aula`.").count(), 1, "{name}");
+        // Each table is under its own condition.
+        assert_eq!(shown.subquery.matches("PREWHERE `__t`.`tenant` = {tenant:String}").count(), shown.tables, "{name}");
+        assert_eq!(shown.subquery.matches("`aula`.").count(), shown.tables, "{name}");
     }
     assert_eq!(
         fence("SELECT * FROM often", &catalog).unwrap().text,
@@ -203,7 +207,10 @@ fn queries_that_pass() {
             "SELECT DISTINCT subject || '-' || period FROM grades QUALIFY rank() OVER () = 1",
             "SELECT DISTINCT ((`subject` || '-') || `period`) FROM <grades> AS `grades` QUALIFY (rank() OVER () = 1)",
         ),
-        ("SELECT n FROM weekly LIMIT 3, 5", "SELECT `n` FROM <weekly> AS `weekly` LIMIT 5 OFFSET 3"),
+        (
+            "SELECT week FROM grades_weekly LIMIT 3, 5",
+            "SELECT `week` FROM <grades_weekly> AS `grades_weekly` LIMIT 5 OFFSET 3",
+        ),
         (
             "SELECT \"número de alumnos\" FROM (SELECT 1 AS `número de alumnos`)",
             "SELECT `número de alumnos` FROM (SELECT 1 AS `número de alumnos`)",

@@ -10,6 +10,8 @@ mod process;
 mod proxy;
 mod restart;
 mod schema;
+mod school;
 mod sql;
 mod trouble;
+mod views;
 mod world;
