@@ -4,6 +4,7 @@
 
 mod engine;
 mod faults;
+mod guide;
 mod harness;
 mod model;
 mod process;
