@@ -6,8 +6,8 @@ use super::changelog::Outward;
 use crate::clickhouse::ClickHouseEndpoint;
 use anyhow::{Context, Result};
 use aulaflow_clickhouse::{
-    Access, Limits, Pace, PseudonymKeys, Queue, ReadLimits, Reader, Recorder, RecorderHandle, RecorderMetrics, RecorderStart, Sender,
-    SenderMetrics, SenderStart, Server, Tables, TablesBy, Whereabouts,
+    Access, Limits, Pace, PseudonymKeys, Queue, ReadLimits, Reader, Recorder, RecorderHandle, RecorderMetrics,
+    RecorderStart, Sender, SenderMetrics, SenderStart, Server, Tables, TablesBy, Whereabouts,
 };
 use aulaflow_engine::{Gate, Outlet};
 use aulaflow_log::Log;

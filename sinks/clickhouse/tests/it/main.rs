@@ -4,6 +4,7 @@
 
 mod engine;
 mod faults;
+mod grants;
 mod guide;
 mod harness;
 mod model;
