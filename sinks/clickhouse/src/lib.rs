@@ -44,6 +44,7 @@ mod ddl;
 mod error;
 mod form;
 mod grants;
+pub mod lake;
 mod metrics;
 mod migrations;
 mod outbox;

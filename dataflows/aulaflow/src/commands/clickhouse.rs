@@ -3,6 +3,8 @@
 mod grants;
 mod tables;
 
+pub(super) use tables::open;
+
 use crate::failure::Misuse;
 use anyhow::{Context, Result};
 use aulaflow_embedded_clickhouse::{Account, Options, PASSWORD_VARIABLE, locate, password_in, serve};

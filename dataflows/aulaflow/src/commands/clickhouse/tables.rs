@@ -67,7 +67,8 @@ impl Check {
     }
 }
 
-pub(super) fn open(config: &ConfigArg, overrides: &Overrides, url: Option<String>) -> Result<(Connection, Tables)> {
+/// A connection to the configured server, or to the one at `url`, and the plan's tables.
+pub fn open(config: &ConfigArg, overrides: &Overrides, url: Option<String>) -> Result<(Connection, Tables)> {
     let plan = config::load(&config.config, overrides)?;
     let tables = Tables::of(&plan).map_err(|error| Misuse::error(error.to_string()))?;
     let endpoint = server_endpoint(&plan.runtime, url)?;
