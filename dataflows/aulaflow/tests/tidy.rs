@@ -28,8 +28,8 @@ const MAY_KNOW: &[(&str, &[&str], &str)] = &[
     ),
     (
         "aulaflow-clickhouse",
-        &["model", "plan", "serving"],
-        "it records what is shown; who shows it is not its business",
+        &["model", "plan", "log", "serving"],
+        "it records what is shown and copies the log; who shows it is not its business",
     ),
     (
         "aulaflow-embedded-clickhouse",

@@ -7,6 +7,7 @@
 //! that no other policy can ever show it more. Nothing here depends on which tenants have been let in before.
 
 use crate::connection::{literal, quoted};
+use crate::raw::Raw;
 use crate::sql::TENANT;
 use crate::tables::Tables;
 use crate::views::analysts;
@@ -58,9 +59,7 @@ impl Grant<'_> {
         // What is not granted below is taken back. `system`, table functions and the sink's own tables are never granted.
         statements.push(format!("REVOKE ALL ON *.* FROM {role}"));
         statements.push(format!("GRANT SELECT ON {}.* TO {role}", quoted(&analysts(self.database))));
-        for table in &self.tables.tables {
-            statements.push(format!("GRANT SELECT ON {} TO {role}", self.table(&table.name)));
-        }
+        statements.extend(self.names().map(|name| format!("GRANT SELECT ON {} TO {role}", self.table(name))));
         if let Some(user) = self.user {
             statements.push(format!("GRANT {role} TO {}", quoted(user)));
             statements.push(format!("ALTER USER {} DEFAULT ROLE {role}", quoted(user)));
@@ -73,7 +72,7 @@ impl Grant<'_> {
         let condition = format!("{} = {}", quoted(TENANT), literal(self.tenant.as_str()));
         let only = quoted(&format!("{}_only", crate::grants::role(self.tenant)));
         let on = |what: &dyn Fn(&str) -> String| -> Vec<String> {
-            self.tables.tables.iter().map(|table| what(&self.table(&table.name))).collect()
+            self.names().map(|name| what(&self.table(name))).collect()
         };
         let writer = quoted(self.writer);
         let create = "CREATE ROW POLICY OR REPLACE";
@@ -82,6 +81,12 @@ impl Grant<'_> {
         all.extend(on(&|table| format!("{create} {only} ON {table} USING {condition} AS RESTRICTIVE TO {role}")));
         all.extend(on(&|table| format!("{create} {role} ON {table} USING {condition} AS PERMISSIVE TO {role}")));
         all
+    }
+
+    /// The tables that views read.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let plans = self.tables.tables.iter().map(|table| table.name.as_str());
+        plans.chain(Raw::ALL.into_iter().map(|raw| -> &str { raw.name() }))
     }
 
     fn table(&self, name: &str) -> String {

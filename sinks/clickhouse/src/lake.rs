@@ -7,8 +7,9 @@
 use crate::connection::{Connection, literal, quoted};
 use crate::error::ServerError;
 use crate::form::Form;
+use crate::raw::Raw;
 use crate::sql::TENANT;
-use crate::tables::{Column, Role, Table, TableKind, Tables};
+use crate::tables::{Column, Role, TableKind, Tables};
 use aulaflow_model::ids::TenantId;
 use aulaflow_model::instant::{InstantError, Millis};
 use clickhouse::Row;
@@ -70,7 +71,7 @@ pub struct Closed {
     pub table: String,
     /// The tenant.
     pub tenant: String,
-    /// The day of their `clock`.
+    /// Their day.
     pub day: Day,
     /// How many.
     pub rows: u64,
@@ -78,9 +79,62 @@ pub struct Closed {
     pub digest: u64,
 }
 
-/// What is exported: each relation's differences. The present can be had from them.
-pub fn exported(tables: &Tables) -> impl Iterator<Item = &Table> {
-    tables.tables.iter().filter(|table| table.kind == TableKind::Changes)
+/// A table that is exported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exported {
+    /// Its name.
+    pub name: String,
+    /// What a file has: columns and what they are shown as.
+    columns: Vec<String>,
+    /// A row is known by these; the tenant first.
+    identity: Vec<String>,
+    /// What its day follows from.
+    time: Time,
+}
+
+/// What a row's day follows from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Time {
+    /// The instant at which it came or went.
+    Clock,
+    /// The day that its retention counts from: all rows of a tenant's day go together.
+    KeptFrom,
+}
+
+impl Time {
+    fn column(self) -> &'static str {
+        match self {
+            Self::Clock => "clock",
+            Self::KeptFrom => "kept_from",
+        }
+    }
+
+    /// The beginning of a day, to compare the column with.
+    fn start(self, day: Day) -> String {
+        match self {
+            Self::Clock => format!("fromUnixTimestamp64Milli({}, 'UTC')", day.start().0),
+            Self::KeptFrom => format!("toDate({})", day.0),
+        }
+    }
+}
+
+/// What is exported: each relation's differences, from which the present can be had, and the behaviour events.
+pub fn exported(tables: &Tables) -> Vec<Exported> {
+    let changes = tables.tables.iter().filter(|table| table.kind == TableKind::Changes);
+    let changes = changes.map(|table| Exported {
+        name: table.name.clone(),
+        columns: table.columns.iter().filter(|column| is_written(column)).map(shown).collect(),
+        identity: table.order_by.iter().map(|name| quoted(name)).collect(),
+        time: Time::Clock,
+    });
+    let raw = Raw::Behavior;
+    let behavior = Exported {
+        name: raw.name().to_owned(),
+        columns: raw.columns().iter().filter(|column| is_written(column)).map(shown).collect(),
+        identity: ["tenant", "student", "log_partition", "log_offset"].map(quoted).to_vec(),
+        time: Time::KeptFrom,
+    };
+    changes.chain([behavior]).collect()
 }
 
 /// Which days.
@@ -103,16 +157,16 @@ struct Found {
 }
 
 /// The closed days of a table, by day and tenant.
-pub fn closed(connection: &Connection, table: &Table, range: Range<'_>) -> Result<Vec<Closed>, ServerError> {
-    let mut conditions = vec![format!("clock < {}", instant(Day(range.until.0 + 1)))];
-    conditions.extend(range.from.map(|from| format!("clock >= {}", instant(from))));
+pub fn closed(connection: &Connection, table: &Exported, range: Range<'_>) -> Result<Vec<Closed>, ServerError> {
+    let column = table.time.column();
+    let mut conditions = vec![format!("{column} < {}", table.time.start(Day(range.until.0 + 1)))];
+    conditions.extend(range.from.map(|from| format!("{column} >= {}", table.time.start(from))));
     conditions.extend(range.tenant.map(|tenant| format!("{TENANT} = {}", literal(tenant.as_str()))));
-    // A row is known by its key, its version and its sign; what it says never changes.
-    let identity: Vec<String> = table.order_by.iter().map(|name| quoted(name)).collect();
+    // What a row says never changes.
     let sql = format!(
-        "SELECT toString({TENANT}) AS tenant, toInt64(toRelativeDayNum(clock)) AS day, count() AS rows, \
+        "SELECT toString({TENANT}) AS tenant, toInt64(toRelativeDayNum({column})) AS day, count() AS rows, \
          groupBitXor(cityHash64({})) AS digest FROM {} WHERE {} GROUP BY tenant, day ORDER BY day, tenant",
-        identity.join(", "),
+        table.identity.join(", "),
         connection.table(&table.name),
         conditions.join(" AND "),
     );
@@ -124,22 +178,21 @@ pub fn closed(connection: &Connection, table: &Table, range: Range<'_>) -> Resul
 
 /// The SELECT of each file of a day; its columns are the table's without the tenant, which is in the file's path, and without what
 /// only the sink needs.
-pub fn files(connection: &Connection, table: &Table, day: &Closed) -> Vec<String> {
+pub fn files(connection: &Connection, table: &Exported, day: &Closed) -> Vec<String> {
     let files = day.rows.div_ceil(FILE_ROWS).max(1);
-    let columns: Vec<String> = table.columns.iter().filter(|column| is_written(column)).map(shown).collect();
-    let order: Vec<String> = table.order_by.iter().map(|name| quoted(name)).collect();
-    // The key's second column: the student, or the subject of a cohort. The first is the tenant.
-    let by = table.order_by.get(1).map_or_else(|| quoted(TENANT), |name| quoted(name));
+    let (column, time) = (table.time.column(), table.time);
+    // The second of what rows are known by: the student, or the subject of a cohort. The first is the tenant.
+    let by = table.identity.get(1).map_or(TENANT, String::as_str);
     let one = |file: u64| {
         let part = if files > 1 { format!(" AND cityHash64({by}) % {files} = {file}") } else { String::new() };
         format!(
-            "SELECT {} FROM {} WHERE {TENANT} = {} AND clock >= {} AND clock < {}{part} ORDER BY {}",
-            columns.join(", "),
+            "SELECT {} FROM {} WHERE {TENANT} = {} AND {column} >= {} AND {column} < {}{part} ORDER BY {}",
+            table.columns.join(", "),
             connection.table(&table.name),
             literal(&day.tenant),
-            instant(day.day),
-            instant(Day(day.day.0 + 1)),
-            order.join(", "),
+            time.start(day.day),
+            time.start(Day(day.day.0 + 1)),
+            table.identity.join(", "),
         )
     };
     (0..files).map(one).collect()
@@ -159,10 +212,6 @@ fn shown(column: &Column) -> String {
         Form::Uuid => format!("toString({name}) AS {name}"),
         _ => name,
     }
-}
-
-fn instant(day: Day) -> String {
-    format!("fromUnixTimestamp64Milli({}, 'UTC')", day.start().0)
 }
 
 #[cfg(test)]

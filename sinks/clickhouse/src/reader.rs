@@ -210,13 +210,13 @@ impl Reader {
         fenced: &Fenced,
     ) -> Result<Option<Millis>, ReadError> {
         let shown = fenced.relations.iter().filter_map(|name| catalog.get(name));
-        let tables: BTreeSet<&String> = shown.flat_map(|(_, shown)| &shown.changes).collect();
+        let tables: BTreeSet<&(String, &str)> = shown.flat_map(|(_, shown)| &shown.newest).collect();
         if tables.is_empty() {
             return Ok(None);
         }
-        let one = |name: &&String| {
+        let one = |(name, at): &&(String, &str)| {
             format!(
-                "SELECT toUnixTimestamp64Milli(max(clock)) AS at FROM {}.{} PREWHERE tenant = {{tenant:String}}",
+                "SELECT toUnixTimestamp64Milli(max({at})) AS at FROM {}.{} PREWHERE tenant = {{tenant:String}}",
                 quoted(catalog.database()),
                 quoted(name)
             )

@@ -27,7 +27,7 @@ pub struct Unfit {
 }
 
 /// A number in groups of seven bits, the lowest first.
-fn varint(out: &mut Vec<u8>, mut number: usize) {
+pub(crate) fn varint(out: &mut Vec<u8>, mut number: usize) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
         number >>= 7;
@@ -36,12 +36,12 @@ fn varint(out: &mut Vec<u8>, mut number: usize) {
 }
 
 /// A `String`.
-fn text(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn text(out: &mut Vec<u8>, text: &str) {
     varint(out, text.len());
     out.extend_from_slice(text.as_bytes());
 }
 
-fn nullable<T>(out: &mut Vec<u8>, value: Option<T>, write: impl FnOnce(&mut Vec<u8>, T)) {
+pub(crate) fn nullable<T>(out: &mut Vec<u8>, value: Option<T>, write: impl FnOnce(&mut Vec<u8>, T)) {
     match value {
         Some(value) => {
             out.push(THERE);
@@ -51,7 +51,7 @@ fn nullable<T>(out: &mut Vec<u8>, value: Option<T>, write: impl FnOnce(&mut Vec<
     }
 }
 
-fn instant(out: &mut Vec<u8>, at: Millis) {
+pub(crate) fn instant(out: &mut Vec<u8>, at: Millis) {
     out.extend_from_slice(&at.0.to_le_bytes());
 }
 

@@ -139,8 +139,18 @@ pub enum TablesError {
 }
 
 /// Tables that are no relation's.
-const OTHERS: [&str; 8] =
-    ["writers", "migrations", "behavior", "service_events", "dead_letters", "gov_ledger", "erasures", "audit"];
+const OTHERS: [&str; 10] = [
+    "writers",
+    "migrations",
+    "behavior",
+    "service_events",
+    "dead_letters",
+    "bridge_positions",
+    "retention_log",
+    "gov_ledger",
+    "erasures",
+    "audit",
+];
 
 impl Tables {
     /// The tables of a plan.
@@ -258,7 +268,7 @@ fn with_machinery<const N: usize>(relation: &Relation, machinery: [(&str, Form);
 }
 
 impl Column {
-    fn new(name: &str, form: Form, role: Role) -> Self {
+    pub(crate) fn new(name: &str, form: Form, role: Role) -> Self {
         Self { name: name.to_owned(), r#type: form.to_string(), form, role }
     }
 }

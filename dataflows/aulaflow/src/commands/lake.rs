@@ -78,13 +78,14 @@ impl Export {
         let range = Range { from: self.from, until, tenant: self.tenant.as_ref() };
         let mut all = Vec::new();
         for table in exported(&tables) {
-            all.push((table, closed(&connection, table, range)?));
+            let days = closed(&connection, &table, range)?;
+            all.push((table, days));
         }
         let rows = all.iter().flat_map(|(_, days)| days).map(|day| day.rows).sum();
         let progress = Progress::start("exporting", Some(rows)).of("rows");
         let mut total = Exported::default();
         for (table, days) in all {
-            let done = lake.export(&connection, table, days, &progress)?;
+            let done = lake.export(&connection, &table, days, &progress)?;
             let Exported { days, files, rows, bytes, unchanged } = done;
             total.days += days;
             total.files += files;

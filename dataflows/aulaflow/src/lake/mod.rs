@@ -8,8 +8,8 @@ mod manifest;
 use crate::archive::{store_at, within};
 use crate::progress::Progress;
 use anyhow::{Context, Result, ensure};
-use aulaflow_clickhouse::lake::{Closed, files};
-use aulaflow_clickhouse::{Connection, Next, ServerError, Table};
+use aulaflow_clickhouse::lake::{self, Closed, files};
+use aulaflow_clickhouse::{Connection, Next, ServerError};
 use futures_util::TryStreamExt;
 use manifest::{Entry, File, Manifest};
 use object_store::path::Path as Key;
@@ -64,7 +64,7 @@ impl Lake {
     pub fn export(
         &self,
         connection: &Connection,
-        table: &Table,
+        table: &lake::Exported,
         days: Vec<Closed>,
         progress: &Progress,
     ) -> Result<Exported> {
@@ -139,7 +139,7 @@ impl Lake {
     }
 
     /// Writes the files of one day.
-    fn day(&self, connection: &Connection, table: &Table, folder: &Key, day: &Closed) -> Result<Entry> {
+    fn day(&self, connection: &Connection, table: &lake::Exported, folder: &Key, day: &Closed) -> Result<Entry> {
         let selects = files(connection, table, day);
         let several = selects.len() > 1;
         let mut entry = Entry::of(day);

@@ -24,8 +24,8 @@ pub struct Shown {
     pub parameter: Option<Parameter>,
     /// How many tables it reads.
     pub(super) tables: usize,
-    /// The tables of differences that say how new it is.
-    pub(crate) changes: Vec<String>,
+    /// The tables that say how new it is, and their columns for it.
+    pub(crate) newest: Vec<(String, &'static str)>,
     /// What stands for it, in parentheses.
     pub(super) subquery: String,
 }
@@ -39,7 +39,7 @@ impl Catalog {
             let subquery = format!("({})", view.fenced);
             let (columns, parameter, tables) = (view.columns, view.parameter, view.reads.len());
             filtered.extend(view.reads);
-            shown.insert(view.name, Shown { columns, parameter, tables, changes: view.changes, subquery });
+            shown.insert(view.name, Shown { columns, parameter, tables, newest: view.newest, subquery });
         }
         Self { database: database.to_owned(), shown, filtered }
     }

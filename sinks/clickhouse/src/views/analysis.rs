@@ -1,6 +1,6 @@
 //! The grades by week, and cohorts beside each other.
 
-use super::{Made, Text, View};
+use super::{CLOCK, Made, Text, View};
 
 const GRADES: &str = "grades";
 const CHANGES: &str = "grades_changes";
@@ -17,7 +17,7 @@ pub(super) fn grades_weekly(database: &str) -> View {
         columns: names(["subject", "period", "week", "students", "mean", "pass_rate"]),
         parameter: None,
         reads: names([CHANGES]),
-        changes: names([CHANGES]),
+        newest: vec![(CHANGES.to_owned(), CLOCK)],
     };
     made.view(database, |text, columns| {
         let table = text.table(CHANGES, false);
@@ -73,7 +73,7 @@ pub(super) fn cohort_comparison(database: &str) -> View {
         ]),
         parameter: None,
         reads: names([GRADES]),
-        changes: names([CHANGES]),
+        newest: vec![(CHANGES.to_owned(), CLOCK)],
     };
     made.view(database, comparison)
 }

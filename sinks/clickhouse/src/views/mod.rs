@@ -1,5 +1,5 @@
-//! What analysts read, made from the plan's tables: each relation as it is, as it was at an instant, and its history; the grades'
-//! weeks; cohorts beside each other; training sets. Pure, but for `direct`, which makes the views of a server.
+//! What analysts read, made from the plan's tables: each relation as it is, as it was at an instant, and its history; what the log
+//! said; the grades' weeks; cohorts beside each other; training sets. Pure, but for `direct`, which makes the views of a server.
 //!
 //! A view has one text, in two [scopes](Scope): with the tenant's condition in every table that it reads, for queries that come
 //! through [`crate::sql`]; and without it, for users of ClickHouse, whom the server's row policies tell apart. Rows of two tenants
@@ -15,6 +15,9 @@ pub use direct::{analysts, check_views, migrate_views};
 use crate::connection::quoted;
 use crate::sql::TENANT;
 use crate::tables::Tables;
+
+/// When a row of a table of differences came or went.
+const CLOCK: &str = "clock";
 
 /// Names of views that are not a relation's.
 pub(crate) const NAMES: [&str; 4] = ["grades_weekly", "cohort_comparison", "training_set", "training_set_at"];
@@ -33,8 +36,8 @@ pub struct View {
     pub parameter: Option<Parameter>,
     /// The tables that it reads.
     pub reads: Vec<String>,
-    /// Of these the ones that say by their `clock` how new it is.
-    pub changes: Vec<String>,
+    /// The tables that say how new it is, and their columns for it.
+    pub newest: Vec<(String, &'static str)>,
     /// Its SELECT where the tenant is `{tenant:String}`, without the tenant's column. [`Parameter::place`] stands for the argument.
     pub(crate) fenced: String,
     /// Its SELECT for whoever reads, with the tenant's column.
@@ -134,22 +137,23 @@ struct Made {
     columns: Vec<String>,
     parameter: Option<Parameter>,
     reads: Vec<String>,
-    changes: Vec<String>,
+    newest: Vec<(String, &'static str)>,
 }
 
 impl Made {
     /// Writes the text twice.
     fn view(self, database: &str, write: impl Fn(Text<'_>, &[String]) -> String) -> View {
-        let Self { name, columns, parameter, reads, changes } = self;
+        let Self { name, columns, parameter, reads, newest } = self;
         let fenced = write(Text { database, scope: Scope::Fenced }, &columns);
         let open = write(Text { database, scope: Scope::Open }, &columns);
-        View { name, columns, parameter, reads, changes, fenced, open }
+        View { name, columns, parameter, reads, newest, fenced, open }
     }
 }
 
 /// All views of a plan's tables in a database.
 pub fn views(tables: &Tables, database: &str) -> Vec<View> {
     let mut views = relation::views(tables, database);
+    views.extend(relation::raw(database));
     views.push(analysis::grades_weekly(database));
     views.push(analysis::cohort_comparison(database));
     views.extend(training::views(tables, database));

@@ -1,7 +1,8 @@
-//! A relation's own views: as it is, its differences, and as it was at an instant.
+//! A relation's own views: as it is, its differences, and as it was at an instant. And what the log said.
 
-use super::{AS_OF, Made, Parameter, Text, View};
+use super::{AS_OF, CLOCK, Made, Parameter, Text, View};
 use crate::connection::quoted;
+use crate::raw::Raw;
 use crate::sql::TENANT;
 use crate::tables::{Column, TableKind, Tables};
 
@@ -20,7 +21,7 @@ pub(super) fn views(tables: &Tables, database: &str) -> Vec<View> {
             columns: columns.to_vec(),
             parameter,
             reads: vec![reads.to_owned()],
-            changes: vec![changes.clone()],
+            newest: vec![(changes.clone(), CLOCK)],
         };
         views.push(made(present, &columns, None, present).view(database, |text, columns| {
             format!("SELECT {} FROM {}", text.shown(columns, "`__t`"), text.table(present, true))
@@ -35,6 +36,19 @@ pub(super) fn views(tables: &Tables, database: &str) -> Vec<View> {
         );
     }
     views
+}
+
+/// What the log said, as it is.
+pub(super) fn raw(database: &str) -> Vec<View> {
+    let view = |raw: Raw| {
+        let name = raw.name().to_owned();
+        let newest = vec![(name.clone(), "received_at")];
+        let made = Made { columns: raw.shown(), parameter: None, reads: vec![name.clone()], newest, name };
+        made.view(database, |text, columns| {
+            format!("SELECT {} FROM {}", text.shown(columns, "`__t`"), text.table(raw.name(), false))
+        })
+    };
+    Raw::ALL.map(view).to_vec()
 }
 
 /// Of each key the last row up to the instant, if it is there then.

@@ -1,7 +1,7 @@
 //! Training sets: what each grade has become, beside what was known of the student before. A feature's row is taken from its
 //! differences up to an instant, so that nothing that came after it is in it.
 
-use super::{Made, Parameter, Text, View};
+use super::{CLOCK, Made, Parameter, Text, View};
 use crate::connection::quoted;
 use crate::tables::{Relation, Source, TableKind, Tables};
 
@@ -27,7 +27,8 @@ pub(super) fn views(tables: &Tables, database: &str) -> [View; 2] {
         let mut reads = changes.clone();
         reads.push(GRADES.to_owned());
         let columns = OUTCOME.iter().map(|name| (*name).to_owned()).chain(shown).collect();
-        Made { name: name.to_owned(), columns, parameter: Some(parameter), reads, changes }
+        let newest = changes.into_iter().map(|name| (name, CLOCK)).collect();
+        Made { name: name.to_owned(), columns, parameter: Some(parameter), reads, newest }
     };
     [("training_set", Parameter::Days), ("training_set_at", Parameter::Instant)].map(|(name, parameter)| {
         made(name, parameter).view(database, |text, columns| written(text, columns, parameter, &features))

@@ -71,7 +71,20 @@ fn every_question_of_the_guide_has_an_answer() {
     students(&asked);
     subjects(&asked);
     histories(&asked);
+    log(&asked);
     same_again(&asked);
+}
+
+/// Questions about what the log said.
+fn log(asked: &Asked) {
+    let letters = json!([
+        ["aula.behavior.v1", "late", 2, "2026-03-06T00:00:00.000Z"],
+        ["aula.behavior.v1", "json", 1, "2026-03-06T00:00:00.000Z"]
+    ]);
+    assert_eq!(json!(asked.rows(21)), letters);
+    // Noon in UTC is six in Mexico City.
+    assert_eq!(json!(asked.rows(22)), json!([[6, 150, 30]]));
+    assert_eq!(json!(asked.rows(23)), json!([["billing", "2026-03-06", 2, 2]]));
 }
 
 /// Questions about students.

@@ -2,6 +2,8 @@
 //! engine itself.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod bridge;
+mod canary;
 mod engine;
 mod faults;
 mod grants;
@@ -11,6 +13,7 @@ mod model;
 mod process;
 mod proxy;
 mod restart;
+mod said;
 mod schema;
 mod school;
 mod sql;

@@ -165,6 +165,37 @@ fn by_day(random: &mut Random, leaves: Option<i64>, most: u64) -> States<i64> {
     states
 }
 
+/// What the log said in March: `events` behaviour events at noon (UTC) of each student, one a day; and what went wrong.
+pub fn insert_log(connection: &Connection, tenant: &str, events: i64) {
+    let mut behavior = String::new();
+    for n in 0..STUDENTS {
+        for day in 0..events {
+            let at = instant(START + (55 + day) * DAY + 12 * HOUR);
+            let taken = format!("{at}, 0, {}, '2026-03-01', '2027-03-01', '2100-01-01'", i64::from(n) * 100 + day);
+            let _ =
+                write!(behavior, "('{tenant}', '{}', {at}, 'e{n}-{day}', 'answer', 1, '{{}}', {taken}),", student(n));
+        }
+    }
+    let at = instant(START + 60 * DAY);
+    let taken = |offset: u8| format!("{at}, 0, {offset}, '2026-03-06', '2027-03-06', '2100-01-01'");
+    let service = |offset, message, level| {
+        format!("('{tenant}', 'billing', {at}, '{message}', '{{\"level\":\"{level}\"}}', {})", taken(offset))
+    };
+    let letter = |offset, class| {
+        format!("('{tenant}', 'aula.behavior.v1', 0, {offset}, '{class}', 'x', 10, {at}, {})", taken(offset))
+    };
+    for (table, values) in [
+        ("behavior", behavior.trim_end_matches(',').to_owned()),
+        (
+            "service_events",
+            [service(1, "an Error", "info"), service(2, "down", "error"), service(3, "fine", "info")].join(", "),
+        ),
+        ("dead_letters", [letter(1, "late"), letter(2, "late"), letter(3, "json")].join(", ")),
+    ] {
+        connection.execute(&format!("INSERT INTO {} VALUES {values}", connection.table(table))).unwrap();
+    }
+}
+
 /// The views that the guide reads, as `configs/` has them.
 const FILES: [&str; 3] = [
     include_str!("../../../../configs/dataflows/behavior.sql"),
@@ -283,6 +314,8 @@ impl School {
         let history = History::new(1);
         insert(&connection, "school", &history);
         insert(&connection, "other", &History::new(2));
+        insert_log(&connection, "school", 5);
+        insert_log(&connection, "other", 3);
         let dir = tempfile::tempdir().unwrap();
         let keys = Arc::new(PseudonymKeys::open(dir.path()).unwrap());
         let catalog = Catalog::of(&tables, &access.database);
