@@ -87,6 +87,15 @@ impl World {
         self.connection.execute_within(&sql, Duration::from_secs(60)).unwrap();
     }
 
+    /// `rows` behaviour events of a tenant, whose retention counts from a day.
+    fn behavior(&self, tenant: &str, day: &str, rows: u64) {
+        let sql = format!(
+            "INSERT INTO aula.behavior SELECT '{tenant}', generateUUIDv4(number), toDateTime64('{day}', 3, 'UTC'), toString(number), \
+             'answer', 1, '{{}}', toDateTime64('{day}', 3, 'UTC'), 0, number, '{day}', '2099-01-01', '2100-01-01' FROM numbers({rows})"
+        );
+        self.connection.execute(&sql).unwrap();
+    }
+
     fn export(&self, to: &str, more: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_aulaflow"));
         command.current_dir(self.folder.path()).env_remove("RUST_LOG");
@@ -163,6 +172,33 @@ fn closed_days_are_files_that_say_the_same() {
     assert_eq!(day["files"][0]["sha256"].as_str().unwrap().len(), 64);
 
     repeated(&world, expected[0]);
+
+    // Behaviour events, by the day that their retention counts from.
+    world.behavior("a", "2026-02-01", 40);
+    world.behavior("b", "2026-02-01", 2);
+    world.behavior("b", "2026-02-28", 3);
+    assert!(world.said("lake", &[]).starts_with("3 days in 3 files were written (45 rows, "));
+    let files = world.path("lake").join("behavior/year=2026/month=02/tenant=b/2026-02-28.parquet");
+    let there = format!(
+        "SELECT assumeNotNull(count() + uniqExact(student) + sum(log_offset)) FROM file('{}', Parquet)",
+        files.display()
+    );
+    assert_eq!(world.number(&there), 9);
+}
+
+/// The same in an S3 store: `AULAFLOW_S3` is a folder there that nobody else uses (`.ci/test` starts a server).
+#[test]
+fn closed_days_are_kept_in_s3() {
+    let Ok(url) = std::env::var("AULAFLOW_S3") else {
+        println!("SKIPPED: AULAFLOW_S3 names no S3 store");
+        return;
+    };
+    let Some(world) = World::new() else { return };
+    let to = format!("{url}-lake");
+    world.grades("a", START, 30);
+    world.behavior("a", "2026-02-01", 40);
+    assert!(world.said(&to, &[]).starts_with("2 days in 2 files were written (70 rows, "));
+    assert!(world.said(&to, &[]).ends_with("2 days were there already\n"));
 }
 
 /// Only what is missing or has changed is written again.
