@@ -183,7 +183,9 @@ impl Recording {
             Some(reason) => ("failed", Some(reason)),
             None => match self.recorder.handle().trouble() {
                 // Both are in the way: what the recorder waits for may be the sender.
-                Some(trouble) => ("held", Some(status.reason.map_or(trouble.clone(), |why| format!("{trouble}; {why}")))),
+                Some(trouble) => {
+                    ("held", Some(status.reason.map_or(trouble.clone(), |why| format!("{trouble}; {why}"))))
+                }
                 None => (status.state.name(), status.reason),
             },
         };

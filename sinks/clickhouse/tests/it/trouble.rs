@@ -338,7 +338,12 @@ fn a_clock_that_goes_back_does_not_oust_anybody() {
     let before = connect(&access).number(&writers).unwrap();
     assert_eq!(before, 2);
     let last = "SELECT count() FROM (SELECT argMax(writer, at) AS last, argMin(writer, at) AS first FROM T) WHERE last != first";
-    assert_eq!(connect(&access).number(&last.replace("FROM T", &format!("FROM {}", connect(&access).table("writers")))).unwrap(), 1);
+    assert_eq!(
+        connect(&access)
+            .number(&last.replace("FROM T", &format!("FROM {}", connect(&access).table("writers"))))
+            .unwrap(),
+        1
+    );
     end(other, &world, 20, &setting, &access);
     assert_eq!(connect(&access).number(&writers).unwrap(), before);
 }
