@@ -28,8 +28,8 @@ const MAY_KNOW: &[(&str, &[&str], &str)] = &[
     ),
     (
         "aulaflow-clickhouse",
-        &["model", "plan", "serving"],
-        "it records what is shown; who shows it is not its business",
+        &["model", "plan", "log", "serving"],
+        "it records what is shown and copies the log; who shows it is not its business",
     ),
     (
         "aulaflow-embedded-clickhouse",
@@ -54,7 +54,11 @@ const MAY_KNOW: &[(&str, &[&str], &str)] = &[
         ],
         "the only one that sees all",
     ),
-    ("aulaflow-bench", &["model", "plan", "log", "engine", "sink", "serving", "query-api"], "it measures all"),
+    (
+        "aulaflow-bench",
+        &["model", "plan", "log", "engine", "sink", "serving", "clickhouse", "embedded-clickhouse", "query-api"],
+        "it measures all",
+    ),
 ];
 
 /// Libraries that must not come near a crate, by any way.

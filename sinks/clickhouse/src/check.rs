@@ -3,6 +3,7 @@
 
 use crate::connection::{Connection, literal};
 use crate::error::ServerError;
+use crate::raw::OwnTable;
 use crate::tables::{Column, Table, Tables};
 use clickhouse::Row;
 use serde::Deserialize;
@@ -52,37 +53,71 @@ pub fn compare<'a>(tables: &'a Tables, found: &BTreeMap<String, Found>) -> Vec<D
 
 fn one<'a>(table: &'a Table, found: Option<&Found>) -> Option<Difference<'a>> {
     let Some(found) = found else { return Some(Difference::Missing(table)) };
-    let mut other = Vec::new();
-    let mut expect = |what: &str, is: &str, should: &str| {
-        if is != should {
-            other.push(format!("its {what} is {is:?} and should be {should:?}"));
-        }
+    let shape = Shape {
+        columns: &table.columns,
+        engine: table.engine,
+        order_by: table.order_by.join(", "),
+        partition_by: table.partition_by.unwrap_or_default(),
     };
-    // Without its arguments: servers spell those in several ways.
-    expect("engine", &found.engine, table.engine.split('(').next().unwrap_or_default());
-    expect("sorting key", &found.sorting_key, &table.order_by.join(", "));
-    expect("partition key", &found.partition_key, table.partition_by.unwrap_or_default());
-    let mut lacks = Vec::new();
-    for column in &table.columns {
-        match found.columns.iter().find(|(name, _)| *name == column.name) {
-            None => lacks.push(column),
-            Some((_, r#type)) => expect(&format!("column {}", column.name), r#type, &column.r#type),
+    match shape.compare(found) {
+        (other, _) if !other.is_empty() => Some(Difference::Other(table, other)),
+        (_, lacks) if lacks.is_empty() => None,
+        (_, lacks) => Some(Difference::Lacks(table, lacks)),
+    }
+}
+
+/// How a table that does not follow from the plan differs: columns that can be added, and what nobody can change without
+/// losing rows. Both empty: not at all.
+pub fn compare_own<'a>(table: &'a OwnTable, found: &Found) -> (Vec<String>, Vec<&'a Column>) {
+    let shape = Shape {
+        columns: &table.columns,
+        engine: table.engine,
+        order_by: table.order_by.join(", "),
+        partition_by: table.partition_by.unwrap_or_default(),
+    };
+    shape.compare(found)
+}
+
+/// What a table should be.
+struct Shape<'a> {
+    columns: &'a [Column],
+    engine: &'a str,
+    order_by: String,
+    partition_by: &'a str,
+}
+
+impl<'a> Shape<'a> {
+    /// What is different for good, and columns that can be added.
+    fn compare(&self, found: &Found) -> (Vec<String>, Vec<&'a Column>) {
+        let mut other = Vec::new();
+        let mut expect = |what: &str, is: &str, should: &str| {
+            if is != should {
+                other.push(format!("its {what} is {is:?} and should be {should:?}"));
+            }
+        };
+        // Without its arguments: servers spell those in several ways.
+        expect("engine", &found.engine, self.engine.split('(').next().unwrap_or_default());
+        expect("sorting key", &found.sorting_key, &self.order_by);
+        expect("partition key", &found.partition_key, self.partition_by);
+        let mut lacks = Vec::new();
+        for column in self.columns {
+            match found.columns.iter().find(|(name, _)| *name == column.name) {
+                None => lacks.push(column),
+                Some((_, r#type)) => expect(&format!("column {}", column.name), r#type, &column.r#type),
+            }
         }
-    }
-    // A column of somebody else's is filled with its default; ours has none to be filled with.
-    for (name, _) in &found.columns {
-        if !table.columns.iter().any(|column| column.name == *name) {
-            other.push(format!("its column {name} is not written any more"));
+        // A column of somebody else's is filled with its default; ours has none to be filled with.
+        for (name, _) in &found.columns {
+            if !self.columns.iter().any(|column| column.name == *name) {
+                other.push(format!("its column {name} is not written any more"));
+            }
         }
-    }
-    // What is sorted by is in every row.
-    for column in lacks.iter().filter(|column| table.order_by.contains(&column.name)) {
-        other.push(format!("it has no column {}, which it should be sorted by", column.name));
-    }
-    match (other.is_empty(), lacks.is_empty()) {
-        (true, true) => None,
-        (true, false) => Some(Difference::Lacks(table, lacks)),
-        (false, _) => Some(Difference::Other(table, other)),
+        // What is sorted by is in every row.
+        let sorted = |column: &&&Column| self.order_by.split(", ").any(|name| name == column.name);
+        for column in lacks.iter().filter(sorted) {
+            other.push(format!("it has no column {}, which it should be sorted by", column.name));
+        }
+        (other, lacks)
     }
 }
 

@@ -24,6 +24,8 @@ pub enum Form {
     Decimal18,
     /// `Decimal(38, 6)`: an `Int128` of millionths.
     Decimal38,
+    /// `Date`: a `UInt16` of days since 1970.
+    Date,
     /// `DateTime64(3, 'UTC')`: an `Int64` of milliseconds.
     Instant,
     /// `UUID`
@@ -52,6 +54,7 @@ impl Form {
     pub fn width(&self, bytes: &[u8]) -> Option<usize> {
         let width = match self {
             Self::Bool | Self::Int8 | Self::UInt8 => 1,
+            Self::Date => 2,
             Self::UInt32 => 4,
             Self::Int64 | Self::UInt64 | Self::Decimal18 | Self::Instant => 8,
             Self::Decimal38 | Self::Uuid => 16,
@@ -108,6 +111,7 @@ impl fmt::Display for Form {
             Self::UInt64 => f.write_str("UInt64"),
             Self::Decimal18 => f.write_str("Decimal(18, 6)"),
             Self::Decimal38 => f.write_str("Decimal(38, 6)"),
+            Self::Date => f.write_str("Date"),
             Self::Instant => f.write_str("DateTime64(3, 'UTC')"),
             Self::Uuid => f.write_str("UUID"),
             Self::Text => f.write_str("String"),

@@ -4,7 +4,7 @@
 //! [`Tables`] says what is kept of a plan, and what its tables look like. A [`Recorder`] per share of the partitions takes what
 //! workers hand to their [`Queue`]s, and knows what it recorded last; what differs goes into [`Block`]s. The [`Outbox`] is where a
 //! [`Sender`] finds them. Students have [pseudonyms](PseudonymKeys). [`migrate`] makes the tables, [`check`] compares them with the
-//! plan's. Knows nothing of dataflows and of the configuration's files: who hands changes over, who asks before a checkpoint is made,
+//! plan's. A [`Bridge`] copies what the log said, and a [`Keeper`] removes it when its [retention](RetentionPolicy) is over. Knows nothing of dataflows and of the configuration's files: who hands changes over, who asks before a checkpoint is made,
 //! and where the server is, is wired together elsewhere.
 //!
 //! # What it promises
@@ -37,21 +37,27 @@ mod ages;
 mod answers;
 mod backoff;
 mod block;
+mod bridge;
 mod check;
 mod compare;
 mod connection;
 mod ddl;
 mod error;
 mod form;
+mod grants;
+mod keeper;
+pub mod lake;
 mod metrics;
 mod migrations;
 mod outbox;
 mod pseudonym;
 mod queue;
+mod raw;
 mod reader;
 mod reading;
 mod rebuild;
 mod recorder;
+mod retention;
 mod rows;
 mod schema;
 mod sender;
@@ -63,23 +69,29 @@ mod store;
 mod tables;
 mod unit;
 mod uuid;
+mod views;
 mod work;
 mod writers;
 
 pub use answers::Answered;
 pub use backoff::Pace;
 pub use block::Block;
+pub use bridge::{BRIDGE_CRASH_POINTS, Bridge, BridgeLimits, BridgeMetrics, BridgeStart, BridgeStatus, Making};
 pub use connection::{Access, Connection, Stop, literal, quoted};
 pub use error::{Next, ServerError};
 pub use form::Form;
+pub use grants::{Grant, role};
+pub use keeper::{Keeper, KeeperStart, Removed, RetentionMetrics, remove_expired};
 pub use metrics::{RecorderMetrics, ShareLabels};
 pub use migrations::{MIGRATIONS, Migration};
 pub use outbox::Outbox;
 pub use pseudonym::{KeyError, PseudonymKeys};
 pub use queue::{Queue, Telling};
+pub use raw::{OwnTable, Raw};
 pub use reader::{ReadError, ReadLimits, Reader, Rows};
 pub use rebuild::{Rebuild, RebuildError};
 pub use recorder::{CRASH_POINTS, Limits, Recorder, RecorderHandle, RecorderStart};
+pub use retention::{Clocks, Day, Kept, KeptDays, MaybeNow, Now, RetentionPolicy, day_of};
 pub use rows::Unfit;
 pub use schema::{Migrated, check, migrate};
 pub use sender::{SENDER_CRASH_POINTS, Sender, SenderStart};
@@ -89,3 +101,4 @@ pub use status::{SinkState, SinkStatus};
 pub use store::StoreError;
 pub use tables::{Cadence, Column, Relation, Role, Source, Table, TableKind, Tables, TablesError};
 pub use uuid::Uuid;
+pub use views::{Parameter, View, analysts, check_views, migrate_views, views};

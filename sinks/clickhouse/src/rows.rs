@@ -27,7 +27,7 @@ pub struct Unfit {
 }
 
 /// A number in groups of seven bits, the lowest first.
-fn varint(out: &mut Vec<u8>, mut number: usize) {
+pub(crate) fn varint(out: &mut Vec<u8>, mut number: usize) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
         number >>= 7;
@@ -36,7 +36,7 @@ fn varint(out: &mut Vec<u8>, mut number: usize) {
 }
 
 /// A `String`.
-fn text(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn text(out: &mut Vec<u8>, text: &str) {
     varint(out, text.len());
     out.extend_from_slice(text.as_bytes());
 }
@@ -50,7 +50,7 @@ pub(crate) fn header(names: &[String], types: &[&str]) -> Vec<u8> {
     out
 }
 
-fn nullable<T>(out: &mut Vec<u8>, value: Option<T>, write: impl FnOnce(&mut Vec<u8>, T)) {
+pub(crate) fn nullable<T>(out: &mut Vec<u8>, value: Option<T>, write: impl FnOnce(&mut Vec<u8>, T)) {
     match value {
         Some(value) => {
             out.push(THERE);
@@ -60,7 +60,7 @@ fn nullable<T>(out: &mut Vec<u8>, value: Option<T>, write: impl FnOnce(&mut Vec<
     }
 }
 
-fn instant(out: &mut Vec<u8>, at: Millis) {
+pub(crate) fn instant(out: &mut Vec<u8>, at: Millis) {
     out.extend_from_slice(&at.0.to_le_bytes());
 }
 
@@ -101,6 +101,19 @@ pub(crate) fn owner(key: &[u8]) -> &[u8] {
     let columns = key.get(NUMBER_BYTES..).unwrap_or_default();
     let tenant = Form::Name.width(columns).unwrap_or(0);
     columns.get(..tenant + 16).unwrap_or(columns)
+}
+
+/// The subject and the period in the key of a grade.
+pub(crate) fn subject_and_period(key: &[u8]) -> Option<(&str, &str)> {
+    let rest = key.get(NUMBER_BYTES + owner(key).len()..)?;
+    let (subject, rest) = rest.split_at_checked(Form::Name.width(rest)?)?;
+    Some((text_in(subject)?, text_in(rest)?))
+}
+
+/// The text in a `String` that takes all of the bytes.
+fn text_in(bytes: &[u8]) -> Option<&str> {
+    let head = bytes.iter().position(|byte| byte & 0x80 == 0)? + 1;
+    std::str::from_utf8(bytes.get(head..)?).ok()
 }
 
 /// A grade's values.

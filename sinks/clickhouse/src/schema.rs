@@ -1,14 +1,16 @@
 //! A server's tables made and checked: what `migrate` does, and what is looked at before anything is written.
 
 use crate::Uuid;
-use crate::check::{Difference, compare, found};
+use crate::check::{Difference, Found, compare, compare_own, found};
 use crate::connection::Connection;
 use crate::ddl;
 use crate::error::ServerError;
 use crate::migrations::{self, MIGRATIONS};
+use crate::raw;
 use crate::tables::{TableKind, Tables};
 use crate::writers;
 use aulaflow_model::share::Share;
+use std::collections::BTreeMap;
 
 /// The oldest server that is written to, as `version() = 25.8` is 2508. Tests run with 26.7; what is older than this nobody has tried.
 const OLDEST: u64 = 2_508;
@@ -53,6 +55,7 @@ pub fn migrate(
             Difference::Other(..) => {}
         }
     }
+    make_own(connection, &found_now, &mut done)?;
     migrations::make_table(connection)?;
     for migration in migrations::pending(MIGRATIONS, &migrations::applied(connection)?)? {
         migrations::apply(connection, migration)?;
@@ -100,6 +103,7 @@ pub fn check(connection: &Connection, tables: &Tables) -> Result<Vec<String>, Se
     refuse_old(connection)?;
     let found = found(connection)?;
     let mut faults: Vec<_> = compare(tables, &found).iter().map(|difference| advice(difference, tables)).collect();
+    faults.extend(own_faults(&found));
     match migrations::pending(MIGRATIONS, &migrations::applied(connection)?) {
         Ok(pending) => faults.extend(pending.iter().map(|migration| {
             format!(
@@ -110,6 +114,50 @@ pub fn check(connection: &Connection, tables: &Tables) -> Result<Vec<String>, Se
         Err(error) => faults.push(error.reason),
     }
     Ok(faults)
+}
+
+/// Makes the tables that do not follow from the plan, and adds their new columns.
+fn make_own(connection: &Connection, found: &BTreeMap<String, Found>, done: &mut Migrated) -> Result<(), ServerError> {
+    for table in raw::tables() {
+        let Some(is) = found.get(table.name) else {
+            connection.execute(&ddl::create_own(table))?;
+            done.steps.push(format!("made the table {}", table.name));
+            continue;
+        };
+        let (other, lacks) = compare_own(table, is);
+        if !other.is_empty() {
+            return Err(ServerError::somebody(format!(
+                "{}: {}; change it back by hand, or rename it: then `aulaflow clickhouse migrate` makes a new one",
+                table.name,
+                other.join("; ")
+            )));
+        }
+        if !lacks.is_empty() {
+            connection.execute(&ddl::add_columns_to(table.name, &table.columns, &lacks))?;
+            done.steps.push(format!("changed the table {}", table.name));
+        }
+    }
+    Ok(())
+}
+
+/// What is wrong with them.
+fn own_faults(found: &BTreeMap<String, Found>) -> Vec<String> {
+    let mut faults = Vec::new();
+    for table in raw::tables() {
+        let Some(is) = found.get(table.name) else {
+            faults.push(format!("{}: there is no such table: run `aulaflow clickhouse migrate`", table.name));
+            continue;
+        };
+        let (other, lacks) = compare_own(table, is);
+        if !other.is_empty() {
+            faults.push(format!("{}: {}: change it back by hand, or rename it", table.name, other.join("; ")));
+        } else if !lacks.is_empty() {
+            let names: Vec<_> = lacks.iter().map(|column| column.name.as_str()).collect();
+            let names = names.join(", ");
+            faults.push(format!("{}: it has no column {names}: run `aulaflow clickhouse migrate`", table.name));
+        }
+    }
+    faults
 }
 
 fn refuse_old(connection: &Connection) -> Result<(), ServerError> {

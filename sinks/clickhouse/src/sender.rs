@@ -270,11 +270,16 @@ impl Work {
         let Block { number, table, columns, rows, body, token } = block;
         let body = Bytes::from(body);
         let doubtful = std::mem::replace(&mut self.doubtful, true);
+        let kind = self.start.server.tables().table(&table).map(|table| table.kind);
+        let token = match kind {
+            // The present need not be counted: rows that are there twice are one. But a server that crashed may remember the token
+            // and not have the rows, so what may have been sent is sent under another one.
+            Some(TableKind::Present) if doubtful => anew(&token),
+            Some(TableKind::Present | TableKind::Changes) | None => token,
+        };
         (self.start.at)("clickhouse.send.before");
         self.insert(connection, &table, &columns, &token, &body)?;
         (self.start.at)("clickhouse.send.after");
-        let kind = self.start.server.tables().table(&table).map(|table| table.kind);
-        // The present need not be counted: rows that are there twice are one.
         if doubtful && kind == Some(TableKind::Changes) {
             let sent = Sent { table: &table, columns: &columns, rows, body: &body, token: &token, number };
             self.make_exact(connection, &sent)?;
@@ -326,8 +331,7 @@ impl Work {
                 let sql = format!("ALTER TABLE {table} DELETE WHERE {these} SETTINGS mutations_sync = 2");
                 connection.execute_within(&sql, reading::LONG)?;
             }
-            let token = format!("{}-{:x}", sent.token, backoff::random());
-            self.insert(connection, sent.table, sent.columns, &token, sent.body)?;
+            self.insert(connection, sent.table, sent.columns, &anew(sent.token), sent.body)?;
             self.count("mended", sent.rows);
         }
         match there()? {
@@ -412,6 +416,11 @@ struct Sent<'a> {
     body: &'a Bytes,
     token: &'a str,
     number: u64,
+}
+
+/// A token that was never used.
+fn anew(token: &str) -> String {
+    format!("{token}-{:x}", backoff::random())
 }
 
 /// Whether copies of a table can differ for a while.

@@ -6,6 +6,7 @@
 //! present, the newest row per key.
 
 use crate::Form;
+use crate::views;
 use aulaflow_model::change::ViewIndex;
 use aulaflow_model::window::WindowKind;
 use aulaflow_plan::Plan;
@@ -138,8 +139,18 @@ pub enum TablesError {
 }
 
 /// Tables that are no relation's.
-const OTHERS: [&str; 8] =
-    ["writers", "migrations", "behavior", "service_events", "dead_letters", "gov_ledger", "erasures", "audit"];
+const OTHERS: [&str; 10] = [
+    "writers",
+    "migrations",
+    "behavior",
+    "service_events",
+    "dead_letters",
+    "bridge_positions",
+    "retention_log",
+    "gov_ledger",
+    "erasures",
+    "audit",
+];
 
 impl Tables {
     /// The tables of a plan.
@@ -160,7 +171,7 @@ impl Tables {
             // A plan has fewer views than a `ViewIndex` can count.
             relations.push(of_view(view, index as ViewIndex, cadence));
         }
-        let mut names: Vec<String> = OTHERS.iter().map(|name| (*name).to_owned()).collect();
+        let mut names: Vec<String> = OTHERS.iter().chain(&views::NAMES).map(|name| (*name).to_owned()).collect();
         let mut tables = Vec::new();
         for (index, relation) in relations.iter().enumerate() {
             for table in [Table::changes(index, relation), Table::present(index, relation)] {
@@ -178,6 +189,11 @@ impl Tables {
                 }
                 tables.push(table);
             }
+            let as_of = format!("{}{}", relation.name, views::AS_OF);
+            if names.contains(&as_of) {
+                return Err(TablesError::Name { view: relation.name.clone(), table: as_of });
+            }
+            names.push(as_of);
             hash.update(format!("{:?}\n", relation.cadence).as_bytes());
         }
         Ok(Self { relations, tables, made_by: hash.finalize().into() })
@@ -252,7 +268,7 @@ fn with_machinery<const N: usize>(relation: &Relation, machinery: [(&str, Form);
 }
 
 impl Column {
-    fn new(name: &str, form: Form, role: Role) -> Self {
+    pub(crate) fn new(name: &str, form: Form, role: Role) -> Self {
         Self { name: name.to_owned(), r#type: form.to_string(), form, role }
     }
 }

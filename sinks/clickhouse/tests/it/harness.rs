@@ -172,6 +172,7 @@ fn decode(form: &Form, bytes: &[u8]) -> (String, usize) {
         Form::Bool => ((bytes[0] == 1).to_string(), 1),
         Form::UInt8 => (bytes[0].to_string(), 1),
         Form::Int8 => ((bytes[0] as i8).to_string(), 1),
+        Form::Date => (u16::from_le_bytes(fixed(bytes)).to_string(), 2),
         Form::UInt32 => (u32::from_le_bytes(fixed(bytes)).to_string(), 4),
         Form::Int64 | Form::Decimal18 | Form::Instant => (i64::from_le_bytes(fixed(bytes)).to_string(), 8),
         Form::UInt64 => (u64::from_le_bytes(fixed(bytes)).to_string(), 8),

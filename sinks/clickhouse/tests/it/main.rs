@@ -2,14 +2,21 @@
 //! engine itself.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod bridge;
+mod canary;
 mod engine;
 mod faults;
+mod grants;
+mod guide;
 mod harness;
 mod model;
 mod process;
 mod proxy;
 mod restart;
+mod said;
 mod schema;
+mod school;
 mod sql;
 mod trouble;
+mod views;
 mod world;

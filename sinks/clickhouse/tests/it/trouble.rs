@@ -5,9 +5,13 @@ use crate::faults::{check, until_days_are_over};
 use crate::process::{Checkpoint, Process, Setting};
 use crate::proxy::{Proxy, Random};
 use crate::world::World;
-use aulaflow_clickhouse::{Access, Outbox, SinkState, TablesBy, migrate};
+use aulaflow_clickhouse::{Access, Block, Outbox, SinkState, TablesBy, migrate};
+use aulaflow_model::ids::{PeriodId, TenantId};
+use aulaflow_model::instant::Millis;
 use aulaflow_model::share::Share;
+use aulaflow_serving::LettingGo;
 use bytes::Bytes;
+use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
@@ -24,6 +28,15 @@ fn begin(setting: &Setting, dir: &Path, world: &World) -> Process {
     let process = Process::start(setting, dir, world, &START);
     process.caught_up();
     process
+}
+
+/// Waits until ClickHouse has everything that was told.
+fn until_sent(process: &Process) {
+    let started = Instant::now();
+    while process.status().blocks > 0 {
+        assert!(started.elapsed() < PATIENCE, "{:?}", process.status());
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Plays the rest of a world, ends the process in order, and compares.
@@ -141,10 +154,20 @@ fn an_outage_holds_the_dataflow_back_and_loses_nothing() {
 /// As a server leaves it that crashed between remembering a token and having the rows.
 #[test]
 fn a_token_that_is_remembered_without_its_rows_swallows_nothing() {
+    remembered_without_rows(5, |table| table.ends_with("_changes"));
+}
+
+#[test]
+fn nor_does_it_swallow_the_present() {
+    remembered_without_rows(7, |table| !table.ends_with("_changes"));
+}
+
+/// The server has the token of the first block that waits of such a table, and none of its rows.
+fn remembered_without_rows(seed: u64, of: fn(&str) -> bool) {
     let Some(access) = access() else { return };
-    let (folder, world) = (tempfile::tempdir().unwrap(), world(5));
+    let (folder, world) = (tempfile::tempdir().unwrap(), world(seed));
     let address = access.url.strip_prefix("http://").unwrap().parse().unwrap();
-    let proxy = Proxy::start(address, 5, Duration::ZERO).unwrap();
+    let proxy = Proxy::start(address, seed, Duration::ZERO).unwrap();
     proxy.heal();
     let setting = Setting::new(&Access { url: proxy.url.clone(), ..access.clone() }, folder.path());
     let mut process = begin(&setting, &folder.path().join("store"), &world);
@@ -153,16 +176,23 @@ fn a_token_that_is_remembered_without_its_rows_swallows_nothing() {
     process.go(&world, 0, 20);
     process.checkpoint(&world, 20, PATIENCE);
     let outbox: Outbox = process.recorder().outbox();
-    let block = outbox.first().unwrap().unwrap();
-    assert!(block.table.ends_with("_changes"), "{}", block.table);
     let connection = connect(&access);
-    connection.insert(&block.table, &block.columns, &block.token, &Bytes::from(block.body.clone())).unwrap();
-    let sql = format!("ALTER TABLE {} DELETE WHERE block = {} SETTINGS mutations_sync = 2", block.table, block.number);
-    connection.execute(&sql).unwrap();
+    let insert = |block: &Block| {
+        connection.insert(&block.table, &block.columns, &block.token, &Bytes::from(block.body.clone())).unwrap();
+    };
+    let mut block = outbox.first().unwrap().unwrap();
+    while !of(&block.table) {
+        insert(&block);
+        outbox.done(block.number).unwrap();
+        block = outbox.first().unwrap().unwrap();
+    }
+    insert(&block);
+    // The only one of its table so far.
+    let table = connection.table(&block.table);
+    connection.execute(&format!("ALTER TABLE {table} DELETE WHERE true SETTINGS mutations_sync = 2")).unwrap();
     // The token works: the same again does nothing.
-    connection.insert(&block.table, &block.columns, &block.token, &Bytes::from(block.body)).unwrap();
-    let count = format!("SELECT count() FROM {}", connection.table(&block.table));
-    assert_eq!(connection.number(&count).unwrap(), 0);
+    insert(&block);
+    assert_eq!(connection.number(&format!("SELECT count() FROM {table}")).unwrap(), 0);
     proxy.down(false);
     end(process, &world, 20, &setting, &access);
 }
@@ -230,6 +260,36 @@ fn a_store_that_is_not_the_last_writers_is_made_again_at_work() {
     end(first, &world, 18, &far, &access);
 }
 
+/// Grades that are in ClickHouse alone are not taken for gone by the comparison after that.
+#[test]
+fn grades_that_left_the_memory_stay_when_the_store_is_made_again() {
+    let Some(access) = access() else { return };
+    let (folder, world) = (tempfile::tempdir().unwrap(), world(9));
+    let setting = Setting::new(&access, folder.path());
+    let mut process = begin(&setting, &folder.path().join("store"), &world);
+    process.go(&world, 0, 12);
+    process.until_whole(PATIENCE);
+    process.checkpoint(&world, 12, PATIENCE);
+    until_sent(&process);
+    let students = process.store.part_of_students(0, 1);
+    let profiles = students.iter().filter_map(|(tenant, student)| process.store.profile(tenant, student));
+    let mut past: HashMap<TenantId, HashSet<PeriodId>> = HashMap::new();
+    for (profile, (tenant, _)) in profiles.zip(&students) {
+        past.entry(tenant.clone()).or_default().extend(profile.grades().iter().map(|grade| grade.period.clone()));
+    }
+    assert!(process.store.let_go(LettingGo { past, until: Millis(i64::MAX) }) > 0);
+    // Workers let go between two changes.
+    process.go(&world, 12, 12);
+    assert!(process.store.grades_let_go() > 0);
+    let connection = connect(&access);
+    let other = format!("INSERT INTO {} SELECT 'all', generateUUIDv4(), false, now64(6)", connection.table("writers"));
+    connection.execute(&other).unwrap();
+    process.until(SinkState::Rebuilding, PATIENCE);
+    process.until(SinkState::Live, PATIENCE);
+    process.until_whole(PATIENCE);
+    end(process, &world, 12, &setting, &access);
+}
+
 #[test]
 fn tables_that_were_replaced_are_filled_again() {
     let Some(access) = access() else { return };
@@ -239,6 +299,9 @@ fn tables_that_were_replaced_are_filled_again() {
     process.go(&world, 0, 10);
     process.until_whole(PATIENCE);
     process.until(SinkState::Live, PATIENCE);
+    // What comes into the new table is then from the comparison alone.
+    process.checkpoint(&world, 10, PATIENCE);
+    until_sent(&process);
     let replaced = migrate(&connect(&access), &tables(VIEWS), &["grades".to_owned()], "1").unwrap();
     assert!(replaced.steps.iter().any(|step| step == "renamed the table grades to grades_old_1"), "{replaced:?}");
     // The process's own two writers, and the one that says that tables were replaced.

@@ -1,0 +1,293 @@
+//! Retention, done: what the log said is removed from ClickHouse when its days are over, counted before and after. For how many
+//! days what is kept, is `retention`'s business.
+//!
+//! Whole partitions go: a partition is a day on which rows go. Where a tenant's retention was made shorter, its rows lie in
+//! partitions that go later: those are deleted one by one, which is slower and happens once. A longer retention counts for rows
+//! that come from then on.
+
+use crate::backoff;
+use crate::connection::{Connection, Stop, literal, quoted};
+use crate::error::{Next, ServerError};
+use crate::raw::{REMOVED, Raw};
+use crate::reading::LONG;
+use crate::retention::{Clocks, Day, RetentionPolicy};
+use crate::server::Server;
+use clickhouse::Row;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+use serde::Deserialize;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// One part of a longer pause.
+const SLICE: Duration = Duration::from_millis(50);
+
+/// Rows that were removed together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removed {
+    /// The table.
+    pub raw: Raw,
+    /// The partition that went; none: rows of tenants whose retention was made shorter.
+    pub expires: Option<Day>,
+    /// How many.
+    pub rows: u64,
+    /// Their bytes on the disk; 0 where that is not known.
+    pub bytes: u64,
+}
+
+/// `table`
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TableLabels {
+    /// The table.
+    pub table: &'static str,
+}
+
+/// What is counted.
+#[derive(Debug, Clone, Default)]
+pub struct RetentionMetrics {
+    /// Rows that were removed.
+    pub rows: Family<TableLabels, Counter>,
+    /// Rounds that failed.
+    pub failures: Counter,
+}
+
+impl RetentionMetrics {
+    /// Registers them.
+    pub fn new(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        let help = "Rows that were removed from ClickHouse since their retention was over";
+        registry.register("clickhouse_retention_rows", help, metrics.rows.clone());
+        let help = "Rounds of retention in ClickHouse that failed and are tried again";
+        registry.register("clickhouse_retention_failures", help, metrics.failures.clone());
+        metrics
+    }
+}
+
+/// What a keeper is started with.
+pub struct KeeperStart {
+    /// Where the tables are.
+    pub server: Arc<Server>,
+    /// What is kept for how long.
+    pub retention: Arc<RetentionPolicy>,
+    /// What today is.
+    pub clocks: Clocks,
+    /// What it counts.
+    pub metrics: RetentionMetrics,
+    /// How often it looks whether another day has begun.
+    pub look_every: Duration,
+}
+
+/// A thread that removes what has expired, at its start and with each new day. Several processes may have one: whoever is first
+/// removes.
+pub struct Keeper {
+    stop: Stop,
+    thread: JoinHandle<()>,
+}
+
+impl Keeper {
+    /// Starts it.
+    pub fn start(start: KeeperStart) -> std::io::Result<Self> {
+        let stop = Stop::default();
+        let work = Work { start, stop: stop.clone(), done: None };
+        let thread = std::thread::Builder::new().name("aulaflow-keeper".to_owned()).spawn(move || work.run())?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Ends it. What is under way is given up; the next start does it again.
+    pub fn stop(self) {
+        self.stop.ask();
+        if self.thread.join().is_err() {
+            tracing::error!("the thread that removes expired rows from ClickHouse has panicked");
+        }
+    }
+}
+
+/// Today, of each table in the order of [`Raw::ALL`].
+type Today = [Option<Day>; 3];
+
+struct Work {
+    start: KeeperStart,
+    stop: Stop,
+    /// The days of the last round that succeeded.
+    done: Option<Today>,
+}
+
+impl Work {
+    fn run(mut self) {
+        let mut failures = 0;
+        loop {
+            let today = Raw::ALL.map(|raw| self.start.clocks.today(raw));
+            let mut pause = self.start.look_every;
+            if self.done != Some(today) {
+                match self.round(today) {
+                    Ok(()) => (failures, self.done) = (0, Some(today)),
+                    Err(error) if error.next == Next::Stop => return,
+                    Err(error) => {
+                        failures += 1;
+                        self.start.metrics.failures.inc();
+                        tracing::warn!(
+                            reason = error.reason,
+                            "expired rows could not be removed from ClickHouse: trying again"
+                        );
+                        let pace = self.start.server.pace;
+                        pause = match error.next {
+                            Next::Again => pace.pause(failures, backoff::random()),
+                            Next::Somebody | Next::Ousted | Next::Stop => pace.slow(backoff::random()),
+                        };
+                    }
+                }
+            }
+            if !self.pause(pause) {
+                return;
+            }
+        }
+    }
+
+    fn round(&self, today: Today) -> Result<(), ServerError> {
+        let connection = self.start.server.connect(&self.stop)?;
+        self.start.server.prepare(&connection)?;
+        for (raw, today) in Raw::ALL.into_iter().zip(today) {
+            let Some(today) = today else { continue };
+            for removed in remove_expired(&connection, raw, today, &self.start.retention)? {
+                let Removed { rows, bytes, expires, .. } = removed;
+                tracing::info!(table = raw.name(), rows, bytes, expires, "rows whose retention was over were removed");
+                self.start.metrics.rows.get_or_create(&TableLabels { table: raw.name() }).inc_by(rows);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits; whether to go on.
+    fn pause(&self, pause: Duration) -> bool {
+        let started = Instant::now();
+        while started.elapsed() < pause && !self.stop.is_asked() {
+            std::thread::sleep(SLICE.min(pause.saturating_sub(started.elapsed())));
+        }
+        !self.stop.is_asked()
+    }
+}
+
+/// Removes the rows of a table whose days are over, makes sure that they are gone, and records what went in the table
+/// `retention_log`.
+pub fn remove_expired(
+    connection: &Connection,
+    raw: Raw,
+    today: Day,
+    retention: &RetentionPolicy,
+) -> Result<Vec<Removed>, ServerError> {
+    let mut removed = Vec::new();
+    for part in partitions(connection, raw)?.into_iter().filter(|part| part.expires <= today) {
+        let Partition { expires, bytes } = part;
+        let rows = count(connection, raw, &format!("expires = toDate({expires})"))?;
+        // The value as ClickHouse writes it: partitions of a date have no other name.
+        connection.execute_within(
+            &format!("ALTER TABLE {} DROP PARTITION {}", quoted(raw.name()), literal(&date(connection, expires)?)),
+            LONG,
+        )?;
+        gone(connection, raw, &format!("expires = toDate({expires})"))?;
+        // Emptied by somebody else at the same time.
+        if rows > 0 {
+            removed.push(Removed { raw, expires: Some(expires), rows, bytes });
+            note(connection, today, removed.last())?;
+        }
+    }
+    let over = over(raw, today, retention);
+    let rows = count(connection, raw, &over)?;
+    if rows > 0 {
+        let sql = format!("ALTER TABLE {} DELETE WHERE {over} SETTINGS mutations_sync = 2", quoted(raw.name()));
+        connection.execute_within(&sql, LONG)?;
+        gone(connection, raw, &over)?;
+        removed.push(Removed { raw, expires: None, rows, bytes: 0 });
+        note(connection, today, removed.last())?;
+    }
+    Ok(removed)
+}
+
+#[derive(Row, Deserialize)]
+struct Partition {
+    expires: Day,
+    bytes: u64,
+}
+
+fn partitions(connection: &Connection, raw: Raw) -> Result<Vec<Partition>, ServerError> {
+    connection.rows(&format!(
+        "SELECT toUInt16(toDate(partition)) AS expires, sum(bytes_on_disk) AS bytes FROM system.parts WHERE database = {} AND table \
+         = {} AND active GROUP BY expires ORDER BY expires",
+        literal(connection.database()),
+        literal(raw.name())
+    ))
+}
+
+/// A day as ClickHouse writes it.
+fn date(connection: &Connection, day: Day) -> Result<String, ServerError> {
+    #[derive(Row, Deserialize)]
+    struct Text {
+        text: String,
+    }
+    let rows = connection.rows::<Text>(&format!("SELECT toString(toDate({day})) AS text"))?;
+    rows.into_iter().next().map(|row| row.text).ok_or_else(|| ServerError::again("the answer has no row"))
+}
+
+fn count(connection: &Connection, raw: Raw, condition: &str) -> Result<u64, ServerError> {
+    connection.number(&format!("SELECT count() FROM {} WHERE {condition}", connection.table(raw.name())))
+}
+
+fn gone(connection: &Connection, raw: Raw, condition: &str) -> Result<(), ServerError> {
+    match count(connection, raw, condition)? {
+        0 => Ok(()),
+        left => Err(ServerError::again(format!(
+            "{} still has {left} rows that were removed, or that came in the meantime",
+            raw.name()
+        ))),
+    }
+}
+
+/// Rows that are over by what is kept now, though their partition goes later.
+fn over(raw: Raw, today: Day, retention: &RetentionPolicy) -> String {
+    let before = |days: u16| format!("kept_from <= toDate({})", today.saturating_sub(days));
+    let own: Vec<_> = retention.tenants.iter().map(|(tenant, days)| (literal(tenant), days.of(raw))).collect();
+    let default = before(retention.default.of(raw));
+    let mut conditions: Vec<_> =
+        own.iter().map(|(tenant, days)| format!("(tenant = {tenant} AND {})", before(*days))).collect();
+    let named: Vec<_> = own.iter().map(|(tenant, _)| tenant.as_str()).collect();
+    conditions.push(match named.is_empty() {
+        true => default,
+        false => format!("(tenant NOT IN ({}) AND {default})", named.join(", ")),
+    });
+    // A row of the first day there is has no day before it.
+    format!("expires > toDate({today}) AND kept_from > toDate(0) AND ({})", conditions.join(" OR "))
+}
+
+/// Records what went.
+fn note(connection: &Connection, today: Day, removed: Option<&Removed>) -> Result<(), ServerError> {
+    let Some(Removed { raw, expires, rows, bytes }) = removed else { return Ok(()) };
+    let expires = expires.map_or("NULL".to_owned(), |day| format!("toDate({day})"));
+    connection.execute(&format!(
+        "INSERT INTO {} (at, today, of_table, expires, rows, bytes) SELECT now64(3), toDate({today}), {}, {expires}, {rows}, {bytes}",
+        connection.table(REMOVED),
+        literal(raw.name())
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::KeptDays;
+
+    #[test]
+    fn what_is_over_goes_by_each_tenants_days() {
+        let default = KeptDays { behavior: 30, service_events: 30, dead_letters: 90 };
+        let own = KeptDays { behavior: 7, ..default };
+        let mut retention = RetentionPolicy { default, tenants: [("it's".to_owned(), own)].into() };
+        assert_eq!(
+            over(Raw::Behavior, 100, &retention),
+            "expires > toDate(100) AND kept_from > toDate(0) AND ((tenant = 'it\\'s' AND kept_from <= toDate(93)) OR (tenant NOT IN \
+             ('it\\'s') AND kept_from <= toDate(70)))"
+        );
+        retention.tenants.clear();
+        assert!(over(Raw::DeadLetters, 100, &retention).ends_with("AND (kept_from <= toDate(10))"));
+    }
+}
