@@ -31,7 +31,8 @@ pub fn folder(more: &str) -> Folder {
 
 /// The embedded ClickHouse of an instance that runs, as its user.
 pub struct ClickHouse {
-    url: String,
+    /// Its HTTP interface.
+    pub url: String,
     password: String,
     agent: ureq::Agent,
 }

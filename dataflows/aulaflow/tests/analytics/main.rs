@@ -2,6 +2,7 @@
 //! is said.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod commands;
 mod disk;
 mod history;
 mod instance;
