@@ -57,6 +57,8 @@ class Judge:
         self.compared: Counter[str] = Counter()
         self.known_rows: dict[tuple[int, int | None], dict[str, Behaviour]] = {}
         self.names: dict[tuple[str, str], str] = {}
+        self.rebuilt = False
+        """The local store was made again from ClickHouse."""
 
     def is_daily(self, table: str) -> bool:
         """Whether a table is kept by the day."""
@@ -82,6 +84,10 @@ class Judge:
             walked, found = self.walk(table)
             differences += found + self.blocks(table)
             present, found = self.present(table)
+            if self.rebuilt:
+                # A key whose two tables stood at different blocks then got a new row in the present, with a newer version.
+                for key in walked.keys() & present.keys():
+                    walked[key]["version"] = max(walked[key]["version"], present[key]["version"])
             differences += found + differing(f"{table}: the present and the last differences", walked, present)
             mine = [i for i in instants if i.tables == ("daily" if self.is_daily(table) else "changes")]
             if table in ("grades", "cohorts"):

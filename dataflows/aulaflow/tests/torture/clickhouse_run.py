@@ -336,6 +336,7 @@ class Run:
             self.sent_until = len(self.instants)
             product.kill()
             shutil.rmtree(self.folder / "data" / "analytics")
+            self.judge.rebuilt = True
         elif how == "stop":
             product.stop()
         else:
