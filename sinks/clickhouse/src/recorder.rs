@@ -252,7 +252,8 @@ impl RecorderHandle {
         control.inbox.want_not();
         control.inbox.wake();
         while state.at_work {
-            if control.done.wait_until(&mut state, deadline).timed_out() {
+            let ends = state.ending.is_some() || state.failed.is_some();
+            if ends || control.done.wait_until(&mut state, deadline).timed_out() {
                 return Err(RebuildError::AtWork);
             }
         }
@@ -329,6 +330,11 @@ impl RecorderHandle {
         (state.whole, state.released) = (false, true);
         drop(state);
         self.0.inbox.close();
+    }
+
+    /// Why nothing can be recorded at the moment: the dataflow is held back by that, sooner or later.
+    pub fn trouble(&self) -> Option<String> {
+        self.0.state.lock().trouble.clone()
     }
 
     /// Why it will never record again.

@@ -94,6 +94,19 @@ pub(crate) fn owner(key: &[u8]) -> &[u8] {
     columns.get(..tenant + 16).unwrap_or(columns)
 }
 
+/// The subject and the period in the key of a grade.
+pub(crate) fn subject_and_period(key: &[u8]) -> Option<(&str, &str)> {
+    let rest = key.get(NUMBER_BYTES + owner(key).len()..)?;
+    let (subject, rest) = rest.split_at_checked(Form::Name.width(rest)?)?;
+    Some((text_in(subject)?, text_in(rest)?))
+}
+
+/// The text in a `String` that takes all of the bytes.
+fn text_in(bytes: &[u8]) -> Option<&str> {
+    let head = bytes.iter().position(|byte| byte & 0x80 == 0)? + 1;
+    std::str::from_utf8(bytes.get(head..)?).ok()
+}
+
 /// A grade's values.
 pub(crate) fn grade(row: &GradeRow) -> Vec<u8> {
     let grade = &row.grade;

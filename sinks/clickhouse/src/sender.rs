@@ -180,6 +180,8 @@ impl Work {
                     self.board.state(SinkState::Live, None);
                 }
                 None if self.draining.load(Ordering::Relaxed) => {
+                    // What somebody else has begun is not ours to close.
+                    self.look(&connection)?;
                     return writers::say(&connection, self.start.share, self.outbox.writer(), true);
                 }
                 None if self.stop.is_asked() => return Err(ServerError::stopped()),
@@ -333,6 +335,10 @@ impl Work {
         if self.looked.elapsed() < LOOK_EVERY {
             return Ok(());
         }
+        self.look(connection)
+    }
+
+    fn look(&mut self, connection: &Connection) -> Result<(), ServerError> {
         let own = self.outbox.writer();
         let last = writers::last(connection, self.start.share)?;
         match last.first() {

@@ -83,7 +83,7 @@ impl Profile {
                 past.insert(at, PastGrades { period, subjects: Vec::new() });
                 at
             });
-            past[at].subjects.push(hash(&subject));
+            past[at].subjects.push(hash(subject.as_str()));
         }
         let features = Arc::clone(&self.features);
         let Self { worker, changed_at, .. } = *self;
@@ -98,7 +98,7 @@ impl Profile {
 /// What is told of a grade that was let go brings it back, or says that it is no more.
 fn without_told(past: &[PastGrades], changes: &[GradeChange]) -> Arc<[PastGrades]> {
     let told = |period: &PeriodId, subject: u64| {
-        changes.iter().any(|change| change.period == *period && hash(&change.subject) == subject)
+        changes.iter().any(|change| change.period == *period && hash(change.subject.as_str()) == subject)
     };
     let left = past.iter().cloned().filter_map(|mut of| {
         of.subjects.retain(|subject| !told(&of.period, *subject));
@@ -107,7 +107,14 @@ fn without_told(past: &[PastGrades], changes: &[GradeChange]) -> Arc<[PastGrades
     left.collect()
 }
 
-fn hash(subject: &Subject) -> u64 {
+impl PastGrades {
+    /// Whether the grade of a subject was let go.
+    pub(crate) fn has(&self, subject: &str) -> bool {
+        self.subjects.contains(&hash(subject))
+    }
+}
+
+fn hash(subject: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     subject.hash(&mut hasher);
     hasher.finish()

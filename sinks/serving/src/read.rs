@@ -154,6 +154,11 @@ impl ProfileRead<'_> {
         self.profile.past.iter().map(|past| &past.period)
     }
 
+    /// Whether a grade was let go: it is as it was, and not in memory.
+    pub fn was_let_go(&self, subject: &str, period: &str) -> bool {
+        self.profile.past.iter().any(|past| past.period.as_str() == period && past.has(subject))
+    }
+
     /// Stored features in the order of the plan's views.
     pub fn features(&self) -> impl Iterator<Item = (&ViewSchema, &FeatureRow)> {
         let schema = |view: u16| self.shared.schemas.get(usize::from(view));

@@ -160,7 +160,9 @@ impl Analytics {
             claim_wait: CLAIM_WAIT,
             at: aulaflow_state::crash_point,
         })?;
-        let bridge = self.said.start(share, &self.server, self.alone)?;
+        // Of one local store there is one process at a time.
+        let writer = recorder.handle().outbox().writer();
+        let bridge = self.said.start(share, &self.server, writer, self.alone)?;
         let gate: Arc<dyn Gate> = Arc::new(RecorderGate(recorder.handle()));
         let recorded = |(outlet, queue)| Box::new(RecordedOutlet { outlet, queue }) as Box<dyn Outlet>;
         outward.outlets = std::mem::take(&mut outward.outlets).into_iter().zip(queues).map(recorded).collect();
@@ -179,7 +181,13 @@ impl Recording {
         let status = self.sender.status();
         let (state, reason) = match self.recorder.handle().failure() {
             Some(reason) => ("failed", Some(reason)),
-            None => (status.state.name(), status.reason),
+            None => match self.recorder.handle().trouble() {
+                // Both are in the way: what the recorder waits for may be the sender.
+                Some(trouble) => {
+                    ("held", Some(status.reason.map_or(trouble.clone(), |why| format!("{trouble}; {why}"))))
+                }
+                None => (status.state.name(), status.reason),
+            },
         };
         SinkLag {
             sink: NAME,

@@ -21,7 +21,7 @@ fn seeds() -> Vec<u64> {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
     match (number("AULAFLOW_SEED"), number("AULAFLOW_SEEDS")) {
         (Some(one), _) => vec![one],
-        (None, many) => (1..=many.unwrap_or(6)).collect(),
+        (None, many) => (1..=many.unwrap_or(4)).collect(),
     }
 }
 

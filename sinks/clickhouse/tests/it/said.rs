@@ -3,7 +3,7 @@
 use crate::proxy::Random;
 use aulaflow_clickhouse::{
     Access, Bridge, BridgeLimits, BridgeMetrics, BridgeStart, Clocks, Connection, KeptDays, Making, PseudonymKeys, Raw,
-    RetentionPolicy, SinkState,
+    RetentionPolicy, SinkState, Uuid,
 };
 use aulaflow_log::embedded::{EmbeddedConfig, EmbeddedLog, Fsync};
 use aulaflow_log::{Log, RecordSetBuilder, TopicPartition, letters};
@@ -209,6 +209,7 @@ impl Said {
             log,
             server: Arc::clone(&self.server),
             making: self.making.clone(),
+            writer: Uuid::custom([7; 16]),
             alone: true,
             limits,
             metrics: self.metrics.clone(),

@@ -6,7 +6,7 @@ use crate::tenant_records::now;
 use anyhow::Result;
 use aulaflow_clickhouse::{
     Bridge, BridgeLimits, BridgeMetrics, BridgeStart, Clocks, Keeper, KeeperStart, KeptDays, Making, MaybeNow,
-    PseudonymKeys, RetentionMetrics, RetentionPolicy, Server,
+    PseudonymKeys, RetentionMetrics, RetentionPolicy, Server, Uuid,
 };
 use aulaflow_log::kafka::KafkaConfig;
 use aulaflow_log::{KafkaLog, Log};
@@ -77,7 +77,7 @@ impl Said {
     }
 
     /// Starts a share's bridge.
-    pub fn start(&self, share: Share, server: &Arc<Server>, alone: bool) -> Result<Bridge> {
+    pub fn start(&self, share: Share, server: &Arc<Server>, writer: Uuid, alone: bool) -> Result<Bridge> {
         let settings = &self.runtime.clickhouse_sink;
         let limits = BridgeLimits {
             rows_max: settings.block_rows as u64,
@@ -89,6 +89,7 @@ impl Said {
             log: self.own_log()?,
             server: Arc::clone(server),
             making: self.making.clone(),
+            writer,
             alone,
             limits,
             metrics: self.metrics.clone(),
