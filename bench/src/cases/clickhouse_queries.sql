@@ -38,15 +38,17 @@ SELECT count(*) AS students, sum(events) AS all_events, sum(clicks) AS all_click
 -- Who is most active on one day?
 SELECT student, events, clicks FROM clicks_7d_as_of(t = '2014-02-15') ORDER BY clicks DESC LIMIT 50
 
--- How many students were active in each week?
-SELECT toMonday(clock) AS week, uniq(student) AS students, count(*) AS rows FROM clicks_7d_changes WHERE diff = 1 GROUP BY week ORDER BY week
+-- Which pages are used most, week by week?
+SELECT toMonday(occurred_at) AS week, event_type, uniq(student) AS students, sum(value) AS clicks
+FROM behavior GROUP BY week, event_type ORDER BY week, event_type
 
 -- How many had a row on each day?
 SELECT day, sum(n) OVER (ORDER BY day) AS students FROM (SELECT toDate(clock) AS day, sum(diff) AS n FROM clicks_7d_changes GROUP BY day)
 ORDER BY day
 
--- One student's weeks
-SELECT clock, events, clicks FROM clicks_7d_changes WHERE diff = 1 AND student = (SELECT min(student) FROM clicks_7d_changes) ORDER BY clock
+-- What did one student do?
+SELECT occurred_at, event_type, value FROM behavior WHERE student = (SELECT min(student) FROM clicks_7d_changes)
+ORDER BY occurred_at, event_type LIMIT 1000
 
 -- Do those who click more pass more?
 SELECT quartile, count(*) AS grades, avg(g.passing) AS passed FROM grades AS g JOIN (SELECT student, ntile(4) OVER (ORDER BY clicks) AS

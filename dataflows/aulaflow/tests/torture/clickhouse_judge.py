@@ -57,6 +57,8 @@ class Judge:
         self.compared: Counter[str] = Counter()
         self.known_rows: dict[tuple[int, int | None], dict[str, Behaviour]] = {}
         self.names: dict[tuple[str, str], str] = {}
+        self.rebuilt = False
+        """The local store was made again from ClickHouse."""
 
     def is_daily(self, table: str) -> bool:
         """Whether a table is kept by the day."""
@@ -76,12 +78,16 @@ class Judge:
 
     def everything(self, instants: list[Instant], rng: random.Random, tables: list[str] | None = None) -> list[str]:
         """All that differs, of some tables or all."""
-        differences = []
+        differences = self.raw() if tables is None else []
         final = {kind: max((i for i in instants if i.tables == kind), key=lambda i: i.at) for kind in ("changes", "daily")}
         for table in tables or self.tables:
             walked, found = self.walk(table)
             differences += found + self.blocks(table)
             present, found = self.present(table)
+            if self.rebuilt:
+                # A key whose two tables stood at different blocks then got a new row in the present, with a newer version.
+                for key in walked.keys() & present.keys():
+                    walked[key]["version"] = max(walked[key]["version"], present[key]["version"])
             differences += found + differing(f"{table}: the present and the last differences", walked, present)
             mine = [i for i in instants if i.tables == ("daily" if self.is_daily(table) else "changes")]
             if table in ("grades", "cohorts"):
@@ -93,6 +99,40 @@ class Judge:
                 differences += self.as_of(table, instant)
             differences += self.against(f"{table} now, and {last.why}", table, without(present), last)
         return differences
+
+    # -- what the log said
+
+    def sent(self) -> dict[tuple[str, str], tuple[str, str, str]]:
+        """By tenant and event: whose it is, its type and its value."""
+        clicks = [sent for phase in self.history.phases for sent in (*phase.clicks, *phase.late)]
+        return {
+            (tenant, f"vle-{click.row}"): (self.student(tenant, click.student), click.type, number(click.value))
+            for tenant, click in clicks
+        }
+
+    def copied(self) -> bool:
+        """Whether every event is in the table of behaviour events."""
+        found = self.engine.ask("SELECT uniqExact(tenant, event_id) AS n FROM aula.behavior")
+        return found[0]["n"] >= len(self.sent())
+
+    def raw(self) -> list[str]:
+        """What differs of behaviour events: no record of the log is there twice, and what was sent is there as it was. (One that was
+        sent again after a kill may be there again, with an offset of its own.)"""
+        sql = "SELECT tenant, student, event_id, event_type, value, log_partition, log_offset FROM aula.behavior"
+        differences, got, places = [], {}, Counter()
+        for row in self.engine.ask(sql):
+            places[row["log_partition"], row["log_offset"]] += 1
+            says = row["student"], row["event_type"], number(row["value"])
+            if got.setdefault((row["tenant"], row["event_id"]), says) != says:
+                differences.append(f"behavior: {row['event_id']} says two things: {row}")
+            self.compared["behaviour events"] += 1
+        differences += [f"behavior: {n} rows of the record at {place}" for place, n in places.items() if n > 1]
+        want = self.sent()
+        return differences + [
+            f"behavior: {key}: expected {want.get(key)}, got {got.get(key)}"
+            for key in sorted(want.keys() | got.keys())
+            if want.get(key) != got.get(key)
+        ]
 
     def rows(self, sql: str, key: Key) -> list[tuple[Key, Row]]:
         """An answer's rows with their keys."""

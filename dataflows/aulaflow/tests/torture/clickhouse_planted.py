@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import clickhouse_run
+from clickhouse_data import noon
 from clickhouse_judge import FEATURE_KEY
 from clickhouse_run import Plan, Run, Setting
 
 SEED = 3
 NUMBERS = ("events", "visits", "clicks", "material_clicks")
 """Columns of views, of which each view has one."""
-WEEK = "INTERVAL 7 DAY"
+LONG = "INTERVAL 60 DAY"
+"""Longer than a run's history."""
 OTHER = "toUUID('00000000-0000-8000-8000-000000000001')"
 
 
@@ -37,8 +39,8 @@ def spoils(table: str, key: tuple[str, ...], column: str) -> list[Spoil]:
         Spoil("a difference is there in another block too", changes, ("", "block + 100000 AS block")),
         Spoil("a difference says something else", changes, (f"{value} AS {column}",)),
         Spoil("a difference counts the other way", changes, ("-diff AS diff",)),
-        Spoil("a difference came later", changes, (f"clock + {WEEK} AS clock",)),
-        Spoil("a difference came earlier", changes, (f"clock - {WEEK} AS clock",)),
+        Spoil("a difference came later", changes, (f"clock + {LONG} AS clock",)),
+        Spoil("a difference came earlier", changes, (f"clock - {LONG} AS clock",)),
         Spoil("a row of the present is gone", table, ()),
         Spoil("a row of the present says something else", table, (f"{value} AS {column}",)),
         Spoil("a row of the present is deleted", table, ("", "toUInt8(1) AS is_deleted, version + 1 AS version")),
@@ -97,7 +99,12 @@ def with_one_spoilt(made: Run, spoil: Spoil, rng: random.Random) -> None:
     ask(f"CREATE TABLE {table}_kept AS {table}")
     ask(f"INSERT INTO {table}_kept SETTINGS insert_deduplicate = 0 SELECT * FROM {table}")
     key = made.judge.tables[spoil.table.removesuffix("_changes")]
-    rows = ask(f"SELECT * FROM {table} {'FINAL' if not spoil.table.endswith('_changes') else ''} ORDER BY ALL")
+    if spoil.table.endswith("_changes"):
+        # What happened before the first instants that are looked at may have happened earlier as well.
+        since = noon(made.history.phases[1].last)
+        rows = ask(f"SELECT * FROM {table} WHERE clock > fromUnixTimestamp64Milli({since}, 'UTC') ORDER BY ALL")
+    else:
+        rows = ask(f"SELECT * FROM {table} FINAL ORDER BY ALL")
     row = rng.choice(rows)
     names = [*key, "version", *(("diff",) if "diff" in row else ())]
     this = " AND ".join(f"{name} = {literal(row[name])}" for name in names)

@@ -8,10 +8,8 @@ import os
 import random
 import re
 import shutil
-import signal
 import subprocess
 import tempfile
-import threading
 import time
 import traceback
 import urllib.parse
@@ -21,15 +19,17 @@ from typing import NamedTuple
 
 from clickhouse_data import PHASES, TENANTS, History, Master, Phase, noon
 from clickhouse_engine import PASSWORD, USER, VARIABLE, Engine
+from clickhouse_faults import Faults
 from clickhouse_judge import Instant, Judge, instants_of
+from clickhouse_tally import Tally
 from grading import ITEMS_RULE
-from http_proxy import WAYS, HttpProxy
+from http_proxy import HttpProxy
 from process import free_port
 from scenarios import behaviour_request, put_rule
 from server import TENANT, Broken, Program, Request, Server
 
 assert TENANT == TENANTS[0]
-POINTS_OF = ("sinks/clickhouse/src/recorder.rs", "sinks/clickhouse/src/sender.rs")
+POINTS_OF = tuple(f"sinks/clickhouse/src/{name}.rs" for name in ("recorder", "sender", "bridge"))
 DRAINED_MAX_S = 90
 RECORDED_MAX_S = 90
 CALM_AFTER_S = 15
@@ -40,8 +40,6 @@ SHOWN_MAX = 12
 Sending = tuple[str, Request]
 """Whose request it is, and what."""
 
-FAULTS = {**dict.fromkeys(WAYS, 3), "kill ClickHouse": 3, "stop ClickHouse": 1, "halt ClickHouse": 1}
-"""What happens to ClickHouse and on the way to it, and how often it is chosen."""
 ENDS = {"kill": 5, "crash": 5, "stop": 2, "lose the store": 1}
 """What happens to the process in a phase."""
 
@@ -114,59 +112,6 @@ class Plan(NamedTuple):
             ends=tuple(ends),
             faulty=rng.random() < 0.9,
         )
-
-
-class Faults(threading.Thread):
-    """What happens to ClickHouse, one after the other, until it is told to end."""
-
-    def __init__(self, engine: Engine, proxy: HttpProxy, seed: int) -> None:
-        super().__init__(name="faults", daemon=True)
-        self.engine = engine
-        self.proxy = proxy
-        self.rng = random.Random(f"{seed}/faults")
-        self.ended = threading.Event()
-        self.calm = threading.Event()
-        """While it is set nothing new happens."""
-        self.failure: BaseException | None = None
-        self.done: Counter[str] = Counter()
-
-    def run(self) -> None:
-        """Until it is told to end."""
-        try:
-            while not self.ended.wait(self.rng.random() * 0.8):
-                if self.calm.is_set():
-                    continue
-                self.one(self.rng.choices(list(FAULTS), list(FAULTS.values()))[0], 0.2 + 1.8 * self.rng.random())
-        except BaseException as error:  # the run must fail, not go on without faults
-            self.failure = error
-
-    def one(self, kind: str, seconds: float) -> None:
-        """One fault."""
-        self.done[kind] += 1
-        if kind in WAYS:
-            self.proxy.be(kind, self.rng.choice((0.3, 0.7, 1.0)))
-            self.ended.wait(seconds)
-            self.proxy.be(None)
-        elif kind == "halt ClickHouse":
-            self.engine.halt()
-            # Longer than an insert may take, as often as not.
-            self.ended.wait(seconds * 2)
-            self.engine.halt(signal.SIGCONT)
-        else:
-            if kind == "kill ClickHouse":
-                self.engine.kill()
-            else:
-                self.engine.stop()
-            self.ended.wait(seconds)
-            self.engine.start()
-
-    def end(self) -> None:
-        """Ends it; nothing is wrong any more."""
-        self.ended.set()
-        self.join(120)
-        self.proxy.be(None)
-        if self.failure:
-            raise self.failure
 
 
 class Product(Server):
@@ -255,6 +200,7 @@ class Run:
 
     def end(self) -> None:
         """Ends it in order, looks at everything, and sees that one more start adds nothing."""
+        self.product.until(RECORDED_MAX_S, "copy the log", self.judge.copied)
         counts = self.differences_counted()
         self.product.stop()
         self.differences += self.judge.everything(self.instants, self.rng)
@@ -390,6 +336,7 @@ class Run:
             self.sent_until = len(self.instants)
             product.kill()
             shutil.rmtree(self.folder / "data" / "analytics")
+            self.judge.rebuilt = True
         elif how == "stop":
             product.stop()
         else:
@@ -523,65 +470,6 @@ def one(plan: Plan, setting: Setting, folder: Path, keep: bool, after=None) -> R
             print(f"       {difference[:1500]}", flush=True)
         print(f"       {len(made.differences)} in all; its folder: {folder}", flush=True)
     return made
-
-
-class Tally:
-    """The sums over all runs."""
-
-    def __init__(self) -> None:
-        self.runs = 0
-        self.failed: list[int] = []
-        self.differences = 0
-        self.seconds: list[float] = []
-        self.ends: Counter[str] = Counter()
-        self.faults: Counter[str] = Counter()
-        self.requests: Counter[str] = Counter()
-        self.compared: Counter[str] = Counter()
-
-    def add(self, made: Run) -> bool:
-        """A run that has ended; whether it was good."""
-        self.runs += 1
-        self.seconds.append(made.seconds)
-        self.differences += len(made.differences)
-        if made.differences:
-            self.failed.append(made.plan.seed)
-        self.ends += made.done
-        self.faults += made.faults.done
-        self.requests += made.proxy.done
-        self.compared += made.judge.compared
-        return not made.differences
-
-    def facts(self, seconds: float, points: list[str]) -> dict:
-        """Everything."""
-        ordered = sorted(self.seconds)
-        met = {point for point in points if self.ends[f"crash {point}"]}
-        return {
-            "runs": self.runs,
-            "failed_seeds": self.failed,
-            "differences": self.differences,
-            "seconds": round(seconds, 1),
-            "seconds_per_run": {"median": round(ordered[len(ordered) // 2], 1), "max": round(ordered[-1], 1)},
-            "ends_of_the_process": dict(self.ends.most_common()),
-            "points_never_come_to": sorted(set(points) - met),
-            "faults_of_clickhouse": dict(self.faults.most_common()),
-            "requests_that_met_one": dict(self.requests.most_common()),
-            "compared": dict(self.compared.most_common()),
-        }
-
-    def json(self, seconds: float, points: list[str]) -> str:
-        """For a file."""
-        return json.dumps(self.facts(seconds, points), indent=2) + "\n"
-
-    def text(self, seconds: float, points: list[str]) -> str:
-        """For people."""
-        lines = [""]
-        for name, value in self.facts(seconds, points).items():
-            if isinstance(value, dict):
-                value = ", ".join(f"{key} {n}" for key, n in value.items()) or "none"
-            elif isinstance(value, list):
-                value = ", ".join(map(str, value)) or "none"
-            lines.append(f"{name.replace('_', ' '):22} {value}")
-        return "\n".join(lines)
 
 
 def behaviour(sent: list[tuple[str, object]]) -> list[Sending]:
