@@ -77,7 +77,7 @@ pub use bridge::{BRIDGE_CRASH_POINTS, Bridge, BridgeLimits, BridgeMetrics, Bridg
 pub use connection::{Access, Connection, Stop, literal, quoted};
 pub use error::{Next, ServerError};
 pub use form::Form;
-pub use keeper::{Keeper, KeeperStart, Removed, RetentionMetrics, remove_expired};
+pub use keeper::{Keeper, KeeperStart, Removed, RetentionMetrics, TableLabels, remove_expired};
 pub use metrics::{RecorderMetrics, ShareLabels};
 pub use migrations::{MIGRATIONS, Migration};
 pub use outbox::Outbox;
