@@ -36,7 +36,7 @@ pub struct LagReport {
 /// How far a sink outside the process is with one share of the partitions.
 #[derive(Debug, Clone, Serialize)]
 pub struct SinkLag {
-    /// `clickhouse`.
+    /// `clickhouse`: what is shown. `clickhouse-log`: what the log said.
     pub sink: &'static str,
     /// `all`, or the partition's number.
     pub share: String,
@@ -50,6 +50,8 @@ pub struct SinkLag {
     pub waiting_blocks: u64,
     /// Their bytes.
     pub waiting_bytes: u64,
+    /// Of `clickhouse-log`: the log's records that are not there yet, by their offsets.
+    pub waiting_records: u64,
 }
 
 /// As of when a replica's profiles of one partition are true.

@@ -35,6 +35,9 @@ pub struct SinkPlace {
     pub lag_seconds: f64,
     /// Bytes that wait on the disk.
     pub waiting_bytes: u64,
+    /// Records that wait on the log.
+    #[serde(default)]
+    pub waiting_records: u64,
 }
 
 /// How far a partition's records are in the views.

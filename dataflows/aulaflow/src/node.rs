@@ -22,6 +22,7 @@ use crate::{crash, log_store, tenant_records, token};
 use anyhow::{Result, anyhow};
 use archiving::{Archiving, Copying};
 use aulaflow_changelog::Replica;
+use aulaflow_clickhouse::Keeper;
 use aulaflow_log::kafka::Membership;
 use aulaflow_log::{KafkaLog, Log};
 use aulaflow_model::share::Share;
@@ -65,6 +66,8 @@ pub struct Node {
     /// Turns true when somebody asks the process to stop.
     asked: watch::Receiver<bool>,
     _retention: Retention,
+    /// What removes from ClickHouse what is old.
+    keeper: Option<Keeper>,
 }
 
 struct Server {
@@ -122,10 +125,11 @@ impl Node {
         let address = listener.local_addr()?;
         let server = runtime.block_on(async { serve(listener, state) })?;
         let asked = listen_for_signals(&runtime);
-        let retention = Retention::start(Arc::clone(&log), settings.log.retention)?;
+        let keeper = shares.keep_history()?;
         let url = format!("http://{address}");
         let server = Some(server);
-        Ok(Self { url, log, shares, clickhouse, dataflow, replica, runtime, server, asked, _retention: retention })
+        let _retention = Retention::start(Arc::clone(&log), settings.log.retention)?;
+        Ok(Self { url, log, shares, clickhouse, dataflow, replica, runtime, server, asked, _retention, keeper })
     }
 
     /// Waits until somebody asks it to stop, or until it cannot go on.
@@ -156,6 +160,9 @@ impl Node {
         let stopped = self.shares.stop_all(archiving.as_deref());
         if let Some(replica) = self.replica.take() {
             replica.stop();
+        }
+        if let Some(keeper) = self.keeper.take() {
+            keeper.stop();
         }
         // Last: what is written at the end is written to it.
         self.clickhouse.stop();

@@ -378,6 +378,30 @@ pub struct ClickHouseSink {
     pub drain_timeout: Duration,
     /// `pseudonym_keys`: the folder of the tenants' keys; `None`: `pseudonym-keys` in the data directory.
     pub pseudonym_keys: Option<PathBuf>,
+    /// `leave_out_free_text`: contexts, metadata and messages of events stay out of ClickHouse.
+    pub leave_out_free_text: bool,
+    /// `[clickhouse.retention]`
+    pub retention: ClickHouseRetention,
+}
+
+/// `[clickhouse.retention]`: for how many days what the log said is kept in ClickHouse.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClickHouseRetention {
+    /// Where nothing else is said. Defaults: 30 days of events, 90 of dead letters.
+    pub default: KeptDays,
+    /// `[[clickhouse.retention.tenant]]`: single tenants' days, by `id`.
+    pub tenants: Vec<(TenantId, KeptDays)>,
+}
+
+/// Days by what is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeptDays {
+    /// `behavior`
+    pub behavior: u16,
+    /// `service_events`
+    pub service_events: u16,
+    /// `dead_letters`
+    pub dead_letters: u16,
 }
 
 /// `[serving]`

@@ -3,6 +3,7 @@
 
 mod clickhouse;
 mod clickhouse_reads;
+mod clickhouse_retention;
 mod clickhouse_sink;
 mod kafka;
 

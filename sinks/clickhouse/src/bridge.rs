@@ -70,6 +70,8 @@ pub struct BridgeStart {
     pub server: Arc<Server>,
     /// What rows are made with.
     pub making: Making,
+    /// Who copies: the same after a restart, and never two at once. Another one's inserts are waited for.
+    pub writer: Uuid,
     /// No other process can have this share.
     pub alone: bool,
     /// How much at once.
@@ -99,7 +101,7 @@ impl Bridge {
             board: Arc::clone(&board),
             stop: stop.clone(),
             ending: Arc::clone(&ending),
-            writer: Uuid::random()?,
+            writer: start.writer,
             places: Vec::new(),
             prepared: false,
             looked: Instant::now(),
@@ -263,6 +265,10 @@ impl Work {
             // Whoever wrote before notices that it is not his turn any more, and an insert of his has come to an end.
             let pause = LOOK_EVERY + connection.access().timeout * 2;
             tracing::info!(share = %self.start.share, seconds = pause.as_secs(), "waiting until an earlier bridge has noticed");
+            self.board.state(
+                SinkState::Starting,
+                Some("waiting until an earlier bridge has noticed that another one has begun"),
+            );
             connection.pause(pause)?;
             // What he wrote in the meantime.
             places.iter_mut().for_each(Place::doubt);

@@ -85,7 +85,10 @@ fn table(lag: &Lag) -> String {
     }
     for sink in &lag.sinks {
         let (name, kib) = (format!("-> {}", sink.sink), sink.waiting_bytes.div_ceil(1_024));
-        let waiting = format!("{kib} KiB wait");
+        let waiting = match sink.waiting_records {
+            0 => format!("{kib} KiB wait"),
+            records => format!("{records} records wait"),
+        };
         let _ = writeln!(
             out,
             "{name:<24} {:>9} {:<10} {waiting:>25} {:>10} {:>10.1}",
@@ -142,6 +145,7 @@ mod tests {
                 reason: Some("cannot be reached".into()),
                 lag_seconds: 61.25,
                 waiting_bytes: 2_049,
+                waiting_records: 0,
             }],
         };
         let text = table(&lag);

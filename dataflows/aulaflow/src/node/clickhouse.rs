@@ -2,12 +2,14 @@
 //! order the parts end. Where the server is, is `crate::clickhouse`'s business. A ClickHouse that is missing, or tables that are
 //! not as they should be, never stop an engine: what is recorded waits.
 
+mod said;
+
 use super::changelog::Outward;
 use crate::clickhouse::ClickHouseEndpoint;
 use anyhow::{Context, Result};
 use aulaflow_clickhouse::{
-    Access, Limits, Pace, PseudonymKeys, Queue, ReadLimits, Reader, Recorder, RecorderHandle, RecorderMetrics,
-    RecorderStart, Sender, SenderMetrics, SenderStart, Server, Tables, TablesBy, Whereabouts,
+    Access, Bridge, Keeper, Limits, Pace, PseudonymKeys, Queue, ReadLimits, Reader, Recorder, RecorderHandle,
+    RecorderMetrics, RecorderStart, Sender, SenderMetrics, SenderStart, Server, Tables, TablesBy, Whereabouts,
 };
 use aulaflow_engine::{Gate, Outlet};
 use aulaflow_log::Log;
@@ -20,6 +22,7 @@ use aulaflow_plan::runtime::{ClickHouseKind, ClickHouseReads, ClickHouseSink, Lo
 use aulaflow_query_api::SinkLag;
 use aulaflow_serving::ReadHalf;
 use prometheus_client::registry::Registry;
+use said::Said;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -42,12 +45,15 @@ pub struct Analytics {
     dir: PathBuf,
     /// No other process can have our shares.
     alone: bool,
+    /// What the log said.
+    said: Said,
 }
 
 /// The sink of one share.
 pub struct Recording {
     recorder: Recorder,
     sender: Sender,
+    bridge: Bridge,
     drain: Duration,
 }
 
@@ -81,14 +87,15 @@ impl Analytics {
         // An embedded one that is started again is where it was.
         let at: Whereabouts = Arc::new(move || Ok(access.clone()));
         let tables = Arc::new(Tables::of(plan).context("the views cannot be kept in ClickHouse")?);
-        let keys = PseudonymKeys::open(&keys_dir(&plan.runtime))?;
+        let keys = Arc::new(PseudonymKeys::open(&keys_dir(&plan.runtime))?);
         let alone = match plan.runtime.log.kind {
             LogKind::Embedded => true,
             LogKind::Kafka(_) => false,
         };
         Ok(Some(Self {
             server: Server::new(at, tables, by, Pace::default(), SenderMetrics::new(registry)),
-            keys: Arc::new(keys),
+            said: Said::new(plan, log, &keys, registry),
+            keys,
             log: Arc::clone(log),
             metrics: RecorderMetrics::new(registry),
             settings: settings.clone(),
@@ -102,6 +109,16 @@ impl Analytics {
         let ClickHouseReads { sql_timeout, sql_rows_max, sql_memory_max } = *limits;
         let limits = ReadLimits { sql_timeout, sql_rows_max: u64::from(sql_rows_max), sql_memory_max };
         Reader::new(self.server.at(), Arc::clone(self.server.tables()), Arc::clone(&self.keys), limits)
+    }
+
+    /// Where the clock of the views is to be asked, for an instance on the clock of its events.
+    pub fn clock_is(&self, clock: impl Fn() -> Option<Millis> + Send + Sync + 'static) {
+        self.said.clock_is(clock);
+    }
+
+    /// Starts what removes rows whose retention is over.
+    pub fn keep(&self) -> Result<Keeper> {
+        self.said.keep(&self.server)
     }
 
     /// Starts a share's sink between its engine and the outlets, and puts its gate beside the others.
@@ -139,17 +156,24 @@ impl Analytics {
             claim_wait: CLAIM_WAIT,
             at: aulaflow_state::crash_point,
         })?;
+        // Of one local store there is one process at a time.
+        let writer = recorder.handle().outbox().writer();
+        let bridge = self.said.start(share, &self.server, writer, self.alone)?;
         let gate: Arc<dyn Gate> = Arc::new(RecorderGate(recorder.handle()));
         let recorded = |(outlet, queue)| Box::new(RecordedOutlet { outlet, queue }) as Box<dyn Outlet>;
         outward.outlets = std::mem::take(&mut outward.outlets).into_iter().zip(queues).map(recorded).collect();
         outward.gates.push((NAME.to_owned(), gate));
-        Ok(Recording { recorder, sender, drain: settings.drain_timeout })
+        Ok(Recording { recorder, sender, bridge, drain: settings.drain_timeout })
     }
 }
 
 impl Recording {
-    /// How far it is.
-    pub fn lag(&self) -> SinkLag {
+    /// How far its parts are.
+    pub fn lags(&self) -> [SinkLag; 2] {
+        [self.lag(), said::lag(&self.bridge)]
+    }
+
+    fn lag(&self) -> SinkLag {
         let status = self.sender.status();
         let (state, reason) = match self.recorder.handle().failure() {
             Some(reason) => ("failed", Some(reason)),
@@ -163,6 +187,7 @@ impl Recording {
             lag_seconds: status.lag.as_secs_f64(),
             waiting_blocks: status.blocks,
             waiting_bytes: status.bytes,
+            waiting_records: 0,
         }
     }
 
@@ -191,8 +216,13 @@ impl Recording {
 
     /// Ends it in order, after its engine: what is recorded is sent, for a while.
     pub fn stop(self) {
-        self.recorder.close();
-        if !self.sender.stop(self.drain) {
+        let Self { recorder, sender, bridge, drain } = self;
+        recorder.close();
+        let sent = std::thread::scope(|scope| {
+            scope.spawn(|| bridge.stop(drain));
+            sender.stop(drain)
+        });
+        if !sent {
             tracing::warn!("ClickHouse has not taken everything: what is left waits on the disk");
         }
     }
@@ -204,6 +234,7 @@ impl Recording {
 
     /// Ends it as a crash would: nothing is sent any more.
     pub fn abandon(self) {
+        self.bridge.stop(Duration::ZERO);
         self.sender.stop(Duration::ZERO);
         self.recorder.abandon();
     }

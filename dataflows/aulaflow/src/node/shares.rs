@@ -8,6 +8,7 @@ use crate::derived::derived_views;
 use crate::log_store;
 use anyhow::{Context as _, Result, anyhow};
 use aulaflow_changelog::{Changelog, WriterMetrics};
+use aulaflow_clickhouse::Keeper;
 use aulaflow_engine::{Asker, Checkpoint, Engine, Metrics, Start, Status, Wall};
 use aulaflow_log::{Log, TopicPartition};
 use aulaflow_model::change::ViewSchema;
@@ -101,7 +102,7 @@ impl Shares {
         let schemas: Arc<[ViewSchema]> = plan.views.iter().map(|view| view.schema.clone()).collect();
         let stores = Stores::new(schemas);
         stores.register_metrics(registry);
-        Arc::new(Self {
+        let shares = Arc::new(Self {
             changelog: changelog::is_written(plan, log_store::is_shared(&plan.runtime))
                 .then(|| WriterMetrics::new(registry)),
             analytics,
@@ -113,7 +114,17 @@ impl Shares {
             running: Mutex::default(),
             waiting: Mutex::default(),
             failure: Mutex::default(),
-        })
+        });
+        if let Some(analytics) = &shares.analytics {
+            let weak = Arc::downgrade(&shares);
+            analytics.clock_is(move || weak.upgrade()?.status().clock);
+        }
+        shares
+    }
+
+    /// Starts what removes from ClickHouse what is old; none: there is no ClickHouse.
+    pub fn keep_history(&self) -> Result<Option<Keeper>> {
+        self.analytics.as_ref().map(Analytics::keep).transpose()
     }
 
     /// Views over the profile.
@@ -251,7 +262,7 @@ impl Shares {
 
     /// How far the sinks outside the process are.
     pub fn sinks(&self) -> Vec<SinkLag> {
-        self.running.lock().values().filter_map(|running| Some(running.recording.as_ref()?.lag())).collect()
+        self.running.lock().values().filter_map(|running| Some(running.recording.as_ref()?.lags())).flatten().collect()
     }
 
     /// Whether a share's engine runs.

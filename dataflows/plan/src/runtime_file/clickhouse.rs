@@ -51,8 +51,9 @@ pub(super) fn clickhouse(mut s: Section<'_, '_>) -> (ClickHouse, ClickHouseSink,
         let help = "its user may read and write files of this machine; run a server of your own for others (`kind = \"server\"`)";
         s.reader.fault_with_help(at, message, help);
     }
-    let sink = sink(&mut s);
     let reads = reads(&mut s);
+    // With a table of its own at its end.
+    let sink = sink(&mut s);
     s.finish();
     let kind = match kind {
         Kind::Off => ClickHouseKind::Off,

@@ -1,5 +1,6 @@
 //! `[clickhouse]`, what is written and how: blocks, the outbox, time limits, pseudonyms. Where the server is, is read elsewhere.
 
+use super::clickhouse_retention::retention;
 use super::{ms, seconds};
 use crate::quantity::{GIB, KIB, MIB};
 use crate::runtime::ClickHouseSink;
@@ -46,5 +47,11 @@ pub(super) fn sink(s: &mut Section<'_, '_>) -> ClickHouseSink {
                  recognise them, and without it nobody can",
             )
             .map(PathBuf::from),
+        leave_out_free_text: s.flag(
+            "leave_out_free_text",
+            "contexts, metadata and messages of events stay out of ClickHouse; an event's own student is a pseudonym in them \
+             either way, others are what the sender wrote",
+        ),
+        retention: retention(s.table("retention")),
     }
 }
