@@ -5,6 +5,7 @@
 //! partitions that go later: those are deleted one by one, which is slower and happens once. A longer retention counts for rows
 //! that come from then on.
 
+use crate::Uuid;
 use crate::backoff;
 use crate::connection::{Connection, Stop, literal, quoted};
 use crate::error::{Next, ServerError};
@@ -181,29 +182,43 @@ pub fn remove_expired(
     let mut removed = Vec::new();
     for part in partitions(connection, raw)?.into_iter().filter(|part| part.expires <= today) {
         let Partition { expires, bytes } = part;
-        let rows = count(connection, raw, &format!("expires = toDate({expires})"))?;
+        let of_it = format!("expires = toDate({expires})");
+        let rows = count(connection, raw, &of_it)?;
         // The value as ClickHouse writes it: partitions of a date have no other name.
-        connection.execute_within(
-            &format!("ALTER TABLE {} DROP PARTITION {}", quoted(raw.name()), literal(&date(connection, expires)?)),
-            LONG,
-        )?;
-        gone(connection, raw, &format!("expires = toDate({expires})"))?;
-        // Emptied by somebody else at the same time.
-        if rows > 0 {
-            removed.push(Removed { raw, expires: Some(expires), rows, bytes });
-            note(connection, today, removed.last())?;
-        }
+        let drop =
+            format!("ALTER TABLE {} DROP PARTITION {}", quoted(raw.name()), literal(&date(connection, expires)?));
+        let one = Removed { raw, expires: Some(expires), rows, bytes };
+        removed.extend(remove(connection, today, one, (&drop, &of_it))?);
     }
     let over = over(raw, today, retention);
     let rows = count(connection, raw, &over)?;
     if rows > 0 {
-        let sql = format!("ALTER TABLE {} DELETE WHERE {over} SETTINGS mutations_sync = 2", quoted(raw.name()));
-        connection.execute_within(&sql, LONG)?;
-        gone(connection, raw, &over)?;
-        removed.push(Removed { raw, expires: None, rows, bytes: 0 });
-        note(connection, today, removed.last())?;
+        let delete = format!("ALTER TABLE {} DELETE WHERE {over} SETTINGS mutations_sync = 2", quoted(raw.name()));
+        let one = Removed { raw, expires: None, rows, bytes: 0 };
+        removed.extend(remove(connection, today, one, (&delete, &over))?);
     }
     Ok(removed)
+}
+
+/// Removes rows by a statement, after which no row may meet the condition. What is about to go is recorded before, and that it is
+/// gone afterwards: a crash in between leaves the first.
+fn remove(
+    connection: &Connection,
+    today: Day,
+    removed: Removed,
+    (statement, condition): (&str, &str),
+) -> Result<Option<Removed>, ServerError> {
+    let id = Uuid::random().map_err(|error| ServerError::again(format!("no random number can be made: {error}")))?;
+    // Emptied by somebody else at the same time.
+    if removed.rows == 0 {
+        connection.execute_within(statement, LONG)?;
+        return Ok(None);
+    }
+    note(connection, today, &removed, (id, false))?;
+    connection.execute_within(statement, LONG)?;
+    gone(connection, removed.raw, condition)?;
+    note(connection, today, &removed, (id, true))?;
+    Ok(Some(removed))
 }
 
 #[derive(Row, Deserialize)]
@@ -261,14 +276,22 @@ fn over(raw: Raw, today: Day, retention: &RetentionPolicy) -> String {
     format!("expires > toDate({today}) AND kept_from > toDate(0) AND ({})", conditions.join(" OR "))
 }
 
-/// Records what went.
-fn note(connection: &Connection, today: Day, removed: Option<&Removed>) -> Result<(), ServerError> {
-    let Some(Removed { raw, expires, rows, bytes }) = removed else { return Ok(()) };
+/// Records what goes, or has gone.
+fn note(
+    connection: &Connection,
+    today: Day,
+    removed: &Removed,
+    (id, is_gone): (Uuid, bool),
+) -> Result<(), ServerError> {
+    let Removed { raw, expires, rows, bytes } = removed;
     let expires = expires.map_or("NULL".to_owned(), |day| format!("toDate({day})"));
     connection.execute(&format!(
-        "INSERT INTO {} (at, today, of_table, expires, rows, bytes) SELECT now64(3), toDate({today}), {}, {expires}, {rows}, {bytes}",
+        "INSERT INTO {} (at, today, of_table, expires, rows, bytes, id, gone) SELECT now64(3), toDate({today}), {}, {expires}, {rows}, \
+         {bytes}, {}, {}",
         connection.table(REMOVED),
-        literal(raw.name())
+        literal(raw.name()),
+        literal(&id.to_string()),
+        u8::from(is_gone)
     ))
 }
 

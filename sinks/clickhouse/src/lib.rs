@@ -81,7 +81,7 @@ pub use connection::{Access, Connection, Stop, literal, quoted};
 pub use error::{Next, ServerError};
 pub use form::Form;
 pub use grants::{Grant, role};
-pub use keeper::{Keeper, KeeperStart, Removed, RetentionMetrics, remove_expired};
+pub use keeper::{Keeper, KeeperStart, Removed, RetentionMetrics, TableLabels, remove_expired};
 pub use metrics::{RecorderMetrics, ShareLabels};
 pub use migrations::{MIGRATIONS, Migration};
 pub use outbox::Outbox;

@@ -172,8 +172,10 @@ fn removed() -> OwnTable {
         ("expires", Form::Date.nullable()),
         ("rows", Form::UInt64),
         ("bytes", Form::UInt64),
+        ("id", Form::Uuid),
+        ("gone", Form::UInt8),
     ];
-    machinery(REMOVED, own, "MergeTree", &["at", "of_table"])
+    machinery(REMOVED, own, "ReplacingMergeTree(gone)", &["today", "of_table", "id"])
 }
 
 #[cfg(test)]

@@ -139,7 +139,7 @@ impl Making {
         Ok(self.row(standing, (tenant.as_str(), *occurred_at, record.timestamp), range, |out| {
             out.extend_from_slice(&pseudonym.to_row_binary());
             instant(out, *occurred_at);
-            text(out, &scrub::text(event_id, student_id, &name));
+            text(out, &scrub::words(event_id, student_id, &name));
             text(out, &scrub::text(event_type, student_id, &name));
             out.extend_from_slice(&value.micros().to_le_bytes());
             text(out, &scrub::json(&context, student_id, &name));

@@ -16,7 +16,15 @@ pub fn text<'a>(text: &'a str, student: &str, pseudonym: &str) -> Cow<'a, str> {
     if text == student {
         return Cow::Owned(pseudonym.to_owned());
     }
-    if student.chars().count() < WITHIN_TEXT_CHARS_MIN || !text.contains(student) {
+    if student.chars().count() < WITHIN_TEXT_CHARS_MIN {
+        return Cow::Borrowed(text);
+    }
+    words(text, student, pseudonym)
+}
+
+/// The same, however short the id is: for an identity, which means nothing but itself. Different ones stay different.
+pub fn words<'a>(text: &'a str, student: &str, pseudonym: &str) -> Cow<'a, str> {
+    if student.is_empty() || !text.contains(student) {
         return Cow::Borrowed(text);
     }
     let (mut out, mut done) = (String::with_capacity(text.len() + pseudonym.len()), 0);
@@ -134,6 +142,7 @@ mod tests {
         assert_eq!(of("/u/stu_7/x?stu_7=stu_71&xstu_7"), "/u/P/x?P=stu_71&xstu_7");
         assert_eq!(super::text("page 1", "1", "P"), "page 1");
         assert_eq!(super::text("1", "1", "P"), "P");
+        assert_eq!(words("1-2026-1.11", "1", "P"), "P-2026-P.11");
         assert_eq!(super::text("Ñandú, ñandú", "Ñandú", "P"), "P, ñandú");
     }
 

@@ -68,12 +68,12 @@ fn tables_are_the_tenants_part_of_them() {
     );
     assert_eq!(
         fence("SELECT n FROM often_as_of(t = '2026-03-01') x", &catalog).unwrap().text,
-        "SELECT `n` FROM (SELECT `__r`.`student` AS `student`, tupleElement(`__r`.`__row`, 1) AS `n`, tupleElement(`__r`.`__row`, 2) \
-         AS `points`, tupleElement(`__r`.`__row`, 3) AS `updated_at` FROM (SELECT `__t`.`tenant` AS `tenant`, `__t`.`student` AS `student`, \
-         argMax(tuple(`__t`.`n`, `__t`.`points`, `__t`.`updated_at`), (`__t`.`version`, `__t`.`diff`)) AS `__row`, \
-         argMax(`__t`.`diff`, (`__t`.`version`, `__t`.`diff`)) AS `__last` FROM `aula`.`often_changes` AS `__t` PREWHERE \
-         `__t`.`tenant` = {tenant:String} WHERE `__t`.`clock` <= fromUnixTimestamp64Milli(1772323200000, 'UTC') GROUP BY \
-         `__t`.`tenant`, `__t`.`student`) AS `__r` WHERE `__r`.`__last` = 1) AS `x`"
+        "SELECT `n` FROM (SELECT `__r`.`student` AS `student`, `__r`.`n` AS `n`, `__r`.`points` AS `points`, `__r`.`updated_at` AS \
+         `updated_at` FROM (SELECT `__t`.`tenant` AS `tenant`, `__t`.`student` AS `student`, `__t`.`n` AS `n`, `__t`.`points` AS \
+         `points`, `__t`.`updated_at` AS `updated_at`, `__t`.`diff` AS `__diff` FROM `aula`.`often_changes` AS `__t` PREWHERE \
+         `__t`.`tenant` = {tenant:String} WHERE `__t`.`clock` <= fromUnixTimestamp64Milli(1772323200000, 'UTC') ORDER BY \
+         `__t`.`tenant` DESC, `__t`.`student` DESC, `__t`.`version` DESC, `__t`.`diff` DESC LIMIT 1 BY `__t`.`tenant`, \
+         `__t`.`student`) AS `__r` WHERE `__r`.`__diff` = 1) AS `x`"
     );
     let filters = [
         "behavior",

@@ -51,28 +51,36 @@ pub(super) fn raw(database: &str) -> Vec<View> {
     Raw::ALL.map(view).to_vec()
 }
 
-/// Of each key the last row up to the instant, if it is there then.
+/// Of each key the last row up to the instant, if it is there then. The table is sorted like that, and read backwards: an aggregate
+/// would hold all rows, and takes five times as long.
 fn as_of(text: Text<'_>, columns: &[String], (key, values): (&[Column], &[Column]), changes: &str) -> String {
+    let key: Vec<&str> = key.iter().map(|column| column.name.as_str()).collect();
+    let values: Vec<(String, String)> =
+        values.iter().map(|column| (column.name.clone(), column.name.clone())).collect();
+    let newest = newest(text, (&key, &values), changes, text.argument(Parameter::Instant));
+    format!("SELECT {} FROM ({newest}) AS `__r` WHERE `__r`.`__diff` = 1", text.shown(columns, "`__r`"))
+}
+
+/// The newest row of each key of a table of differences up to an instant: its key, its values under the names that they are given,
+/// and whether it came or went (`__diff`).
+pub(super) fn newest(
+    text: Text<'_>,
+    (key, values): (&[&str], &[(String, String)]),
+    changes: &str,
+    until: &str,
+) -> String {
     let ours = |name: &str| format!("`__t`.{}", quoted(name));
-    let keys: Vec<String> = key.iter().map(|column| quoted(&column.name)).collect();
-    let row: Vec<String> = values.iter().map(|column| ours(&column.name)).collect();
-    let shown = values
-        .iter()
-        .enumerate()
-        .map(|(place, column)| format!("tupleElement(`__r`.`__row`, {}) AS {}", place + 1, quoted(&column.name)));
-    let shown_keys = columns.get(..key.len() - 1).unwrap_or_default();
-    let shown: Vec<String> = std::iter::once(text.shown(shown_keys, "`__r`")).chain(shown).collect();
-    let keys_of_ours: Vec<String> = keys.iter().map(|name| format!("`__t`.{name}")).collect();
-    let keys_shown: Vec<String> = keys.iter().map(|name| format!("`__t`.{name} AS {name}")).collect();
+    let shown = key.iter().map(|name| format!("{} AS {}", ours(name), quoted(name)));
+    let shown = shown.chain(values.iter().map(|(name, shown)| format!("{} AS {}", ours(name), quoted(shown))));
+    let shown: Vec<String> = shown.collect();
+    let order: Vec<String> =
+        key.iter().chain(&["version", "diff"]).map(|name| format!("{} DESC", ours(name))).collect();
+    let by: Vec<String> = key.iter().map(|name| ours(name)).collect();
     format!(
-        "SELECT {} FROM (SELECT {}, argMax(tuple({}), (`__t`.`version`, `__t`.`diff`)) AS `__row`, argMax(`__t`.`diff`, \
-         (`__t`.`version`, `__t`.`diff`)) AS `__last` FROM {} WHERE `__t`.`clock` <= {} GROUP BY {}) AS `__r` WHERE `__r`.`__last` \
-         = 1",
+        "SELECT {}, `__t`.`diff` AS `__diff` FROM {} WHERE `__t`.`clock` <= {until} ORDER BY {} LIMIT 1 BY {}",
         shown.join(", "),
-        keys_shown.join(", "),
-        row.join(", "),
         text.table(changes, false),
-        text.argument(Parameter::Instant),
-        keys_of_ours.join(", "),
+        order.join(", "),
+        by.join(", "),
     )
 }

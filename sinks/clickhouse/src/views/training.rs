@@ -1,6 +1,7 @@
 //! Training sets: what each grade has become, beside what was known of the student before. A feature's row is taken from its
 //! differences up to an instant, so that nothing that came after it is in it.
 
+use super::relation::newest;
 use super::{CLOCK, Made, Parameter, Text, View};
 use crate::connection::quoted;
 use crate::tables::{Relation, Source, TableKind, Tables};
@@ -82,39 +83,88 @@ fn written(text: Text<'_>, columns: &[String], parameter: Parameter, features: &
         text.table(GRADES, true)
     );
     let own = [("score".to_owned(), "score_then".to_owned())];
-    let mut joined = beside(text, &outcomes, &["tenant", "student", "subject", "period"], (CHANGES, &own));
-    for one in features {
-        joined = beside(text, &joined, &["tenant", "student"], (&one.changes, &one.columns));
+    let (of_grade, of_student) = (["tenant", "student", "subject", "period"], ["tenant", "student"]);
+    // What the rows have so far.
+    let mut known: Vec<String> = std::iter::once("tenant").chain(OUTCOME).map(str::to_owned).collect();
+    known.retain(|name| name != "score_then");
+    let mut joined = outcomes;
+    let all = std::iter::once((CHANGES, own.as_slice(), of_grade.as_slice()));
+    let all =
+        all.chain(features.iter().map(|one| (one.changes.as_str(), one.columns.as_slice(), of_student.as_slice())));
+    for (changes, columns, key) in all {
+        let past = Past { changes, columns, key };
+        joined = match parameter {
+            Parameter::Days => past.before_each(text, &joined, &known),
+            Parameter::Instant => past.before(text, &joined),
+        };
+        known.extend(columns.iter().map(|(_, shown)| shown.clone()));
     }
     format!("SELECT {} FROM ({joined}) AS `__c`", text.shown(columns, "`__c`"))
 }
 
-/// Rows with what the newest row of the same key at `features_at` says; nulls where there was none, or it was gone.
-fn beside(text: Text<'_>, rows: &str, key: &[&str], (changes, columns): (&str, &[(String, String)])) -> String {
-    // A clock's last row is what holds from then on.
-    let newest = "(`__t`.version, `__t`.diff)";
-    let keys: Vec<String> = key.iter().map(|name| format!("`__t`.{name} AS {name}")).collect();
-    let row: Vec<String> = columns.iter().map(|(name, _)| format!("`__t`.{}", quoted(name))).collect();
-    let states = format!(
-        "SELECT {}, `__t`.clock AS `__from`, argMax(tuple({}), {newest}) AS `__row`, argMax(`__t`.diff, {newest}) AS `__there` FROM {} \
-         GROUP BY {}, `__from`",
-        keys.join(", "),
-        row.join(", "),
-        text.table(changes, false),
-        key.join(", "),
-    );
-    let on: Vec<String> = key.iter().map(|name| format!("`__o`.{name} = `__f`.{name}")).collect();
-    let shown: Vec<String> = columns
-        .iter()
-        .enumerate()
-        .map(|(place, (_, shown))| {
-            let value = format!("tupleElement(`__f`.`__row`, {})", place + 1);
-            format!("if(`__f`.`__there` = 1, {value}, NULL) AS {}", quoted(shown))
-        })
-        .collect();
-    format!(
-        "SELECT `__o`.*, {} FROM ({rows}) AS `__o` ASOF LEFT JOIN ({states}) AS `__f` ON {} AND `__o`.features_at >= `__f`.`__from`",
-        shown.join(", "),
-        on.join(" AND "),
-    )
+/// What a table of differences says of a key at `features_at`, beside rows; nulls where there was nothing, or it was gone.
+#[derive(Clone, Copy)]
+struct Past<'a> {
+    changes: &'a str,
+    /// Its columns, and their names beside the rows.
+    columns: &'a [(String, String)],
+    key: &'a [&'a str],
+}
+
+impl Past<'_> {
+    fn on(self) -> String {
+        let on: Vec<String> = self.key.iter().map(|name| format!("`__o`.{name} = `__f`.{name}")).collect();
+        on.join(" AND ")
+    }
+
+    /// At one instant.
+    fn before(self, text: Text<'_>, rows: &str) -> String {
+        let place = |(place, (name, _)): (usize, &(String, String))| (name.clone(), format!("__{place}"));
+        let renamed: Vec<(String, String)> = self.columns.iter().enumerate().map(place).collect();
+        let shown = self.columns.iter().zip(&renamed);
+        let shown = shown.map(|((_, shown), (_, name))| {
+            format!("if(`__f`.`__diff` = 1, `__f`.`{name}`, NULL) AS {}", quoted(shown))
+        });
+        let shown: Vec<String> = shown.collect();
+        let states = newest(text, (self.key, &renamed), self.changes, text.argument(Parameter::Instant));
+        format!(
+            "SELECT `__o`.*, {} FROM ({rows}) AS `__o` LEFT JOIN ({states}) AS `__f` ON {}",
+            shown.join(", "),
+            self.on()
+        )
+    }
+
+    /// At an instant of each row. The differences stream past the rows: with ASOF JOIN they would all be in memory. `known` are
+    /// the columns of the rows.
+    fn before_each(self, text: Text<'_>, rows: &str, known: &[String]) -> String {
+        let outcome = ["tenant", "student", "subject", "period"];
+        let carried = known.iter().map(|name| {
+            let column = format!("`__o`.{}", quoted(name));
+            let column = if outcome.contains(&name.as_str()) { column } else { format!("any({column})") };
+            format!("{column} AS {}", quoted(name))
+        });
+        // Where nothing came before, all of them are zero. Nulls by themselves: argMax looks past them.
+        let last = |value: &str| format!("argMaxIf({value}, `__f`.`__order`, `__f`.`__from` <= `__o`.features_at)");
+        let shown = self.columns.iter().enumerate().map(|(place, (_, shown))| {
+            let (value, null) = (format!("assumeNotNull(`__f`.`__{place}`)"), format!("isNull(`__f`.`__{place}`)"));
+            let nothing = format!("{} != 1 OR {}", last("`__f`.`__diff`"), last(&null));
+            format!("if({nothing}, NULL, {}) AS {}", last(&value), quoted(shown))
+        });
+        let shown: Vec<String> = carried.chain(shown).collect();
+        let key = self.key.iter().map(|name| format!("`__t`.{name} AS {name}"));
+        let values = self.columns.iter().enumerate();
+        let values = values.map(|(place, (name, _))| format!("`__t`.{} AS `__{place}`", quoted(name)));
+        let columns: Vec<String> = key.chain(values).collect();
+        let states = format!(
+            "SELECT {}, `__t`.clock AS `__from`, `__t`.diff AS `__diff`, `__t`.version * 2 + (`__t`.diff = 1) AS `__order` FROM {}",
+            columns.join(", "),
+            text.table(self.changes, false),
+        );
+        let by = outcome.map(|name| format!("`__o`.{name}")).join(", ");
+        format!(
+            "SELECT {} FROM ({states}) AS `__f` RIGHT JOIN ({rows}) AS `__o` ON {} GROUP BY {by}",
+            shown.join(", "),
+            self.on()
+        )
+    }
 }

@@ -4,7 +4,10 @@
 use crate::engine::{access, connect};
 use crate::proxy::{Proxy, Random};
 use crate::said::{DAY_MS, Said, TENANTS, open, today};
-use aulaflow_clickhouse::{Access, BRIDGE_CRASH_POINTS, Clocks, Connection, Raw, SinkState, remove_expired};
+use aulaflow_clickhouse::{
+    Access, BRIDGE_CRASH_POINTS, Bridge, Clocks, Connection, Keeper, KeeperStart, Raw, RetentionMetrics, SinkState,
+    TableLabels, remove_expired,
+};
 use aulaflow_log::Log;
 use aulaflow_model::instant::Millis;
 use aulaflow_model::topic;
@@ -217,7 +220,10 @@ fn after_sixty_days_the_last_thirty_are_there_and_the_disk_stays_flat() {
         }
     }
     assert_eq!(removed + count("1"), 60 * 400);
-    let of_log = format!("SELECT sum(rows) FROM {} WHERE of_table = 'behavior'", connection.table("retention_log"));
+    let of_log = format!(
+        "SELECT sum(rows) FROM {} FINAL WHERE of_table = 'behavior' AND gone = 1",
+        connection.table("retention_log")
+    );
     assert_eq!(connection.number(&of_log).unwrap(), removed);
     let (least, most) = (sizes[5..].iter().min().unwrap(), sizes[5..].iter().max().unwrap());
     println!("bytes on the disk after each sixth day: {sizes:?}");
@@ -315,5 +321,83 @@ fn a_token_that_is_remembered_without_its_rows_swallows_nothing() {
     let bridge = said.bridge(never);
     said.until_level(&bridge);
     bridge.stop(PATIENCE);
+    assert_eq!(said.found(&connection), said.rows);
+}
+
+#[test]
+fn a_keeper_removes_what_is_over_with_each_new_day() {
+    let Some(access) = access() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut said = Said::new(folder.path(), &access);
+    said.sound("norte", 40);
+    let bridge = said.bridge(never);
+    said.until_level(&bridge);
+    bridge.stop(PATIENCE);
+    let metrics = RetentionMetrics::default();
+    let keeper = Keeper::start(KeeperStart {
+        server: Arc::clone(&said.server),
+        retention: Arc::clone(&said.making.retention),
+        clocks: said.making.clocks.clone(),
+        metrics: metrics.clone(),
+        look_every: Duration::from_millis(10),
+    })
+    .unwrap();
+    let connection = connect(&access);
+    let count = format!("SELECT count() FROM {}", connection.table("behavior"));
+    for (days, left) in [(29, 40), (1, 0)] {
+        said.wall.fetch_add(days * DAY_MS, Ordering::Relaxed);
+        let started = Instant::now();
+        while connection.number(&count).unwrap() != left {
+            assert!(started.elapsed() < PATIENCE, "after {days} days");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    let labels = TableLabels { table: Raw::Behavior.name() };
+    let started = Instant::now();
+    while metrics.rows.get_or_create(&labels).get() != 40 {
+        assert!(started.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    keeper.stop();
+    assert_eq!(metrics.failures.get(), 0);
+}
+
+#[test]
+fn a_process_that_takes_over_waits_until_the_other_one_has_noticed() {
+    let Some(access) = access() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut said = Said::new(folder.path(), &Access { timeout: Duration::from_secs(1), ..access.clone() });
+    said.sound("norte", 100);
+    let first = said.process(1);
+    said.until_level(&first);
+    let second = said.process(2);
+    let until = |bridge: &Bridge, state: SinkState| {
+        let started = Instant::now();
+        while bridge.status().state != state {
+            assert!(started.elapsed() < PATIENCE, "{:?}", bridge.status());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    // Both may write until the first one has looked.
+    let mut n = 0;
+    while first.status().state != SinkState::Ousted {
+        said.sound("sur", 1);
+        n += 1;
+        assert!(n < 60_000, "{:?}", first.status());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(first.status().reason.unwrap().contains("another process copies partition"));
+    until(&second, SinkState::Live);
+    said.until_level(&second);
+    let connection = connect(&access);
+    assert_eq!(said.found(&connection), said.rows);
+    first.stop(Duration::ZERO);
+    second.stop(PATIENCE);
+    // The next one goes on where it ended.
+    said.sound("norte", 10);
+    let third = said.process(3);
+    until(&third, SinkState::Live);
+    said.until_level(&third);
+    third.stop(PATIENCE);
     assert_eq!(said.found(&connection), said.rows);
 }

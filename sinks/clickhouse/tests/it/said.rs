@@ -202,9 +202,19 @@ impl Said {
         self.bridge_over(Arc::clone(&self.log) as Arc<dyn Log>, at)
     }
 
-    pub fn bridge_over(&self, log: Arc<dyn Log>, at: fn(&'static str)) -> Bridge {
+    fn bridge_over(&self, log: Arc<dyn Log>, at: fn(&'static str)) -> Bridge {
+        Bridge::start(self.start(log, at)).unwrap()
+    }
+
+    /// A process that is not alone, with a log handle of its own.
+    pub fn process(&self, number: u8) -> Bridge {
+        let start = self.start(Arc::clone(&self.log) as Arc<dyn Log>, |_| {});
+        Bridge::start(BridgeStart { writer: Uuid::custom([number; 16]), alone: false, ..start }).unwrap()
+    }
+
+    fn start(&self, log: Arc<dyn Log>, at: fn(&'static str)) -> BridgeStart {
         let limits = BridgeLimits { rows_max: 60, bytes_max: 1 << 20, every: Duration::from_millis(10) };
-        Bridge::start(BridgeStart {
+        BridgeStart {
             share: Share::All,
             log,
             server: Arc::clone(&self.server),
@@ -214,8 +224,7 @@ impl Said {
             limits,
             metrics: self.metrics.clone(),
             at,
-        })
-        .unwrap()
+        }
     }
 
     /// Waits until a bridge has copied everything that is there.

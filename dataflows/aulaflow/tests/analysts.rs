@@ -1,5 +1,6 @@
-//! `aulaflow lake export` from the embedded ClickHouse into a folder: what is written, read back with ClickHouse itself and, where
-//! there is one, with DuckDB; and what is written when it is repeated.
+//! What is made for analysts from the command line. `aulaflow lake export` from the embedded ClickHouse into a folder: what is written, read back
+//! with ClickHouse itself and, where there is one, with DuckDB; and what is written when it is repeated. The views of a server, and who
+//! may read them.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use aulaflow_clickhouse::{Access, Connection, Stop, Tables, migrate};
@@ -96,13 +97,14 @@ impl World {
         self.connection.execute(&sql).unwrap();
     }
 
-    fn export(&self, to: &str, more: &[&str]) -> Output {
+    fn run(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_aulaflow"));
         command.current_dir(self.folder.path()).env_remove("RUST_LOG");
-        command
-            .args(["lake", "export", "--config", "aulaflow.toml", "--url", &self.serving.url, "--to", to])
-            .args(more);
-        command.output().unwrap()
+        command.args(arguments).args(["--config", "aulaflow.toml"]).output().unwrap()
+    }
+
+    fn export(&self, to: &str, more: &[&str]) -> Output {
+        self.run(&[&["lake", "export", "--url", &self.serving.url, "--to", to], more].concat())
     }
 
     fn said(&self, to: &str, more: &[&str]) -> String {
@@ -276,4 +278,31 @@ fn read_with_duckdb(lake: &Path) {
         "{said} {}",
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+#[test]
+fn views_are_made_and_grants_are_said() {
+    let Some(world) = World::new() else { return };
+    let run = |arguments: &[&str]| {
+        let output = world.run(arguments);
+        let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        (output.status.code().unwrap(), out, err)
+    };
+    let url = world.serving.url.as_str();
+    let (code, out, _) = run(&["clickhouse", "check", "--url", url]);
+    assert!(code == 1 && out.contains("aula_analysts.grades_weekly: there is no such view"), "{out}");
+    let (code, out, _) = run(&["clickhouse", "migrate", "--url", url]);
+    assert!(code == 0 && out.contains("made the view aula_analysts.grades_as_of"), "{out}");
+    assert_eq!(run(&["clickhouse", "check", "--url", url]).1, "everything is as it should be\n");
+
+    let grants = ["clickhouse", "grants", "--tenant", "school_123"];
+    let (code, out, _) = run(&[&grants[..], &["--user", "alice"]].concat());
+    assert!(code == 0 && out.starts_with("CREATE ROLE IF NOT EXISTS `aulaflow_school_123`;\n"), "{out}");
+    assert!(out.ends_with("ALTER USER `alice` DEFAULT ROLE `aulaflow_school_123`;\n"), "{out}");
+    let (code, _, err) = run(&[&grants[..], &["--user", "aula"]].concat());
+    assert!(code == 2 && err.contains("the user that writes"), "{err}");
+    let (code, _, err) = run(&[&grants[..], &["--apply", "--url", url]].concat());
+    assert!(code == 1 && err.contains("The embedded ClickHouse keeps no users"), "{err}");
+    let (code, _, err) = run(&["clickhouse", "grants", "--tenant", "a b"]);
+    assert!(code == 2 && err.contains("--tenant"), "{err}");
 }
