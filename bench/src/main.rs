@@ -6,7 +6,9 @@ mod acknowledge;
 mod cases;
 mod client;
 mod constant;
+mod counting;
 mod disk;
+mod engine;
 mod http;
 mod interrupt;
 mod latencies;
@@ -102,7 +104,7 @@ fn run(line: CommandLine) -> Result<()> {
         Some(Helper::ServeConstant { bytes }) => constant::serve(bytes),
         Some(Helper::Acknowledge { keep }) => acknowledge::serve(keep),
         None if line.list => {
-            ALL.iter().for_each(|case| println!("{:<12} {}", case.name, case.about));
+            ALL.iter().for_each(|case| println!("{:<18} {}", case.name, case.about));
             Ok(())
         }
         None => measure(line),

@@ -147,7 +147,7 @@ impl School {
 }
 
 /// A token from the product's own command.
-fn token(binary: &Path, config: &Path, tenant: &str, role: &str) -> Result<String> {
+pub fn token(binary: &Path, config: &Path, tenant: &str, role: &str) -> Result<String> {
     let mut command = Command::new(binary);
     command.args(["token", "--tenant", tenant, "--role", role, "--ttl", "1 day", "--config"]).arg(config);
     let output = command.output().with_context(|| format!("cannot start {}", binary.display()))?;

@@ -65,10 +65,20 @@ async fn read(
         let wanted = |entry: &&GradeEntry| period.as_ref().is_none_or(|period| entry.period == *period);
         match &profile {
             Some(profile) if period.is_none() || profile.grades().iter().any(|entry| wanted(&entry)) => {
-                return Ok(shown("memory", profile.as_of(), &mut profile.grades().iter().filter(wanted)));
+                Err(shown("memory", profile.as_of(), &mut profile.grades().iter().filter(wanted)))
             }
-            Some(profile) => Some(profile.as_of()),
-            None => None,
+            Some(profile) => Ok(Some(profile.as_of())),
+            None => Ok(None),
+        }
+    };
+    let in_memory = match in_memory {
+        Ok(as_of) => as_of,
+        Err(answer) => {
+            if let Some(period) = &period {
+                // It may leave the memory again: nobody is then shown what is older than this.
+                state.past.forget(scope.tenant(), &student, period).await;
+            }
+            return Ok(answer);
         }
     };
     // What a caller may not see is not there, and nobody is asked for it.
@@ -76,7 +86,7 @@ async fn read(
     let past = state.past.grades(&*state.history, scope.tenant(), &student, &period).await;
     match (past, in_memory) {
         (Ok(past), _) if !past.grades.is_empty() => Ok(shown("history", past.as_of, &mut past.grades.iter())),
-        // Without a history nothing is ever taken out of memory: there are no such grades.
+        // Without a history nothing is taken out of memory: there are no such grades.
         (Ok(_) | Err(HistoryFailure::Off(_)), Some(as_of)) => Ok(shown("memory", as_of, &mut std::iter::empty())),
         (Ok(_) | Err(HistoryFailure::Off(_)), None) => Err(none()),
         (Err(failure), _) => Err(failure.into()),

@@ -8,6 +8,11 @@ use aulaflow_serving::GradeEntry;
 use moka::Expiry;
 use moka::future::Cache;
 use parking_lot::Mutex;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
 use serde_json::value::RawValue;
 use std::future::Future;
 use std::pin::Pin;
@@ -127,6 +132,8 @@ const READS_MAX: usize = 16;
 /// Grades of past periods: read once for all who ask at the same time, and kept for a while.
 pub(crate) struct Past {
     cache: Cache<Key, Arc<PastGrades>>,
+    reads: Family<ReadLabels, Counter>,
+    resting: Gauge,
     breaker: Breaker,
     turns: Semaphore,
 }
@@ -147,14 +154,31 @@ impl Expiry<Key, Arc<PastGrades>> for Kept {
     }
 }
 
-impl Default for Past {
-    fn default() -> Self {
-        let cache = Cache::builder().max_capacity(ENTRIES_MAX).expire_after(Kept).build();
-        Self { cache, breaker: Breaker::default(), turns: Semaphore::new(READS_MAX) }
-    }
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReadLabels {
+    outcome: &'static str,
 }
 
 impl Past {
+    /// Adds its metrics to a registry, whose prefix they take.
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let cache = Cache::builder().max_capacity(ENTRIES_MAX).expire_after(Kept).build();
+        let (reads, resting) = (Family::<ReadLabels, Counter>::default(), Gauge::default());
+        registry.register(
+            "history_reads",
+            "Grades of past periods asked for: kept (read before), read, shared (read for somebody else at the same time), failed, \
+             refused (the history is left alone)",
+            reads.clone(),
+        );
+        let help = "1 while the history is left alone, since it did not answer";
+        registry.register("history_resting", help, resting.clone());
+        Self { cache, reads, resting, breaker: Breaker::default(), turns: Semaphore::new(READS_MAX) }
+    }
+
+    fn count(&self, outcome: &'static str) {
+        self.reads.get_or_create(&ReadLabels { outcome }).inc();
+    }
+
     /// A student's grades of a period, kept or read.
     pub(crate) async fn grades(
         &self,
@@ -164,6 +188,10 @@ impl Past {
         period: &PeriodId,
     ) -> Result<Arc<PastGrades>, HistoryFailure> {
         let key = Key { tenant: tenant.clone(), student: student.clone(), period: period.clone() };
+        if let Some(kept) = self.cache.get(&key).await {
+            self.count("kept");
+            return Ok(kept);
+        }
         let read = async {
             self.breaker.admit(Instant::now()).map_err(HistoryFailure::Resting)?;
             let within = async {
@@ -172,10 +200,26 @@ impl Past {
             };
             let read = tokio::time::timeout(BUDGET, within).await.unwrap_or(Err(HistoryFailure::Timeout));
             let answered = !matches!(read, Err(HistoryFailure::Unavailable(_) | HistoryFailure::Timeout));
-            self.breaker.told(answered, Instant::now());
+            let rests = self.breaker.told(answered, Instant::now());
+            self.resting.set(i64::from(rests));
             read.map(Arc::new)
         };
-        self.cache.try_get_with(key, read).await.map_err(|failure| (*failure).clone())
+        match self.cache.entry(key).or_try_insert_with(read).await {
+            Ok(entry) => {
+                self.count(if entry.is_fresh() { "read" } else { "shared" });
+                Ok(entry.into_value())
+            }
+            Err(failure) => {
+                let refused = matches!(*failure, HistoryFailure::Resting(_));
+                self.count(if refused { "refused" } else { "failed" });
+                Err((*failure).clone())
+            }
+        }
+    }
+
+    /// What was read of a period is not answered any more.
+    pub(crate) async fn forget(&self, tenant: &TenantId, student: &StudentId, period: &PeriodId) {
+        self.cache.invalidate(&Key { tenant: tenant.clone(), student: student.clone(), period: period.clone() }).await;
     }
 }
 
@@ -218,13 +262,15 @@ impl Breaker {
         }
     }
 
-    fn told(&self, answered: bool, now: Instant) {
+    /// Hears of a read; whether others are refused now.
+    fn told(&self, answered: bool, now: Instant) -> bool {
         let mut state = self.0.lock();
         *state = match *state {
             _ if answered => State::Closed(0),
             State::Closed(failures) if failures + 1 < FAILURES_MAX => State::Closed(failures + 1),
             State::Closed(_) | State::Open(_) => State::Open(now + REST),
         };
+        matches!(*state, State::Open(_))
     }
 }
 

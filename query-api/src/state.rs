@@ -74,6 +74,7 @@ impl ApiState {
         let Parts { log, stores, registry, not_ready, lag, clock, dataflow, history } = parts;
         let access = Access::open(log, stores, clock, &config)?;
         let metrics = ApiMetrics::register(&mut registry.lock());
+        let past = Past::register(&mut registry.lock());
         let document = crate::openapi_document();
         Ok(Self(Arc::new(Inner {
             config,
@@ -86,7 +87,7 @@ impl ApiState {
             lag,
             dataflow,
             history,
-            past: Past::default(),
+            past,
             queries: Semaphore::new(QUERIES_MAX),
             asks: Arc::new(Semaphore::new(ASKS_MAX)),
             docs_page: crate::docs::page(&document).into(),

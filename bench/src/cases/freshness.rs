@@ -93,22 +93,27 @@ fn thousands(rate: usize) -> String {
 
 /// Sends probes and watches for them; returns the times until they are durable and until they are visible.
 pub fn probe(address: SocketAddr, tokens: &Tokens, probes: u64) -> Result<(Latencies, Latencies)> {
+    probe_of(PROBE, address, tokens, probes)
+}
+
+/// The same with a student who has had no probe yet.
+pub fn probe_of(student: &str, address: SocketAddr, tokens: &Tokens, probes: u64) -> Result<(Latencies, Latencies)> {
     let schedule = Schedule::new(Instant::now() + PROBE_EVERY, PROBE_EVERY);
     let failed = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let sender = scope.spawn(|| {
-            let sent = send_probes(address, &tokens.service, probes, schedule);
+            let sent = send_probes(student, address, &tokens.service, probes, schedule);
             failed.store(sent.is_err(), Ordering::Relaxed);
             sent
         });
-        let watcher = scope.spawn(|| watch(address, tokens, probes, schedule, &failed));
+        let watcher = scope.spawn(|| watch((student, address, tokens), probes, schedule, &failed));
         let sent = sender.join().map_err(|_| anyhow!("the probe's thread panicked"))?;
         let seen = watcher.join().map_err(|_| anyhow!("the watching thread panicked"))?;
         Ok((sent?, seen?))
     })
 }
 
-fn send_probes(address: SocketAddr, token: &str, probes: u64, schedule: Schedule) -> Result<Latencies> {
+fn send_probes(student: &str, address: SocketAddr, token: &str, probes: u64, schedule: Schedule) -> Result<Latencies> {
     wake_on_time();
     let mut connection = Connection::open(address)?;
     let mut answered = Latencies::default();
@@ -117,7 +122,7 @@ fn send_probes(address: SocketAddr, token: &str, probes: u64, schedule: Schedule
         let due = schedule.at(n);
         sleep_until(due);
         line.clear();
-        event(&mut line, format_args!("probe-{n}"), PROBE, &now());
+        event(&mut line, format_args!("{student}-{n}"), student, &now());
         let call = request("POST", "/v1/behavior", token, Some(("application/x-ndjson", &line)));
         // A full instance says so; the probe is then sent again, and its time goes on.
         while connection.call(&call)?.status == 503 {
@@ -132,8 +137,7 @@ fn send_probes(address: SocketAddr, token: &str, probes: u64, schedule: Schedule
 }
 
 fn watch(
-    address: SocketAddr,
-    tokens: &Tokens,
+    (student, address, tokens): (&str, SocketAddr, &Tokens),
     probes: u64,
     schedule: Schedule,
     failed: &AtomicBool,
@@ -143,7 +147,7 @@ fn watch(
     let mut visible = Latencies::default();
     let mut seen = 0;
     while seen < probes {
-        let shown = client.profile(PROBE)?.and_then(|json| number(&json, "\"participations\":")).unwrap_or(0);
+        let shown = client.profile(student)?.and_then(|json| number(&json, "\"participations\":")).unwrap_or(0);
         let at = Instant::now();
         for n in seen..shown.min(probes) {
             visible.add(at.saturating_duration_since(schedule.at(n)));

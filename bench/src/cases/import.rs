@@ -27,7 +27,7 @@ use tempfile::TempDir;
 pub const CASE: Case =
     Case { name: "import", about: "the Open University dataset, beside decoding the same JSON", run };
 
-const TENANT: &str = "oulad";
+pub(super) const TENANT: &str = "oulad";
 /// Clicks of a quick run.
 const QUICK_CLICKS: usize = 50_000;
 pub(super) const READY_WITHIN: Duration = Duration::from_secs(600);
@@ -167,7 +167,7 @@ impl Place {
         Ok(place)
     }
 
-    fn config(&self) -> PathBuf {
+    pub(super) fn config(&self) -> PathBuf {
         self.folder.path().join("oulad.toml")
     }
 
@@ -178,6 +178,15 @@ impl Place {
 
     pub(super) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    /// Runs a command of the product to its end.
+    pub(super) fn product(&self, setting: &Setting, arguments: &[&str]) -> Result<()> {
+        let output = Command::new(&setting.binary).args(arguments).arg("--config").arg(self.config()).output()?;
+        if !output.status.success() {
+            bail!("`aulaflow {}` failed: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(())
     }
 
     pub(super) fn start(&self, setting: &Setting, workers: usize) -> Result<Server> {

@@ -1,6 +1,10 @@
 //! The cases: what is measured, one file each. A file opens with its goal, its load and its configuration.
 
 mod checkpoints;
+mod clickhouse_cold;
+mod clickhouse_insert;
+mod clickhouse_outage;
+mod clickhouse_queries;
 mod correction;
 mod freshness;
 mod idle;
@@ -42,5 +46,9 @@ pub const ALL: &[Case] = &[
     recovery::CASE,
     kafka::CASE,
     replica::CASE,
+    clickhouse_insert::CASE,
+    clickhouse_outage::CASE,
+    clickhouse_queries::CASE,
+    clickhouse_cold::CASE,
     steady::CASE,
 ];

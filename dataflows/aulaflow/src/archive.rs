@@ -29,7 +29,7 @@ const PART: usize = 8 << 20;
 /// Parts under way at once.
 const PARTS: usize = 4;
 /// How long one call may take, with all of its retries.
-const CALL_MAX: Duration = Duration::from_secs(120);
+pub const CALL_MAX: Duration = Duration::from_secs(120);
 
 /// An object store with copies of checkpoints.
 pub struct Archive {
@@ -86,23 +86,14 @@ impl Archive {
     /// Opens the store at a URL: `file:///folder`, or `s3://bucket/folder` with the usual `AWS_…` variables for keys,
     /// region and endpoint.
     pub fn open(url: &str) -> Result<Self> {
-        let parsed = reqwest::Url::parse(url).with_context(|| format!("{url:?} is not a URL"))?;
-        if parsed.scheme() == "file"
-            && let Ok(folder) = parsed.to_file_path()
-        {
-            std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        }
-        let variables = std::env::vars().filter(|(name, _)| name.starts_with("AWS_"));
-        let options = variables.map(|(name, value)| (name.to_ascii_lowercase(), value));
-        let (store, prefix) =
-            object_store::parse_url_opts(&parsed, options).with_context(|| format!("{url:?} cannot be used"))?;
+        let (store, prefix) = store_at(url)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("aulaflow-archive")
             .enable_all()
             .build()?;
         let origin = format!("{:x}-{:x}", std::process::id(), crate::tenant_records::now().0);
-        Ok(Self { store: Arc::from(store), prefix, origin, runtime })
+        Ok(Self { store, prefix, origin, runtime })
     }
 
     /// Copies what is not there yet, then removes what is old.
@@ -252,6 +243,21 @@ impl Archive {
     }
 }
 
+/// The object store at a URL, and the folder in it.
+pub fn store_at(url: &str) -> Result<(Arc<dyn ObjectStore>, Key)> {
+    let parsed = reqwest::Url::parse(url).with_context(|| format!("{url:?} is not a URL"))?;
+    if parsed.scheme() == "file"
+        && let Ok(folder) = parsed.to_file_path()
+    {
+        std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    let variables = std::env::vars().filter(|(name, _)| name.starts_with("AWS_"));
+    let options = variables.map(|(name, value)| (name.to_ascii_lowercase(), value));
+    let (store, prefix) =
+        object_store::parse_url_opts(&parsed, options).with_context(|| format!("{url:?} cannot be used"))?;
+    Ok((Arc::from(store), prefix))
+}
+
 /// A file's name in the object store: two processes may write different files of one name.
 fn object_name(file: &CopiedFile) -> String {
     format!("{:016x}-{}", file.checksum, file.name)
@@ -278,7 +284,7 @@ fn remove_dir(dir: &Path) -> Result<()> {
 }
 
 /// Bounds a call.
-async fn within<T>(call: impl Future<Output = object_store::Result<T>>) -> Result<T> {
+pub async fn within<T>(call: impl Future<Output = object_store::Result<T>>) -> Result<T> {
     match tokio::time::timeout(CALL_MAX, call).await {
         Ok(outcome) => Ok(outcome?),
         Err(_) => bail!("the object store did not answer in {} s", CALL_MAX.as_secs()),

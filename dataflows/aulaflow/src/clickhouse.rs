@@ -40,6 +40,8 @@ pub struct ClickHouse {
     pub endpoint: Option<ClickHouseEndpoint>,
     /// Where the embedded one's password is; `None`: the settings know it.
     pub password_file: Option<PathBuf>,
+    /// Why there is none although the settings want one, and what to do.
+    pub missing: Option<String>,
     embedded: Option<Supervisor>,
 }
 
@@ -61,7 +63,7 @@ impl ClickHouse {
                     Ok(library) => library,
                     Err(reason) => {
                         tracing::warn!("analytics are off: {reason}");
-                        return Ok(Self::default());
+                        return Ok(Self { missing: Some(reason), ..Self::default() });
                     }
                 };
                 Self::embed(settings, &runtime.data_dir.join(FOLDER), &library, *listen)
@@ -100,7 +102,7 @@ impl ClickHouse {
         let endpoint = endpoint(settings, supervisor.url.clone(), password);
         let password_is_in = password_file.as_ref().map(|file| file.display().to_string());
         tracing::info!(url = endpoint.url, user = endpoint.user, password_is_in, "ClickHouse is embedded");
-        Ok(Self { endpoint: Some(endpoint), password_file, embedded: Some(supervisor) })
+        Ok(Self { endpoint: Some(endpoint), password_file, missing: None, embedded: Some(supervisor) })
     }
 
     /// Stops the embedded one.

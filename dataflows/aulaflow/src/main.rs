@@ -12,6 +12,7 @@ mod failure;
 mod ingest;
 mod kafka_settings;
 mod lag;
+mod lake;
 mod log_store;
 mod logging;
 mod node;

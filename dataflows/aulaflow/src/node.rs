@@ -8,6 +8,7 @@ mod changelog;
 pub mod clickhouse;
 mod follow;
 mod history;
+pub mod past;
 mod replica;
 mod retention;
 mod roles;
@@ -30,6 +31,7 @@ use aulaflow_model::topic;
 use aulaflow_plan::Plan;
 use aulaflow_plan::runtime::{LogKind, Runtime};
 use follow::Follow;
+use past::PastPeriods;
 use prometheus_client::registry::Registry;
 use replica::ReplicaMonitor;
 use retention::Retention;
@@ -61,6 +63,7 @@ pub struct Node {
     dataflow: Option<Dataflow>,
     /// What fills the stores where there are no dataflows.
     replica: Option<Replica>,
+    past: Option<PastPeriods>,
     runtime: tokio::runtime::Runtime,
     server: Option<Server>,
     /// Turns true when somebody asks the process to stop.
@@ -108,6 +111,7 @@ impl Node {
         let shares = Shares::new(&plan, &log, analytics.filter(|_| roles.dataflow), &mut registry);
         let dataflow =
             if roles.dataflow { Some(start_dataflow(&plan, (&log, kafka), &shares, &mut registry)?) } else { None };
+        let past = start_past(settings, &clickhouse, (&log, &shares), &mut registry)?;
         let replica =
             if roles.is_replica() { Some(replica::start(&plan, &log, &shares, &mut registry)?) } else { None };
         let monitor = replica.as_ref().map(|replica| Arc::new(replica.monitor()) as ReplicaMonitor);
@@ -128,8 +132,21 @@ impl Node {
         let keeper = shares.keep_history()?;
         let url = format!("http://{address}");
         let server = Some(server);
-        let _retention = Retention::start(Arc::clone(&log), settings.log.retention)?;
-        Ok(Self { url, log, shares, clickhouse, dataflow, replica, runtime, server, asked, _retention, keeper })
+        let retention = Retention::start(Arc::clone(&log), settings.log.retention)?;
+        Ok(Self {
+            url,
+            log,
+            shares,
+            clickhouse,
+            dataflow,
+            replica,
+            past,
+            runtime,
+            server,
+            asked,
+            _retention: retention,
+            keeper,
+        })
     }
 
     /// Waits until somebody asks it to stop, or until it cannot go on.
@@ -154,6 +171,9 @@ impl Node {
             if drained.is_err() {
                 tracing::warn!(seconds = DRAIN.as_secs(), "requests in flight were cut off");
             }
+        }
+        if let Some(past) = self.past.take() {
+            past.stop();
         }
         // First: nothing starts any more, and nothing is copied while the last checkpoints are made.
         let archiving = self.dataflow.take().and_then(Dataflow::stop);
@@ -189,6 +209,21 @@ impl Dataflow {
         }
         self.archiving
     }
+}
+
+/// Lets grades of past periods leave the memory where they shall, and there is somewhere to read them from.
+fn start_past(
+    settings: &Runtime,
+    clickhouse: &ClickHouse,
+    (log, shares): (&Arc<dyn Log>, &Arc<Shares>),
+    registry: &mut Registry,
+) -> Result<Option<PastPeriods>> {
+    let Some(keep) = settings.serving.grades_keep else { return Ok(None) };
+    if clickhouse.endpoint.is_none() {
+        tracing::warn!("all grades stay in memory: there is no ClickHouse to read those of past periods from");
+        return Ok(None);
+    }
+    PastPeriods::start(shares, log, keep, registry).map(Some)
 }
 
 /// Starts the engines: at once, or, with a log in Kafka, as the consumer group gives partitions.

@@ -54,7 +54,11 @@ const MAY_KNOW: &[(&str, &[&str], &str)] = &[
         ],
         "the only one that sees all",
     ),
-    ("aulaflow-bench", &["model", "plan", "log", "engine", "sink", "serving", "query-api"], "it measures all"),
+    (
+        "aulaflow-bench",
+        &["model", "plan", "log", "engine", "sink", "serving", "clickhouse", "embedded-clickhouse", "query-api"],
+        "it measures all",
+    ),
 ];
 
 /// Libraries that must not come near a crate, by any way.

@@ -411,6 +411,8 @@ pub struct Serving {
     pub students_expected: usize,
     /// `stale_after`: `/readyz` fails when the views are older than this, on the live clock. Default `"10 seconds"`.
     pub stale_after: Duration,
+    /// `grades_keep`: how long after its end a period's grades stay in memory; `None` (`"all"`, the default): always.
+    pub grades_keep: Option<Duration>,
 }
 
 /// A tenant's name in settings; kept for tools.

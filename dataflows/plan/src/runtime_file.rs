@@ -11,8 +11,8 @@ use crate::diagnostic::{Diagnostic, Severity, Source, sort};
 use crate::document::{At, Document};
 use crate::quantity::{GIB, KIB, MIB};
 use crate::runtime::{
-    Archive, Auth, AuthKey, Changelog, ClockMode, Engine, Fsync, KeyMaterial, LogKind, LogSettings, Runtime,
-    SECRET_BYTES_MIN, SecretSource, Server, Serving, WriteChangelog,
+    Archive, Auth, AuthKey, Changelog, ClickHouseKind, ClockMode, Engine, Fsync, KeyMaterial, LogKind, LogSettings,
+    Runtime, SECRET_BYTES_MIN, SecretSource, Server, Serving, WriteChangelog,
 };
 use crate::settings::{Reader, Section, Setting, list};
 use serde_json::Value;
@@ -124,6 +124,11 @@ fn read(reader: &mut Reader, value: &Value) -> Raw {
     let changelog = changelog(root.table("changelog"));
     let archive = archive(root.table("archive"));
     let (clickhouse, clickhouse_sink, clickhouse_reads) = clickhouse::clickhouse(root.table("clickhouse"));
+    if serving.grades_keep.is_some() && clickhouse.kind == ClickHouseKind::Off {
+        let message = "`grades_keep`: without ClickHouse nothing has the grades that leave the memory";
+        let help = "write \"all\", or say in `[clickhouse]` where it is (`kind`)";
+        root.reader.fault_with_help("/serving/grades_keep", message, help);
+    }
     root.finish();
     let runtime = Runtime {
         data_dir,
@@ -411,6 +416,11 @@ fn serving(mut s: Section<'_, '_>) -> Serving {
             seconds(10),
             ms(100)..=hours(1),
             "`/readyz` fails when the views are older than this, on the live clock",
+        ),
+        grades_keep: s.duration_or(
+            ("grades_keep", "all"),
+            hours(24)..=hours(24 * 36_500),
+            "how long after its end a period's grades stay in memory; after it they are read from ClickHouse",
         ),
     };
     s.finish();

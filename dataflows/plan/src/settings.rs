@@ -236,6 +236,26 @@ impl<'r, 'v> Section<'r, 'v> {
         read.unwrap_or(default)
     }
 
+    /// A text with a unit of time, or a word for there being none, which is the default.
+    pub fn duration_or(
+        &mut self,
+        (name, word): (&'static str, &'static str),
+        range: RangeInclusive<Duration>,
+        meaning: &'static str,
+    ) -> Option<Duration> {
+        let words = format!("{word:?}, or {} to {}", format_duration(*range.start()), format_duration(*range.end()));
+        self.setting(name, "duration", format!("{word:?}"), words.clone(), meaning);
+        let read = self.read(name, |value| match value {
+            Value::String(text) if text == word => Ok(None),
+            Value::String(text) => {
+                let duration = parse_duration(text).map_err(|message| format!("{message}, or {word:?}"))?;
+                if range.contains(&duration) { Ok(Some(duration)) } else { Err(format!("must be {words}")) }
+            }
+            _ => Err(format!("expected {word:?} or a duration in quotes, such as \"400 days\"")),
+        });
+        read.flatten()
+    }
+
     /// A text with a unit of size, or a whole number of bytes.
     pub fn bytes(
         &mut self,

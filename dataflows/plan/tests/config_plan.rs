@@ -47,6 +47,7 @@ fn every_setting_arrives() {
     assert_eq!(runtime.engine.checkpoint_interval, Duration::from_secs(60));
     assert_eq!(runtime.serving.students_expected, 1_000_000);
     assert_eq!(runtime.serving.stale_after, Duration::from_hours(1));
+    assert_eq!(runtime.serving.grades_keep, Some(Duration::from_hours(400 * 24)));
     let materials: Vec<&KeyMaterial> = runtime.auth.keys.iter().map(|key| &key.material).collect();
     match materials.as_slice() {
         [

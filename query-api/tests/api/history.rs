@@ -180,6 +180,15 @@ async fn a_stampede_is_one_read() {
         assert_eq!(answer.json()["source"], "history");
     }
     assert_eq!(fake.count(), 1);
+    let reads = |outcome| reads(&edge, outcome);
+    assert_eq!((reads("read").await, reads("shared").await + reads("kept").await), (1, 999));
+}
+
+/// How often a past period was asked for and ended so.
+async fn reads(edge: &Edge, outcome: &str) -> u64 {
+    let metrics = String::from_utf8(edge.get("/metrics", "").await.body).unwrap();
+    let name = format!("aulaflow_history_reads_total{{outcome=\"{outcome}\"}} ");
+    metrics.lines().find_map(|line| line.strip_prefix(&name)).map_or(0, |count| count.parse().unwrap())
 }
 
 #[tokio::test]
@@ -198,6 +207,9 @@ async fn a_history_that_does_not_answer_is_left_alone() {
     answer.problem(503, "analytics-unavailable");
     assert!(answer.header("retry-after").parse::<u64>().unwrap() >= 1);
     assert_eq!(fake.count(), 5, "nobody was asked");
+    assert_eq!((reads(&edge, "failed").await, reads(&edge, "refused").await), (5, 1));
+    let metrics = String::from_utf8(edge.get("/metrics", "").await.body).unwrap();
+    assert!(metrics.contains("aulaflow_history_resting 1\n"), "{metrics}");
     // Memory answers all the while.
     assert_eq!(edge.get("/v1/students/ana/grades?period=new", &teacher).await.status, 200);
 }

@@ -10,7 +10,9 @@ use aulaflow_model::instant::Millis;
 use aulaflow_model::tenant::Rule;
 use aulaflow_model::window::WindowSpec;
 use aulaflow_query_api::auth::{AuthKey, KeyMaterial, TokenClaims, make_token};
-use aulaflow_query_api::{ApiConfig, ApiState, Ask, AskFailure, History, LagReport, NoHistory, PartitionLag, Parts, Role, router};
+use aulaflow_query_api::{
+    ApiConfig, ApiState, Ask, AskFailure, History, LagReport, NoHistory, PartitionLag, Parts, Role, router,
+};
 use aulaflow_serving::{Stores, WriteHalf, store};
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};

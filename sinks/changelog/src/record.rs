@@ -121,6 +121,8 @@ pub enum Entry {
     Profile {
         /// The rows.
         whole: StudentChange,
+        /// Periods of which there are grades that no reader has in memory.
+        past: Vec<PeriodId>,
         /// As of when they are true.
         as_of: Millis,
         /// Rows of views that are not known, or by another definition: left out.
@@ -245,7 +247,7 @@ impl KnownViews {
             Some(Key::Student(tenant, student)) if kind == PROFILE => match record.value {
                 None => {
                     let whole = StudentChange { tenant, student, grades: Vec::new(), features: Vec::new() };
-                    Ok(Entry::Profile { whole, as_of: record.timestamp, unknown: 0 })
+                    Ok(Entry::Profile { whole, past: Vec::new(), as_of: record.timestamp, unknown: 0 })
                 }
                 Some(value) => {
                     let value: ProfileValue = serde_json::from_slice(value).map_err(|e| damaged(&e))?;

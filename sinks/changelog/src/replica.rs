@@ -300,8 +300,8 @@ impl Follower {
                     last = Some(watermark);
                     self.count("watermark");
                 }
-                Ok(Entry::Profile { whole, as_of, unknown }) => {
-                    let outcome = self.partitions[at].writer.replace(&whole, as_of);
+                Ok(Entry::Profile { whole, past, as_of, unknown }) => {
+                    let outcome = self.partitions[at].writer.replace(&whole, &past, as_of);
                     if unknown > 0 {
                         let rows = unknown as u64;
                         self.skip("view", rows, "rows of views that this configuration has not, or defines otherwise");

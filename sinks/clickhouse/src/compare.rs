@@ -230,7 +230,12 @@ impl Work {
                 running.candidates.insert(key, (GRADES, Some(shown)));
             }
         }
-        running.candidates.extend(recorded.into_keys().map(|key| (key, (GRADES, None))));
+        // What was let go is not in memory, and is there all the same.
+        let was_let_go = |key: &Vec<u8>| {
+            rows::subject_and_period(key).is_some_and(|(subject, period)| profile.was_let_go(subject, period))
+        };
+        let gone = recorded.into_keys().filter(|key| !was_let_go(key));
+        running.candidates.extend(gone.map(|key| (key, (GRADES, None))));
         for (place, relation) in self.control.tables.relations.iter().enumerate() {
             let Source::View(view) = relation.source else { continue };
             let row = profile.rows().find(|(own, _)| *own == view);

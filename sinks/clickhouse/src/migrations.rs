@@ -1,4 +1,4 @@
-//! Numbered SQL files and who has applied them: objects that do not follow from the plan, such as the analysts' views. A
+//! Numbered SQL files and who has applied them: objects that do not follow from the plan. A
 //! file is applied once, recorded with its checksum, and never changed afterwards: what should change gets a new number.
 
 use crate::connection::{Connection, literal, quoted};

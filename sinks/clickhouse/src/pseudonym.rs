@@ -71,9 +71,10 @@ impl PseudonymKeys {
         }
     }
 
-    /// A student's pseudonym, if the tenant has a key.
+    /// A student's pseudonym, if the tenant has a key. Another process may have made it since.
     pub fn known(&self, tenant: &TenantId, student: &StudentId) -> Option<Uuid> {
-        let mut mac = self.keys.read().get(tenant)?.clone();
+        let here = self.keys.read().get(tenant).cloned();
+        let mut mac = here.or_else(|| self.read_anew(tenant))?;
         mac.update(student.as_str().as_bytes());
         let digest = mac.finalize().into_bytes();
         let mut bytes = [0; 16];
@@ -100,6 +101,20 @@ impl PseudonymKeys {
             hash.update(digest);
         }
         hash.finalize().into()
+    }
+
+    fn read_anew(&self, tenant: &TenantId) -> Option<Hmac<Sha256>> {
+        match read(&self.path(tenant)) {
+            Ok(key) => {
+                self.keys.write().insert(tenant.clone(), key.clone());
+                Some(key)
+            }
+            Err(KeyError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                tracing::warn!(%tenant, %error, "the tenant's pseudonym key cannot be read");
+                None
+            }
+        }
     }
 
     fn path(&self, tenant: &TenantId) -> PathBuf {
@@ -163,7 +178,9 @@ mod tests {
         assert_eq!(keys.known(&t, &student).unwrap().to_string(), expected);
         assert_eq!(keys.known(&u, &student), None);
         let before = keys.fingerprint();
+        let reader = PseudonymKeys::open(dir.path()).unwrap();
         let made = keys.pseudonym(&u, &student).unwrap();
+        assert_eq!(reader.known(&u, &student), Some(made), "a key that another process has made meanwhile");
         assert_ne!(made.to_string(), expected);
         assert_ne!(keys.fingerprint(), before);
         let mode = fs::metadata(dir.path().join("u.key")).unwrap().permissions().mode();

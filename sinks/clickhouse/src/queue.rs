@@ -7,13 +7,14 @@
 //!   serving store, then hands it over ([`Queue::done`]).
 //! - The recorder wants changes first, and then asks for the newest time that was said. Whatever was not handed over is in the
 //!   store once that time is complete.
+//! - Where it takes up its work anew, what was begun before that is not handed over any more: the comparison makes good for it, too.
 
 use aulaflow_model::change::{ChangeBatch, CohortBatch, CohortChange, FeatureChange, StudentChange, ViewIndex};
 use aulaflow_model::instant::ClockTime;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How often a worker that waits for room looks whether it still has to.
@@ -27,7 +28,10 @@ pub struct Queue {
 
 /// What a batch tells the recorder.
 #[must_use = "what is not handed over is never recorded"]
-pub struct Telling(Option<Told>);
+pub struct Telling(Option<(Turn, Told)>);
+
+/// How often changes have become wanted; 0: they are not.
+type Turn = u64;
 
 pub(crate) enum Told {
     Students(ClockTime, Vec<StudentChange>),
@@ -43,7 +47,7 @@ pub(crate) struct Inbox {
     pub work: Condvar,
     /// Wakes workers that wait for room.
     room: Condvar,
-    wanted: AtomicBool,
+    wanted: AtomicU64,
     /// The latest time of which anything may be in the serving store.
     newest: AtomicU64,
     /// Whether a view's rows are kept.
@@ -55,6 +59,7 @@ pub(crate) struct Inbox {
 struct State {
     told: VecDeque<(usize, Told)>,
     rows: usize,
+    turns: Turn,
     /// Nobody takes anything any more.
     closed: bool,
 }
@@ -66,9 +71,7 @@ impl Queue {
 
     /// A batch is about to be shown. Of rows that did not change (`shown_again`) nothing needs to be said.
     pub fn begin(&self, batch: &ChangeBatch) -> Telling {
-        if !self.inbox.says(batch.time) {
-            return Telling(None);
-        }
+        let Some(turn) = self.inbox.says(batch.time) else { return Telling(None) };
         let kept = |feature: &&FeatureChange| self.inbox.keeps(feature.view);
         let of_student = |change: &StudentChange| StudentChange {
             tenant: change.tenant.clone(),
@@ -78,25 +81,25 @@ impl Queue {
         };
         let mut changes: Vec<_> = batch.changes.iter().map(of_student).collect();
         changes.retain(|change| !change.grades.is_empty() || !change.features.is_empty());
-        Telling((!changes.is_empty()).then_some(Told::Students(batch.time, changes)))
+        Telling((!changes.is_empty()).then_some((turn, Told::Students(batch.time, changes))))
     }
 
     /// A batch of cohorts is about to be shown. Those that only add up while the state is loaded (`cohorts_loaded`) are not told.
     pub fn begin_cohorts(&self, batch: &CohortBatch) -> Telling {
-        let wanted = self.inbox.says(batch.time) && !batch.changes.is_empty();
-        Telling(wanted.then(|| Told::Cohorts(batch.time, batch.changes.clone())))
+        let turn = self.inbox.says(batch.time).filter(|_| !batch.changes.is_empty());
+        Telling(turn.map(|turn| (turn, Told::Cohorts(batch.time, batch.changes.clone()))))
     }
 
     /// The batch is shown. Waits while the recorder is too far behind: that holds the dataflow back.
     pub fn done(&self, Telling(told): Telling) {
-        if let Some(told) = told {
-            self.inbox.push(self.worker, told);
+        if let Some((turn, told)) = told {
+            self.inbox.push(self.worker, told, Some(turn));
         }
     }
 
     /// Everything of this worker up to and including `complete` was handed over.
     pub fn advance(&self, complete: ClockTime) {
-        self.inbox.push(self.worker, Told::Complete(complete));
+        self.inbox.push(self.worker, Told::Complete(complete), None);
     }
 }
 
@@ -106,7 +109,7 @@ impl Inbox {
             state: Mutex::default(),
             work: Condvar::new(),
             room: Condvar::new(),
-            wanted: AtomicBool::new(false),
+            wanted: AtomicU64::new(0),
             newest: AtomicU64::new(0),
             views,
             rows_max,
@@ -118,18 +121,32 @@ impl Inbox {
     }
 
     /// Notes a batch's time; whether its changes are wanted.
-    fn says(&self, time: ClockTime) -> bool {
+    fn says(&self, time: ClockTime) -> Option<Turn> {
         self.newest.fetch_max(time.0, Ordering::SeqCst);
-        self.wanted.load(Ordering::SeqCst)
+        Some(self.wanted.load(Ordering::SeqCst)).filter(|turn| *turn > 0)
     }
 
     /// Takes changes from now on.
     pub fn want(&self) {
-        self.wanted.store(true, Ordering::SeqCst);
+        let mut state = self.state.lock();
+        if !self.is_wanted() {
+            state.turns += 1;
+            self.wanted.store(state.turns, Ordering::SeqCst);
+        }
+    }
+
+    /// Takes none, and forgets those that nobody has taken yet.
+    pub fn want_not(&self) {
+        let mut state = self.state.lock();
+        self.wanted.store(0, Ordering::SeqCst);
+        state.told.retain(|(_, told)| matches!(told, Told::Complete(_)));
+        state.rows = state.told.len();
+        drop(state);
+        self.room.notify_all();
     }
 
     pub fn is_wanted(&self) -> bool {
-        self.wanted.load(Ordering::SeqCst)
+        self.wanted.load(Ordering::SeqCst) > 0
     }
 
     /// Nothing of a later time is in the serving store.
@@ -137,13 +154,14 @@ impl Inbox {
         self.newest.load(Ordering::SeqCst)
     }
 
-    fn push(&self, worker: usize, told: Told) {
+    /// Hands over. `turn`: since when it was wanted.
+    fn push(&self, worker: usize, told: Told, turn: Option<Turn>) {
         let rows = told.rows();
         let mut state = self.state.lock();
         while state.rows >= self.rows_max && !state.closed {
             self.room.wait_for(&mut state, LOOK);
         }
-        if state.closed {
+        if state.closed || turn.is_some_and(|turn| turn != self.wanted.load(Ordering::SeqCst)) {
             return;
         }
         // Frontiers follow one another: the last says it all.

@@ -4,9 +4,9 @@
 use crate::answers::{self, Answered};
 use crate::connection::{Access, quoted};
 use crate::error::ServerError;
-use crate::raw::Raw;
+use crate::rows;
 use crate::sql::{Catalog, Fenced, TENANT, fence};
-use crate::tables::{TableKind, Tables};
+use crate::tables::Tables;
 use crate::{PseudonymKeys, Whereabouts};
 use aulaflow_model::change::GradeRow;
 use aulaflow_model::grade::{CategoryResult, Grade};
@@ -18,7 +18,7 @@ use clickhouse::query::Query;
 use clickhouse::{Client, Compression};
 use parking_lot::Mutex;
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -92,6 +92,7 @@ pub struct Reader {
 struct PastRow(
     Subject,
     Option<String>,
+    Option<u8>,
     bool,
     bool,
     u32,
@@ -122,7 +123,7 @@ impl Reader {
         let table = |name: &str| format!("{}.{}", quoted(&access.database), quoted(name));
         let (present, changes) = (table("grades"), table("grades_changes"));
         let text = format!(
-            "SELECT subject, toString(score), passing, complete, evaluations_count, by_category, rule_version, row_version, \
+            "SELECT subject, toString(score), score_decimals, passing, complete, evaluations_count, by_category, rule_version, row_version, \
              toUnixTimestamp64Milli(updated_at), (SELECT toUnixTimestamp64Milli(max(clock)) FROM {changes} PREWHERE tenant = \
              {{tenant:String}}) FROM {present} FINAL PREWHERE tenant = {{tenant:String}} WHERE student = {{student:UUID}} AND \
              period = {{period:String}} ORDER BY subject"
@@ -140,6 +141,7 @@ impl Reader {
             let PastRow(
                 subject,
                 score,
+                decimals,
                 passing,
                 complete,
                 evaluations_count,
@@ -150,7 +152,7 @@ impl Reader {
                 newest,
             ) = row;
             let grade = Grade {
-                score: score.map(Into::into),
+                score: score.map(|score| rows::with_fraction_digits(score, decimals).into()),
                 passing,
                 complete,
                 evaluations_count,
@@ -169,7 +171,7 @@ impl Reader {
         let (access, client) = self.connect()?;
         let catalog = self.catalog(&access.database);
         let fenced = fence(text, &catalog).map_err(|refusal| ReadError::Refused(refusal.to_string()))?;
-        let as_of = self.newest(&client, &access.database, tenant, &fenced).await?;
+        let as_of = self.newest(&client, &catalog, tenant, &fenced).await?;
         let limits = &self.limits;
         let rows_max = limits.sql_rows_max;
         // One row more than is answered tells whether there are more.
@@ -206,28 +208,19 @@ impl Reader {
     async fn newest(
         &self,
         client: &Client,
-        database: &str,
+        catalog: &Catalog,
         tenant: &TenantId,
         fenced: &Fenced,
     ) -> Result<Option<Millis>, ReadError> {
-        let mut tables: Vec<(&str, &str)> = Vec::new();
-        for (place, relation) in self.tables.relations.iter().enumerate() {
-            let of = |name: &String| {
-                name.strip_prefix(&relation.name).is_some_and(|rest| ["", "_changes", "_as_of"].contains(&rest))
-            };
-            if fenced.relations.iter().any(of) {
-                tables.push((&self.tables.of_relation(place, TableKind::Changes).name, "clock"));
-            }
-        }
-        let said = Raw::ALL.into_iter().filter(|raw| fenced.relations.iter().any(|name| name == raw.name()));
-        tables.extend(said.map(|raw| (raw.name(), "received_at")));
+        let shown = fenced.relations.iter().filter_map(|name| catalog.get(name));
+        let tables: BTreeSet<&(String, &str)> = shown.flat_map(|(_, shown)| &shown.newest).collect();
         if tables.is_empty() {
             return Ok(None);
         }
-        let one = |(name, at): &(&str, &str)| {
+        let one = |(name, at): &&(String, &str)| {
             format!(
                 "SELECT toUnixTimestamp64Milli(max({at})) AS at FROM {}.{} PREWHERE tenant = {{tenant:String}}",
-                quoted(database),
+                quoted(catalog.database()),
                 quoted(name)
             )
         };

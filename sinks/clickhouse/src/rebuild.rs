@@ -18,8 +18,8 @@ const STEP_ROWS: usize = 10_000;
 /// Why a rebuild cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum RebuildError {
-    /// The recorder is at work already.
-    #[error("the recorder is at work: a rebuild has to come before it")]
+    /// The recorder is at work, and does not lay it down.
+    #[error("the recorder is at work, perhaps waiting for its disk")]
     AtWork,
     /// No such table.
     #[error("there is no table \"{0}\" of what is kept")]

@@ -23,6 +23,9 @@ use std::time::{Duration, Instant};
 pub const CRASH_POINTS: &[&str] =
     &["clickhouse.commit.before", "clickhouse.blocks.written", "clickhouse.commit.after", "clickhouse.compared"];
 
+/// How long a recorder may take to lay down its work: a commit, at most.
+const LAYING_DOWN: Duration = Duration::from_secs(10);
+
 /// What a recorder is started with.
 pub struct RecorderStart {
     /// Whose rows: those of the tenants in these partitions.
@@ -111,6 +114,8 @@ pub(crate) struct State {
     pub lost: bool,
     /// The local store is what ClickHouse holds, or will with the outbox.
     pub based: bool,
+    /// The thread uses the local store.
+    pub at_work: bool,
     /// What is told from the start on is all that changed.
     pub in_step: bool,
     pub caught_up: bool,
@@ -237,12 +242,22 @@ impl RecorderHandle {
         self.0.store.meta().is_new
     }
 
-    /// Makes the local store again, from ClickHouse. To be finished before [`RecorderHandle::based`].
+    /// Makes the local store again, from ClickHouse. To be finished before [`RecorderHandle::based`]. A recorder that is at work
+    /// lays it down: nothing is recorded until then, and all that is shown is compared after it.
     pub fn rebuild(&self) -> Result<Rebuild, RebuildError> {
         let control = &self.0;
-        if control.state.lock().based {
-            return Err(RebuildError::AtWork);
+        let deadline = Instant::now() + LAYING_DOWN;
+        let mut state = control.state.lock();
+        (state.based, state.in_step, state.whole, state.reached) = (false, false, false, None);
+        control.inbox.want_not();
+        control.inbox.wake();
+        while state.at_work {
+            let ends = state.ending.is_some() || state.failed.is_some();
+            if ends || control.done.wait_until(&mut state, deadline).timed_out() {
+                return Err(RebuildError::AtWork);
+            }
         }
+        drop(state);
         Rebuild::begin(Arc::clone(&control.store), Arc::clone(&control.tables), control.outbox.clone())
     }
 
@@ -315,6 +330,11 @@ impl RecorderHandle {
         (state.whole, state.released) = (false, true);
         drop(state);
         self.0.inbox.close();
+    }
+
+    /// Why nothing can be recorded at the moment: the dataflow is held back by that, sooner or later.
+    pub fn trouble(&self) -> Option<String> {
+        self.0.state.lock().trouble.clone()
     }
 
     /// Why it will never record again.

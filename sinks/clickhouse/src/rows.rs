@@ -94,11 +94,25 @@ pub(crate) fn owner(key: &[u8]) -> &[u8] {
     columns.get(..tenant + 16).unwrap_or(columns)
 }
 
+/// The subject and the period in the key of a grade.
+pub(crate) fn subject_and_period(key: &[u8]) -> Option<(&str, &str)> {
+    let rest = key.get(NUMBER_BYTES + owner(key).len()..)?;
+    let (subject, rest) = rest.split_at_checked(Form::Name.width(rest)?)?;
+    Some((text_in(subject)?, text_in(rest)?))
+}
+
+/// The text in a `String` that takes all of the bytes.
+fn text_in(bytes: &[u8]) -> Option<&str> {
+    let head = bytes.iter().position(|byte| byte & 0x80 == 0)? + 1;
+    std::str::from_utf8(bytes.get(head..)?).ok()
+}
+
 /// A grade's values.
 pub(crate) fn grade(row: &GradeRow) -> Vec<u8> {
     let grade = &row.grade;
     let mut out = Vec::with_capacity(96);
     nullable(&mut out, grade.score.as_deref().and_then(score_micros), decimal18);
+    nullable(&mut out, grade.score.as_deref().map(fraction_digits), Vec::push);
     out.push(u8::from(grade.passing));
     out.push(u8::from(grade.complete));
     out.extend_from_slice(&grade.evaluations_count.to_le_bytes());
@@ -114,6 +128,22 @@ pub(crate) fn grade(row: &GradeRow) -> Vec<u8> {
     out.extend_from_slice(&row.version.to_le_bytes());
     instant(&mut out, row.updated_at);
     out
+}
+
+/// How many digits a decimal's text has behind its point.
+fn fraction_digits(text: &str) -> u8 {
+    let digits = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+    u8::try_from(digits).unwrap_or(u8::MAX)
+}
+
+/// A decimal's text with so many digits behind its point, from one without zeros at its end. `None`: as it is.
+pub(crate) fn with_fraction_digits(mut text: String, digits: Option<u8>) -> String {
+    let missing = digits.unwrap_or(0).saturating_sub(fraction_digits(&text));
+    if missing > 0 && !text.contains('.') {
+        text.push('.');
+    }
+    text.extend(std::iter::repeat_n('0', missing.into()));
+    text
 }
 
 /// A cohort's values.

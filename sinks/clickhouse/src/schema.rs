@@ -12,6 +12,9 @@ use crate::writers;
 use aulaflow_model::share::Share;
 use std::collections::BTreeMap;
 
+/// The oldest server that is written to, as `version() = 25.8` is 2508. Tests run with 26.7; what is older than this nobody has tried.
+const OLDEST: u64 = 2_508;
+
 /// What a migration has done, in words.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Migrated {
@@ -29,6 +32,7 @@ pub fn migrate(
     suffix: &str,
 ) -> Result<Migrated, ServerError> {
     let mut done = Migrated::default();
+    refuse_old(connection)?;
     connection.make_database()?;
     let mut ousted = put_aside(connection, tables, replace, suffix, &mut done)?;
     let found_now = found(connection)?;
@@ -96,6 +100,7 @@ fn put_aside(
 
 /// What is wrong with a server's tables, a line each, with what to do. None: they can be written.
 pub fn check(connection: &Connection, tables: &Tables) -> Result<Vec<String>, ServerError> {
+    refuse_old(connection)?;
     let found = found(connection)?;
     let mut faults: Vec<_> = compare(tables, &found).iter().map(|difference| advice(difference, tables)).collect();
     faults.extend(own_faults(&found));
@@ -155,6 +160,18 @@ fn own_faults(found: &BTreeMap<String, Found>) -> Vec<String> {
     faults
 }
 
+fn refuse_old(connection: &Connection) -> Result<(), ServerError> {
+    let part = |place: u8| format!("toUInt64(splitByChar('.', version())[{place}])");
+    let version = connection.number(&format!("SELECT {} * 100 + {}", part(1), part(2)))?;
+    too_old(version).map_or(Ok(()), |why| Err(ServerError::somebody(why)))
+}
+
+fn too_old(version: u64) -> Option<String> {
+    let text = |version: u64| format!("{}.{}", version / 100, version % 100);
+    (version < OLDEST)
+        .then(|| format!("the server is ClickHouse {}: upgrade it to {} or newer", text(version), text(OLDEST)))
+}
+
 /// An error if somebody must decide about a table.
 fn refuse(differences: &[Difference<'_>]) -> Result<(), ServerError> {
     let other: Vec<_> = differences.iter().filter(|one| matches!(one, Difference::Other(..))).collect();
@@ -179,5 +196,18 @@ fn advice(difference: &Difference<'_>, tables: &Tables) -> String {
                  old tables under another name"
             )
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_servers_are_refused() {
+        assert_eq!(too_old(2_607), None);
+        assert_eq!(too_old(OLDEST), None);
+        let why = too_old(2_412);
+        assert_eq!(why.as_deref(), Some("the server is ClickHouse 24.12: upgrade it to 25.8 or newer"));
     }
 }

@@ -12,7 +12,7 @@ use crate::server::Server;
 use crate::status::{Board, SinkState, SinkStatus};
 use crate::tables::{TableKind, Tables};
 use crate::writers::{self, Claim, LOOK_EVERY, StoreIs};
-use crate::{Block, Outbox, Rebuild, RebuildError, RecorderHandle, backoff};
+use crate::{Block, Outbox, Rebuild, RebuildError, RecorderHandle, Uuid, backoff};
 use aulaflow_model::instant::Millis;
 use aulaflow_model::share::Share;
 use bytes::Bytes;
@@ -180,12 +180,15 @@ impl Work {
                     self.board.state(SinkState::Live, None);
                 }
                 None if self.draining.load(Ordering::Relaxed) => {
+                    // What somebody else has begun is not ours to close.
+                    self.look(&connection)?;
                     return writers::say(&connection, self.start.share, self.outbox.writer(), true);
                 }
                 None if self.stop.is_asked() => return Err(ServerError::stopped()),
                 None => {
                     self.board.state(SinkState::Live, None);
                     self.outbox.wait(WAIT);
+                    self.still_ours(&connection)?;
                 }
             }
         }
@@ -226,9 +229,9 @@ impl Work {
         let reason = "the local store is made again from ClickHouse";
         self.board.state(SinkState::Rebuilding, Some(reason));
         let mut rebuild = recorder.rebuild().map_err(|error| match error {
-            RebuildError::AtWork => ServerError::somebody(
-                "the local store has to be made again from ClickHouse, and is in use: restart this process".to_owned(),
-            ),
+            RebuildError::AtWork => {
+                ServerError::again(format!("the local store has to be made again from ClickHouse: {error}"))
+            }
             error @ (RebuildError::Table(_) | RebuildError::Store(_)) => local(error),
         })?;
         self.torn = true;
@@ -267,11 +270,16 @@ impl Work {
         let Block { number, table, columns, rows, body, token } = block;
         let body = Bytes::from(body);
         let doubtful = std::mem::replace(&mut self.doubtful, true);
+        let kind = self.start.server.tables().table(&table).map(|table| table.kind);
+        let token = match kind {
+            // The present need not be counted: rows that are there twice are one. But a server that crashed may remember the token
+            // and not have the rows, so what may have been sent is sent under another one.
+            Some(TableKind::Present) if doubtful => anew(&token),
+            Some(TableKind::Present | TableKind::Changes) | None => token,
+        };
         (self.start.at)("clickhouse.send.before");
         connection.insert(&table, &columns, &token, &body)?;
         (self.start.at)("clickhouse.send.after");
-        let kind = self.start.server.tables().table(&table).map(|table| table.kind);
-        // The present need not be counted: rows that are there twice are one.
         if doubtful && kind == Some(TableKind::Changes) {
             let sent = Sent { table: &table, columns: &columns, rows, body: &body, token: &token, number };
             self.make_exact(connection, &sent)?;
@@ -303,8 +311,7 @@ impl Work {
                 let sql = format!("ALTER TABLE {table} DELETE WHERE {these} SETTINGS mutations_sync = 2");
                 connection.execute_within(&sql, reading::LONG)?;
             }
-            let token = format!("{}-{:x}", sent.token, backoff::random());
-            connection.insert(sent.table, sent.columns, &token, sent.body)?;
+            connection.insert(sent.table, sent.columns, &anew(sent.token), sent.body)?;
             self.count("mended", sent.rows);
         }
         match there()? {
@@ -328,6 +335,10 @@ impl Work {
         if self.looked.elapsed() < LOOK_EVERY {
             return Ok(());
         }
+        self.look(connection)
+    }
+
+    fn look(&mut self, connection: &Connection) -> Result<(), ServerError> {
         let own = self.outbox.writer();
         let last = writers::last(connection, self.start.share)?;
         match last.first() {
@@ -335,13 +346,21 @@ impl Work {
                 self.looked = Instant::now();
                 Ok(())
             }
-            // The tables were made anew, or somebody has the share: a start finds out what to do.
+            // Nobody else can have the share, or nobody has it: tables were made anew. What to do then, a claim finds out.
+            Some(last) if self.start.alone || last.writer == Uuid::default() => Err(self.claim_anew()),
+            None => Err(self.claim_anew()),
             Some(last) => Err(ServerError::ousted(format!(
-                "writer {} has begun after ours ({own}): another process has these partitions, or `aulaflow clickhouse migrate`                  has replaced tables. Restart this process if the partitions are its own",
+                "writer {} has begun after ours ({own}): another process has these partitions. Restart this one if they are its own",
                 last.writer
             ))),
-            None => Err(ServerError::somebody("the table `writers` is empty: restart this process".to_owned())),
         }
+    }
+
+    /// What ClickHouse holds is not what our store says that it does.
+    fn claim_anew(&mut self) -> ServerError {
+        self.claimed.store(false, Ordering::Release);
+        self.prepared = false;
+        ServerError::again("the tables are not those that were written: they are looked at again")
     }
 
     fn count(&self, outcome: &'static str, rows: u64) {
@@ -377,6 +396,11 @@ struct Sent<'a> {
     body: &'a Bytes,
     token: &'a str,
     number: u64,
+}
+
+/// A token that was never used.
+fn anew(token: &str) -> String {
+    format!("{token}-{:x}", backoff::random())
 }
 
 /// Whether copies of a table can differ for a while.

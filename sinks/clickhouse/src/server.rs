@@ -6,6 +6,7 @@ use crate::error::ServerError;
 use crate::schema;
 use crate::sender_metrics::SenderMetrics;
 use crate::tables::Tables;
+use crate::views;
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -61,7 +62,12 @@ impl Server {
         match self.by {
             TablesBy::Us => {
                 let done = schema::migrate(connection, &self.tables, &[], "")?;
-                for step in done.steps {
+                // Nothing is written through the views: what is wrong with them holds nobody up.
+                let views = views::migrate_views(connection, &self.tables).unwrap_or_else(|error| {
+                    tracing::warn!(%error, "the analysts' views in ClickHouse cannot be made");
+                    Vec::new()
+                });
+                for step in done.steps.into_iter().chain(views) {
                     tracing::info!(step, "ClickHouse");
                 }
                 Ok(())

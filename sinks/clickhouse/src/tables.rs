@@ -6,6 +6,7 @@
 //! present, the newest row per key.
 
 use crate::Form;
+use crate::views;
 use aulaflow_model::change::ViewIndex;
 use aulaflow_model::window::WindowKind;
 use aulaflow_plan::Plan;
@@ -170,7 +171,7 @@ impl Tables {
             // A plan has fewer views than a `ViewIndex` can count.
             relations.push(of_view(view, index as ViewIndex, cadence));
         }
-        let mut names: Vec<String> = OTHERS.iter().map(|name| (*name).to_owned()).collect();
+        let mut names: Vec<String> = OTHERS.iter().chain(&views::NAMES).map(|name| (*name).to_owned()).collect();
         let mut tables = Vec::new();
         for (index, relation) in relations.iter().enumerate() {
             for table in [Table::changes(index, relation), Table::present(index, relation)] {
@@ -188,6 +189,11 @@ impl Tables {
                 }
                 tables.push(table);
             }
+            let as_of = format!("{}{}", relation.name, views::AS_OF);
+            if names.contains(&as_of) {
+                return Err(TablesError::Name { view: relation.name.clone(), table: as_of });
+            }
+            names.push(as_of);
             hash.update(format!("{:?}\n", relation.cadence).as_bytes());
         }
         Ok(Self { relations, tables, made_by: hash.finalize().into() })
@@ -281,6 +287,8 @@ fn grades() -> Relation {
     let key = [("tenant", Form::Name), ("student", Form::Uuid), ("subject", Form::Name), ("period", Form::Name)];
     let values = [
         ("score", Form::Decimal18.nullable()),
+        // A score's text has as many digits as its rule says, which a number does not keep.
+        ("score_decimals", Form::UInt8.nullable()),
         ("passing", Form::Bool),
         ("complete", Form::Bool),
         ("evaluations_count", Form::UInt32),

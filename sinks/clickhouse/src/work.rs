@@ -54,6 +54,8 @@ pub(crate) struct Work {
 pub(crate) enum End {
     #[error("the recorder was stopped")]
     Stopped,
+    #[error("the local store is to be made again")]
+    Rebuilt,
     #[error(
         "the folder {0} is older than the checkpoint, as if a copy of it was put back: \
          remove it while the process is stopped, and it is made again from ClickHouse"
@@ -95,7 +97,7 @@ impl Work {
     pub fn run(mut self) {
         let share = self.start.share;
         let failed = match self.turns() {
-            Ok(()) | Err(End::Stopped) => None,
+            Ok(()) | Err(End::Stopped | End::Rebuilt) => None,
             Err(end @ (End::Old(_) | End::Store(_) | End::Key(_) | End::Unfit(_))) => {
                 let reason = format!("changes can no longer be recorded for ClickHouse: {end}");
                 tracing::error!(%share, reason);
@@ -118,7 +120,9 @@ impl Work {
                 self.hear(worker, told);
             }
             let (ending, based, lost) = {
-                let state = self.control.state.lock();
+                let mut state = self.control.state.lock();
+                // Under the lock: whoever rebuilds has seen it, or is seen.
+                state.at_work |= state.based;
                 (state.ending, state.based, state.lost)
             };
             if ending == Some(Ending::Abandon) {
@@ -130,9 +134,11 @@ impl Work {
             if based && self.unit.is_none() {
                 self.begin()?;
             }
-            if self.unit.is_some() {
-                busy = self.turn(ending.is_some())?;
-            }
+            busy = match based.then(|| self.turn(ending.is_some())) {
+                Some(Ok(more)) => more,
+                Some(Err(End::Rebuilt)) | None => self.lay_down(),
+                Some(Err(end)) => return Err(end),
+            };
             self.observe();
             if ending == Some(Ending::Close) {
                 return self.close();
@@ -147,6 +153,20 @@ impl Work {
         self.places = (0..tables.relations.len()).map(|place| (store.number(place), place)).collect();
         self.unit = Some(Unit::new(Arc::clone(store), outbox.clone(), Arc::clone(tables), self.start.at));
         Ok(())
+    }
+
+    /// Uses the local store no more, until it is there again. What was not committed is found by the comparison.
+    fn lay_down(&mut self) -> bool {
+        (self.unit, self.since, self.position, self.flushed) = (None, None, None, None);
+        self.told.iter_mut().for_each(VecDeque::clear);
+        self.days.clear();
+        self.comparison = Comparison::Waiting;
+        let mut state = self.control.state.lock();
+        if !state.based && std::mem::take(&mut state.at_work) {
+            self.control.done.notify_all();
+        }
+        // There is nothing to do at once.
+        false
     }
 
     fn hear(&mut self, worker: usize, told: Told) {
@@ -419,6 +439,9 @@ impl Control {
         let mut state = self.state.lock();
         if state.ending.is_some() {
             return Err(End::Stopped);
+        }
+        if !state.based {
+            return Err(End::Rebuilt);
         }
         if state.trouble.as_deref() != Some(trouble) {
             tracing::warn!(share = %self.share, trouble, "changes cannot be recorded for ClickHouse; trying on");

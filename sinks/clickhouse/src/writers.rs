@@ -87,11 +87,12 @@ pub fn last(connection: &Connection, share: Share) -> Result<Vec<Last>, ServerEr
     rows.into_iter().map(read).collect()
 }
 
-/// Says that this writer writes from now on, or, `closed`, that it has sent all that it had. By the server's clock.
+/// Says that this writer writes from now on, or, `closed`, that it has sent all that it had. By the server's clock, or just after the
+/// newest that was said, if that clock was set back since: whoever says it last is the last.
 pub fn say(connection: &Connection, share: Share, writer: Uuid, closed: bool) -> Result<(), ServerError> {
+    let table = connection.table(TABLE);
     connection.execute(&format!(
-        "INSERT INTO {} SELECT {}, {}, {closed}, now64(6)",
-        connection.table(TABLE),
+        "INSERT INTO {table} SELECT {}, {}, {closed}, greatest(now64(6), (SELECT max(at) FROM {table}) + toIntervalMicrosecond(1))",
         literal(&share.to_string()),
         literal(&writer.to_string())
     ))

@@ -22,10 +22,17 @@
 //! everything before `F`, and within one read a cohort is the same wherever it shows. A change of the student's own that
 //! is newer than `F` may be visible a moment before its cohort says so, or after.
 
+//!
+//! # Past periods
+//!
+//! Grades may be let go ([`ReadHalf::let_go`]): they are not shown any more, and the profile says of which periods it has others.
+//! A change that is told of one brings it back. That is no change of the row: nobody else is told.
+
 mod clock;
 mod cohorts;
 mod derived;
 mod key;
+mod letting_go;
 mod metrics;
 mod profile;
 mod read;
@@ -37,6 +44,7 @@ mod write;
 
 pub use cohorts::{CohortEntry, CohortQuery};
 pub use derived::{CohortLookup, DerivedRow, DerivedView};
+pub use letting_go::LettingGo;
 pub use profile::GradeEntry;
 pub use read::{ProfileRead, ReadHalf};
 pub use stores::Stores;
@@ -47,9 +55,10 @@ use clock::{Hold, WorkerClock};
 use cohorts::Cohorts;
 use dashmap::DashMap;
 use key::StudentKey;
+use letting_go::Inbox;
 use profile::Profile;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use view::Views;
 
 /// Locks that the map is cut into. Many more than threads, so that two of them seldom meet in one.
@@ -65,6 +74,10 @@ pub(crate) struct Shared {
     schemas: Arc<[ViewSchema]>,
     views: Views,
     cohorts: Cohorts,
+    /// By worker.
+    letting_go: Box<[Inbox]>,
+    /// Grades that were let go.
+    let_go: AtomicU64,
 }
 
 /// Makes a store for the plan's served views (a view's place is its `ViewIndex`) and `workers` writers. `derived` are
@@ -90,6 +103,8 @@ pub fn store(
         hold: Hold::default(),
         views: Views::new(&schemas, derived),
         cohorts: Cohorts::new(),
+        letting_go: (0..workers.max(1)).map(|_| Inbox::default()).collect(),
+        let_go: AtomicU64::new(0),
         schemas,
     });
     let writers = (0..workers.max(1)).map(|worker| WriteHalf::new(Arc::clone(&shared), worker)).collect();

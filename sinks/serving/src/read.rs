@@ -4,6 +4,7 @@ use crate::Shared;
 use crate::clock::{self, Instant};
 use crate::cohorts::{CohortEntry, CohortQuery, Kept};
 use crate::key::{KeyRef, KeyTexts, StudentKey};
+use crate::letting_go::LettingGo;
 use crate::profile::{GradeEntry, Profile};
 use crate::render::{Fresh, Rendered};
 use aulaflow_model::change::{FeatureRow, FeatureValue, ViewIndex, ViewSchema};
@@ -91,6 +92,31 @@ impl ReadHalf {
         own.map(|entry| (entry.key().tenant.clone(), entry.key().student.clone())).collect()
     }
 
+    /// Asks the workers to let go of grades. Goes over the whole map, unless they are not through with what was asked before. How
+    /// many students have such grades, as far as the workers can be asked at once.
+    pub fn let_go(&self, wanted: LettingGo) -> usize {
+        let inboxes = &self.shared.letting_go;
+        if wanted.past.is_empty() || !inboxes.iter().all(|inbox| inbox.is_empty()) {
+            return 0;
+        }
+        let wanted = Arc::new(wanted);
+        let mut asked = 0;
+        for entry in &self.shared.profiles {
+            let (StudentKey { tenant, student }, profile) = entry.pair();
+            if wanted.finds(tenant, profile)
+                && let Some(inbox) = inboxes.get(profile.worker)
+            {
+                asked += usize::from(inbox.ask((Arc::clone(&wanted), tenant.clone(), student.clone())));
+            }
+        }
+        asked
+    }
+
+    /// How many grades were let go.
+    pub fn grades_let_go(&self) -> u64 {
+        self.shared.let_go.load(Ordering::Relaxed)
+    }
+
     /// The tenants that have, or had, cohorts.
     pub fn cohort_tenants(&self) -> Vec<TenantId> {
         self.shared.cohorts.tenants()
@@ -121,6 +147,16 @@ impl ProfileRead<'_> {
     /// Grades in order of (subject, period).
     pub fn grades(&self) -> &[GradeEntry] {
         &self.profile.grades
+    }
+
+    /// Periods that have grades which are not in memory, in their order.
+    pub fn past_periods(&self) -> impl Iterator<Item = &PeriodId> {
+        self.profile.past.iter().map(|past| &past.period)
+    }
+
+    /// Whether a grade was let go: it is as it was, and not in memory.
+    pub fn was_let_go(&self, subject: &str, period: &str) -> bool {
+        self.profile.past.iter().any(|past| past.period.as_str() == period && past.has(subject))
     }
 
     /// Stored features in the order of the plan's views.

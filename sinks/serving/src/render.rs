@@ -74,7 +74,16 @@ impl Rendered {
             cohorts.push(CohortPlace { at: place(&out), score });
             out.push(b'}');
         }
-        out.extend_from_slice(b"],\"features\":{");
+        out.push(b']');
+        if !profile.past.is_empty() {
+            out.extend_from_slice(b",\"past_periods\":[");
+            for (i, past) in profile.past.iter().enumerate() {
+                comma(&mut out, i);
+                string(&mut out, past.period.as_str());
+            }
+            out.push(b']');
+        }
+        out.extend_from_slice(b",\"features\":{");
         let mut windows = Vec::with_capacity(profile.features.len());
         let texts = profile.features.iter().filter_map(|entry| Some((entry, views.text(entry.view)?)));
         for (i, (entry, text)) in texts.enumerate() {

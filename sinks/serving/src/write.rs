@@ -2,8 +2,10 @@
 
 use crate::Shared;
 use crate::key::{KeyRef, KeyTexts, StudentKey};
+use crate::letting_go::STEP;
 use crate::profile::Profile;
 use aulaflow_model::change::{ChangeBatch, CohortBatch, FeatureChange, StudentChange};
+use aulaflow_model::ids::{PeriodId, StudentId, TenantId};
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::window::WindowKind;
 use aulaflow_sink::{Guarantee, Outcome, Sink};
@@ -34,14 +36,15 @@ impl WriteHalf {
     }
 
     /// Makes a student's profile exactly these rows, as of a clock; without a row there is none. For a store that is a copy:
-    /// it is told whole profiles, and not what changed of them.
-    pub fn replace(&mut self, whole: &StudentChange, clock: Millis) -> Outcome {
+    /// it is told whole profiles, and not what changed of them. `past` are the periods that have grades besides.
+    pub fn replace(&mut self, whole: &StudentChange, past: &[PeriodId], clock: Millis) -> Outcome {
         if let Some(reason) = whole.features.iter().find_map(|feature| self.refusal(feature)) {
             return Outcome::Stop(reason);
         }
         let key: &dyn KeyTexts = &KeyRef { tenant: &whole.tenant, student: &whole.student };
         let there = self.shared.profiles.contains_key(key);
-        self.put(whole, there, Profile::after(None, whole, self.worker, clock));
+        let copied = Profile::copied(whole, past, self.worker, clock);
+        self.put((&whole.tenant, &whole.student), there, copied);
         Outcome::Applied
     }
 
@@ -77,13 +80,28 @@ impl WriteHalf {
         let key: &dyn KeyTexts = &KeyRef { tenant: &change.tenant, student: &change.student };
         let before = profiles.get(key).map(|entry| Arc::clone(entry.value()));
         let after = Profile::after(before.as_deref(), change, self.worker, clock);
-        self.put(change, before.is_some(), after);
+        self.put((&change.tenant, &change.student), before.is_some(), after);
+    }
+
+    /// Lets go of some of what it was asked to.
+    fn let_go(&self) {
+        let Some(inbox) = self.shared.letting_go.get(self.worker) else { return };
+        for (wanted, tenant, student) in inbox.take(STEP) {
+            let key: &dyn KeyTexts = &KeyRef { tenant: &tenant, student: &student };
+            let before = self.shared.profiles.get(key).map(|entry| Arc::clone(entry.value()));
+            let Some(before) = before else { continue };
+            if let Some(after) = before.letting_go(|entry| wanted.is(&tenant, entry)) {
+                let count = before.grades.len() - after.grades.len();
+                self.shared.let_go.fetch_add(count as u64, Ordering::Relaxed);
+                self.put((&tenant, &student), true, Some(after));
+            }
+        }
     }
 
     /// Puts a student's next profile in the place of the one that is there.
-    fn put(&self, change: &StudentChange, there: bool, after: Option<Profile>) {
+    fn put(&self, (tenant, student): (&TenantId, &StudentId), there: bool, after: Option<Profile>) {
         let profiles = &self.shared.profiles;
-        let key: &dyn KeyTexts = &KeyRef { tenant: &change.tenant, student: &change.student };
+        let key: &dyn KeyTexts = &KeyRef { tenant, student };
         match (after.map(Arc::new), there) {
             (Some(after), true) => {
                 // Only the pointer is swapped under the lock; the old profile is freed after it.
@@ -91,7 +109,7 @@ impl WriteHalf {
                 drop(old);
             }
             (Some(after), false) => {
-                let key = StudentKey { tenant: change.tenant.clone(), student: change.student.clone() };
+                let key = StudentKey { tenant: tenant.clone(), student: student.clone() };
                 profiles.insert(key, after);
                 self.shared.students.fetch_add(1, Ordering::Relaxed);
             }
@@ -132,5 +150,6 @@ impl Sink for WriteHalf {
         if let Some(clock) = self.shared.workers.get(self.worker) {
             clock.advance(frontier);
         }
+        self.let_go();
     }
 }

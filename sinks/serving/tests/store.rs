@@ -10,7 +10,7 @@ use aulaflow_model::ids::{EvaluationType, PeriodId, StudentId, Subject, TenantId
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::tenant::Scale;
 use aulaflow_model::window::{DAY_MS, WindowKind, WindowSpec, Zone};
-use aulaflow_serving::{CohortEntry, CohortQuery, DerivedView, ReadHalf, Stores, WriteHalf, store};
+use aulaflow_serving::{CohortEntry, CohortQuery, DerivedView, LettingGo, ReadHalf, Stores, WriteHalf, store};
 use aulaflow_sink::conformance::{self, Reference, Rows};
 use aulaflow_sink::{Guarantee, Outcome, Sink};
 use proptest::prelude::*;
@@ -657,4 +657,73 @@ fn metrics_are_the_store_s() {
     prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
     assert!(text.contains("aulaflow_serving_students 1\n"), "{text}");
     assert!(text.contains("aulaflow_serving_frontier_seconds 2.5\n"), "{text}");
+}
+
+fn art(period: &str, row: Option<u32>, at: i64) -> StudentChange {
+    let grade = Arc::new(Grade {
+        score: Some("7.00".into()),
+        passing: true,
+        complete: true,
+        evaluations_count: 1,
+        by_category: Default::default(),
+        rule_version: "r".into(),
+    });
+    let row = row.map(|version| GradeRow { grade, version, updated_at: Millis(at) });
+    let change = GradeChange { subject: Subject::new("art").unwrap(), period: PeriodId::new(period).unwrap(), row };
+    StudentChange { tenant: tenant("t"), student: student("s"), grades: vec![change], features: Vec::new() }
+}
+
+#[test]
+fn grades_that_are_let_go_are_there_and_not_shown() {
+    let (mut writers, read) = store(schemas(), Vec::new(), 10, 1);
+    let write = &mut writers[0];
+    put(write, ClockTime::at(Millis(10)), vec![art("a", Some(1), 10)]);
+    put(write, ClockTime::at(Millis(20)), vec![art("b", Some(1), 20)]);
+    let (t, s) = (tenant("t"), student("s"));
+    let periods = |read: &ReadHalf| {
+        let profile = read.profile(&t, &s)?;
+        let shown: Vec<_> = profile.grades().iter().map(|entry| entry.period.to_string()).collect();
+        let past: Vec<_> = profile.past_periods().map(ToString::to_string).collect();
+        Some((shown.join(" "), past.join(" ")))
+    };
+    let is = |shown: &str, past: &str| Some((shown.to_owned(), past.to_owned()));
+    let json = |read: &ReadHalf| {
+        let mut out = Vec::new();
+        read.profile(&t, &s).unwrap().write_json(&mut out);
+        serde_json::from_slice::<serde_json::Value>(&out).unwrap()
+    };
+    let let_go = |read: &ReadHalf, periods: &[&str], until: i64| {
+        let periods = periods.iter().map(|period| PeriodId::new(*period).unwrap()).collect();
+        read.let_go(LettingGo { past: [(tenant("t"), periods)].into(), until: Millis(until) })
+    };
+    assert_eq!(json(&read).get("past_periods"), None);
+    // What changed later stays, as do other tenants' and other periods'.
+    assert_eq!(let_go(&read, &["a", "b"], 9), 0);
+    assert_eq!(let_go(&read, &["c"], 99), 0);
+    assert_eq!(let_go(&read, &["a", "b"], 10), 1);
+    // The student's worker does it, and until it has nobody asks again.
+    assert_eq!((periods(&read), let_go(&read, &["a"], 99)), (is("a b", ""), 0));
+    write.advance(ClockTime::at(Millis(21)));
+    assert_eq!((periods(&read), read.grades_let_go()), (is("b", "a"), 1));
+    assert_eq!(json(&read)["past_periods"], serde_json::json!(["a"]));
+    // A student of whom nothing is left is there.
+    assert_eq!(let_go(&read, &["b"], 99), 1);
+    write.advance(ClockTime::at(Millis(22)));
+    assert_eq!((periods(&read), read.students()), (is("", "a b"), 1));
+    // What is told of one brings it back, and what is told to be gone is.
+    put(write, ClockTime::at(Millis(30)), vec![art("a", Some(2), 30)]);
+    assert_eq!(periods(&read), is("a", "b"));
+    put(write, ClockTime::at(Millis(31)), vec![art("b", None, 31)]);
+    assert_eq!(periods(&read), is("a", ""));
+    let_go(&read, &["a"], 99);
+    write.advance(ClockTime::at(Millis(32)));
+    put(write, ClockTime::at(Millis(33)), vec![art("a", None, 33)]);
+    assert_eq!((periods(&read), read.students()), (None, 0));
+    // A copy is told periods alone.
+    let mut whole = art("x", None, 0);
+    whole.grades.clear();
+    assert_eq!(write.replace(&whole, &[PeriodId::new("a").unwrap()], Millis(40)), Outcome::Applied);
+    assert_eq!(periods(&read), is("", "a"));
+    assert_eq!(write.replace(&whole, &[], Millis(41)), Outcome::Applied);
+    assert_eq!(periods(&read), None);
 }

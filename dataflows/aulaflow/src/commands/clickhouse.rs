@@ -1,6 +1,9 @@
 //! `aulaflow clickhouse`: the embedded ClickHouse by itself, and the tables of any.
 
+mod grants;
 mod tables;
+
+pub(super) use tables::open;
 
 use crate::failure::Misuse;
 use anyhow::{Context, Result};
@@ -23,6 +26,8 @@ enum What {
     Migrate(tables::Migrate),
     /// Compares the tables with what is written; changes nothing; exit code 1 if something is wrong
     Check(tables::Check),
+    /// Prints the statements that let users of a ClickHouse server see one tenant and nothing else; repeating them changes nothing
+    Grants(grants::Grants),
 }
 
 /// What `serve` takes. The password comes from `AULAFLOW_CLICKHOUSE_PASSWORD`, or is made and kept in the folder.
@@ -52,6 +57,7 @@ impl ClickHouseCommand {
             What::Serve(command) => command.run(),
             What::Migrate(command) => command.run(),
             What::Check(command) => command.run(),
+            What::Grants(command) => command.run(),
         }
     }
 }

@@ -6,6 +6,7 @@ mod demo;
 mod dlq;
 mod import;
 mod lag;
+mod lake;
 mod plan;
 mod pseudonym;
 mod resume;
@@ -36,6 +37,7 @@ pub enum Command {
     #[command(name = "clickhouse")]
     ClickHouse(clickhouse::ClickHouseCommand),
     Pseudonym(pseudonym::Pseudonym),
+    Lake(lake::LakeCommand),
 }
 
 impl Command {
@@ -56,7 +58,8 @@ impl Command {
             | Self::Demo(_)
             | Self::Topics(_)
             | Self::ClickHouse(_)
-            | Self::Pseudonym(_) => "warn",
+            | Self::Pseudonym(_)
+            | Self::Lake(_) => "warn",
         }
     }
 
@@ -77,6 +80,7 @@ impl Command {
             Self::Topics(command) => command.run(),
             Self::ClickHouse(command) => command.run(),
             Self::Pseudonym(command) => command.run(),
+            Self::Lake(command) => command.run(),
         }
     }
 }

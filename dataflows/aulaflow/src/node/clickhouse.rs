@@ -9,7 +9,8 @@ use crate::clickhouse::ClickHouseEndpoint;
 use anyhow::{Context, Result};
 use aulaflow_clickhouse::{
     Access, Bridge, Keeper, Limits, Pace, PseudonymKeys, Queue, ReadLimits, Reader, Recorder, RecorderHandle,
-    RecorderMetrics, RecorderStart, Sender, SenderMetrics, SenderStart, Server, Tables, TablesBy, Whereabouts,
+    RecorderMetrics, RecorderStart, Sender, SenderMetrics, SenderStart, Server, SinkState, Tables, TablesBy,
+    Whereabouts,
 };
 use aulaflow_engine::{Gate, Outlet};
 use aulaflow_log::Log;
@@ -32,6 +33,8 @@ use std::time::Duration;
 const NAME: &str = "clickhouse";
 /// How long a start waits to hear who wrote last. Without it all rows are compared later.
 const CLAIM_WAIT: Duration = Duration::from_secs(3);
+/// What an insert takes, and more.
+const MOMENT: Duration = Duration::from_secs(2);
 /// How often it is looked whether an engine that ends is held back.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -55,6 +58,7 @@ pub struct Recording {
     sender: Sender,
     bridge: Bridge,
     drain: Duration,
+    block_age: Duration,
 }
 
 /// Where the tenants' pseudonym keys are.
@@ -163,7 +167,7 @@ impl Analytics {
         let recorded = |(outlet, queue)| Box::new(RecordedOutlet { outlet, queue }) as Box<dyn Outlet>;
         outward.outlets = std::mem::take(&mut outward.outlets).into_iter().zip(queues).map(recorded).collect();
         outward.gates.push((NAME.to_owned(), gate));
-        Ok(Recording { recorder, sender, bridge, drain: settings.drain_timeout })
+        Ok(Recording { recorder, sender, bridge, drain: settings.drain_timeout, block_age: settings.block_age })
     }
 }
 
@@ -177,7 +181,13 @@ impl Recording {
         let status = self.sender.status();
         let (state, reason) = match self.recorder.handle().failure() {
             Some(reason) => ("failed", Some(reason)),
-            None => (status.state.name(), status.reason),
+            None => match self.recorder.handle().trouble() {
+                // Both are in the way: what the recorder waits for may be the sender.
+                Some(trouble) => {
+                    ("held", Some(status.reason.map_or(trouble.clone(), |why| format!("{trouble}; {why}"))))
+                }
+                None => (status.state.name(), status.reason),
+            },
         };
         SinkLag {
             sink: NAME,
@@ -189,6 +199,14 @@ impl Recording {
             waiting_bytes: status.bytes,
             waiting_records: 0,
         }
+    }
+
+    /// How long ago a row must have changed to be in ClickHouse; `None` while that is not known.
+    pub fn is_behind(&self) -> Option<Duration> {
+        let status = self.sender.status();
+        let live = self.recorder.handle().is_whole() && status.state == SinkState::Live;
+        // A row waits for its block, and the block for the sender.
+        live.then(|| status.lag + self.block_age * 2 + MOMENT)
     }
 
     /// Lets an engine end. One that is held back, since too much waits for ClickHouse, is let go after a while: what it tells from
@@ -216,7 +234,7 @@ impl Recording {
 
     /// Ends it in order, after its engine: what is recorded is sent, for a while.
     pub fn stop(self) {
-        let Self { recorder, sender, bridge, drain } = self;
+        let Self { recorder, sender, bridge, drain, block_age: _ } = self;
         recorder.close();
         let sent = std::thread::scope(|scope| {
             scope.spawn(|| bridge.stop(drain));

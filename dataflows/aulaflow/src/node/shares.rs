@@ -24,6 +24,7 @@ use prometheus_client::registry::Registry;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Time between two looks at whether a share's state is loaded.
@@ -52,6 +53,9 @@ struct Running {
     engine: Engine,
     changelog: Option<Changelog>,
     recording: Option<Recording>,
+    store: ReadHalf,
+    /// Grades that it has let go, as far as that was counted.
+    let_go: Arc<AtomicU64>,
     /// Its store, until its state is loaded and it can answer.
     waiting: Option<ReadHalf>,
     /// Its store, until it is as new as the log was at the start: what it claims is held back.
@@ -79,6 +83,25 @@ impl Running {
             store.hold(None);
         }
         status
+    }
+}
+
+/// A share's store of which ClickHouse has the rows.
+pub struct Recorded {
+    /// Which.
+    pub share: Share,
+    /// It.
+    pub store: ReadHalf,
+    /// Rows that changed so long ago are in ClickHouse.
+    pub behind: Duration,
+    let_go: Arc<AtomicU64>,
+}
+
+impl Recorded {
+    /// How many grades were let go since it was asked last.
+    pub fn newly_let_go(&self) -> u64 {
+        let now = self.store.grades_let_go();
+        now.saturating_sub(self.let_go.swap(now, Ordering::Relaxed))
     }
 }
 
@@ -166,7 +189,9 @@ impl Shares {
             wall: Wall::System,
         })
         .with_context(|| format!("the dataflows cannot start from {}", state_dir.display()))?;
-        self.running.lock().insert(share, Running { engine, changelog, recording, waiting: Some(store), held: None });
+        let (waiting, let_go) = (Some(store.clone()), Arc::default());
+        let running = Running { engine, changelog, recording, store, let_go, waiting, held: None };
+        self.running.lock().insert(share, running);
         self.show_when_loaded(share)
     }
 
@@ -263,6 +288,16 @@ impl Shares {
     /// How far the sinks outside the process are.
     pub fn sinks(&self) -> Vec<SinkLag> {
         self.running.lock().values().filter_map(|running| Some(running.recording.as_ref()?.lags())).flatten().collect()
+    }
+
+    /// The stores of which ClickHouse has all rows, but for those of the last moment.
+    pub fn recorded(&self) -> Vec<Recorded> {
+        let running = self.running.lock();
+        let recorded = |(share, running): (&Share, &Running)| {
+            let behind = running.recording.as_ref()?.is_behind()?;
+            Some(Recorded { share: *share, store: running.store.clone(), behind, let_go: Arc::clone(&running.let_go) })
+        };
+        running.iter().filter_map(recorded).collect()
     }
 
     /// Whether a share's engine runs.

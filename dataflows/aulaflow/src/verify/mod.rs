@@ -4,6 +4,7 @@
 mod expected;
 mod letters;
 mod offline;
+mod past;
 mod report;
 mod shown;
 
@@ -214,7 +215,8 @@ impl Verifier<'_> {
             Some(profile) => shown::as_of(profile)?,
             None => self.shown.clock()?,
         };
-        let recomputed = self.batch.student(tenant, student, clock);
+        let mut recomputed = self.batch.student(tenant, student, clock);
+        let past = past::take(&self.plan, &self.batch, (tenant, clock), shown.as_ref(), &mut recomputed.grades);
         let cohorts = expected::cohorts_of(&self.batch, tenant, clock, &mut self.expected);
         let profile = self.expected.profile((tenant, student), clock, &recomputed, &cohorts, shown.as_ref())?;
         let shown = shown.map(expected::without_history).unwrap_or_default();
@@ -223,7 +225,8 @@ impl Verifier<'_> {
         });
         let untold: BTreeMap<&str, &'static str> = untold.collect();
         let parts = expected::parts(&profile, &shown);
-        let mut looked = Looked { profile, same: Vec::new(), untold: Vec::new(), differences: Vec::new() };
+        let untold_grades = vec!["a grade of a past period is in ClickHouse alone"; past];
+        let mut looked = Looked { profile, same: Vec::new(), untold: untold_grades, differences: Vec::new() };
         for part in parts {
             match untold.get(part.name.as_str()).filter(|_| part.kind == "feature") {
                 Some(why) => looked.untold.push(*why),

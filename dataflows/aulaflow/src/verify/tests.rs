@@ -14,12 +14,14 @@ use aulaflow_engine::{Engine, Metrics, Start, Wall, start};
 use aulaflow_log::record::RecordSetBuilder;
 use aulaflow_log::{Log, TopicPartition};
 use aulaflow_model::change::ViewSchema;
+use aulaflow_model::ids::{PeriodId, TenantId};
 use aulaflow_model::instant::Millis;
 use aulaflow_model::share::Share;
 use aulaflow_model::topic;
 use aulaflow_plan::{Plan, Source, parse_runtime};
-use aulaflow_serving::ReadHalf;
+use aulaflow_serving::{LettingGo, ReadHalf};
 use prometheus_client::registry::Registry;
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -311,6 +313,43 @@ fn what_moves_is_compared_while_it_does() {
         report.unwrap()
     });
     is_clean(&report, "while it moves");
+    engine.stop().unwrap();
+}
+
+/// What has left the memory is known to be elsewhere, by the setting and the calendar; without them it is missing.
+#[test]
+fn grades_of_past_periods_are_not_missed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut stage = Stage::new(dir.path(), "live", 9);
+    for tenant in 0..TENANTS {
+        stage.rule(&format!("t{tenant}"));
+    }
+    stage.traffic(600);
+    let (engine, store) = stage.start();
+    settle(&stage, &engine);
+    let past = |tenant: u64| {
+        let period = HashSet::from([PeriodId::new("p1").unwrap()]);
+        (TenantId::new(format!("t{tenant}")).unwrap(), period)
+    };
+    assert!(store.let_go(LettingGo { past: (0..TENANTS).map(past).collect(), until: Millis(i64::MAX) }) > 0);
+    let begun = Instant::now();
+    while store.grades_let_go() == 0 {
+        assert!(begun.elapsed() < PATIENCE, "nothing is let go");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let shown = InProcess { monitor: engine.monitor(), store, moves: true };
+    let verify = |keep: Option<Duration>| {
+        let mut plan = Plan::clone(&stage.plan);
+        plan.runtime.serving.grades_keep = keep;
+        let (plan, log) = (Arc::new(plan), &stage.log);
+        let batch = recompute(&plan, log, Whose::One, now()).unwrap();
+        compare(&plan, log.as_ref(), batch, &shown, (None, Scope::default()), None).unwrap()
+    };
+    let report = verify(Some(Duration::from_hours(24)));
+    is_clean(&report, "by the setting");
+    assert!(report.to_string().contains("in ClickHouse alone"), "{report}");
+    assert!(verify(None).differences > 0, "nothing may have left the memory");
+    assert!(verify(Some(Duration::from_hours(24 * 36_500))).differences > 0, "the period is not past");
     engine.stop().unwrap();
 }
 

@@ -6,6 +6,7 @@ that shares no code with the product (`batch.py`, `views.py`), and everything ac
     run.py --binary BIN --log embedded --seeds 1..12
     run.py --binary BIN --log kafka --seeds 1..200 --report torture.json
     run.py --binary BIN --log kafka --seeds every-kind
+    run.py --binary BIN --clickhouse --seeds 1..100
     run.py --binary BIN --self-test     plants differences into a run, and expects each to be found
 
 A seed decides what is sent and what fails when; how long things take is the machine's. A run that differs keeps its
@@ -45,6 +46,8 @@ from tally import Tally  # noqa: E402
 from traffic import Sent, Writer  # noqa: E402
 
 SHOWN_MAX = 12
+CLICKHOUSE_POINTS = "clickhouse."
+"""What the names of crash points begin with that only runs with ClickHouse come by."""
 EVERY_KIND = "every-kind"
 """Of seeds: those that have every kind of fault between them."""
 
@@ -170,7 +173,9 @@ def one(run: Run, tally: Tally, keep: bool) -> bool:
 
 def main() -> int:
     options = arguments()
-    points = crash_points(REPOSITORY)
+    if options.clickhouse or options.clickhouse_self_test:
+        return with_clickhouse(options)
+    points = [point for point in crash_points(REPOSITORY) if not point.startswith(CLICKHOUSE_POINTS)]
     tools = Tools(options.binary.resolve(), options.log_tool or options.binary.resolve().parent / "examples" / "log_tool")
     work = options.keep or Path(tempfile.mkdtemp(prefix="aulaflow-torture-"))
     root = stands.may_mount()
@@ -204,6 +209,23 @@ def main() -> int:
         print(f"no run came to {', '.join(tally.missed())}")
         return 1
     return 0 if good else 1
+
+
+def with_clickhouse(options: argparse.Namespace) -> int:
+    """The runs with ClickHouse, which have a history of their own."""
+    # Only here: other runs need no dataset.
+    import clickhouse_planted
+    import clickhouse_run
+    import dataset
+
+    data = options.data or Path(os.environ.get("OULAD_DIR") or REPOSITORY.parent / "shared" / "oulad")
+    if not dataset.present(data):
+        print(f"the Open University dataset is not in {data}: give --data DIR, or set OULAD_DIR", file=sys.stderr)
+        return 2
+    where = REPOSITORY, options.binary.resolve(), data.resolve()
+    if options.clickhouse_self_test:
+        return clickhouse_planted.run(*where)
+    return clickhouse_run.run(*where, seeds(options.seeds, lambda seed: None), options)
 
 
 def embedded(tools: Tools, work: Path) -> Callable[[Plan | None], Run | None]:
@@ -253,6 +275,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--seeds", default="1..12", help="such as 7, 1..12, 1,5,9, or every-kind: few that have every fault [default: 1..12]"
     )
+    parser.add_argument("--clickhouse", action="store_true", help="the runs with ClickHouse instead (embedded log)")
+    parser.add_argument("--clickhouse-self-test", action="store_true", help="whether their comparisons can fail")
+    parser.add_argument("--data", type=Path, help="the Open University dataset, for those [default: $OULAD_DIR]")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep every run's folder, in this one")
     parser.add_argument("--report", type=Path, metavar="FILE", help="the report as JSON")
     parser.add_argument("--alone", action="store_true", help="Kafka: never two processes")

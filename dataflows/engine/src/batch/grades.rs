@@ -56,6 +56,12 @@ impl TenantGrades {
         self.changes += 1;
     }
 
+    /// The first instant after a period, by the newest calendar.
+    pub fn period_end(&self, period: &PeriodId) -> Option<Millis> {
+        let (config, _) = self.config.as_ref()?;
+        config.period_bounds(period).map(|(_, end)| end)
+    }
+
     /// Replaces the present value unless that one's `updated_at` is newer; without a value, removes it. Returns the students
     /// that may have changed.
     pub fn apply(&mut self, id: String, value: Option<Evaluation>, offset: Offset) -> Vec<StudentId> {

@@ -370,6 +370,11 @@ impl Batch {
         untold
     }
 
+    /// The first instant after a tenant's period, by its newest calendar; `None`: it does not have it.
+    pub fn period_end(&self, tenant: &TenantId, period: &PeriodId) -> Option<Millis> {
+        self.tenants.get(tenant)?.grades.period_end(period)
+    }
+
     /// A tenant's cohorts at a clock.
     pub fn cohorts(&self, tenant: &TenantId, clock: Millis) -> BTreeMap<(Subject, PeriodId), Cohort> {
         self.tenants.get(tenant).map(|known| known.grades.cohorts(clock)).unwrap_or_default()

@@ -93,7 +93,13 @@ impl ProfileEncoder {
         let mut rows: Vec<(&ViewText, &FeatureRow)> =
             profile.rows().filter_map(|(view, row)| Some((views.get(usize::from(view))?, row))).collect();
         rows.sort_unstable_by_key(|(view, _)| view.rank);
-        out.text("],\"features\":{");
+        out.text("]");
+        // Grades that are not here have not gone: they are read elsewhere.
+        for (at, period) in profile.past_periods().enumerate() {
+            out.text(if at == 0 { ",\"past_periods\":[" } else { "," });
+            out.json(period);
+        }
+        out.text(if profile.past_periods().next().is_some() { "],\"features\":{" } else { ",\"features\":{" });
         for (at, (view, row)) in rows.iter().enumerate() {
             out.text(if at == 0 { "" } else { "," });
             out.text(&view.name);

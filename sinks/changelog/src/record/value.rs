@@ -42,6 +42,8 @@ pub struct ProfileValue {
     #[serde(with = "instant")]
     as_of: Millis,
     grades: Vec<GradeValue>,
+    #[serde(default)]
+    past_periods: Vec<PeriodId>,
     /// By view: outputs, `window` and `updated_at`.
     features: BTreeMap<String, Map<String, Value>>,
     /// By view: the outputs whose strings are exact decimals.
@@ -84,7 +86,8 @@ impl ProfileValue {
                 None => unknown += 1,
             }
         }
-        Ok(Entry::Profile { whole: StudentChange { tenant, student, grades, features }, as_of: self.as_of, unknown })
+        let whole = StudentChange { tenant, student, grades, features };
+        Ok(Entry::Profile { whole, past: self.past_periods, as_of: self.as_of, unknown })
     }
 }
 

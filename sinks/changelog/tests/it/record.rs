@@ -137,7 +137,7 @@ proptest! {
                 prop_assert_eq!(members[member].get(), parsed.to_string());
             }
         }
-        let Entry::Profile { whole, as_of, unknown } = decode(&set).unwrap() else { panic!("a profile") };
+        let Entry::Profile { whole, past, as_of, unknown } = decode(&set).unwrap() else { panic!("a profile") };
         prop_assert_eq!(unknown, 0);
         prop_assert_eq!(&whole, &rows);
         let (mut writers, copy) = aulaflow_serving::store(schemas(), Vec::new(), 10, 1);
@@ -145,8 +145,8 @@ proptest! {
         let (tenant, id) = student();
         let before = GradeChange { subject: Subject::new("old").unwrap(), ..grade_of_golden() };
         let old = StudentChange { tenant: tenant.clone(), student: id.clone(), grades: vec![before], features: vec![] };
-        prop_assert_eq!(writers[0].replace(&old, Millis(1)), Outcome::Applied);
-        prop_assert_eq!(writers[0].replace(&whole, as_of), Outcome::Applied);
+        prop_assert_eq!(writers[0].replace(&old, &[], Millis(1)), Outcome::Applied);
+        prop_assert_eq!(writers[0].replace(&whole, &past, as_of), Outcome::Applied);
         prop_assert_eq!(copy.students(), usize::from(!rows.grades.is_empty() || !rows.features.is_empty()));
         let json = |store: &ReadHalf| store.profile(&tenant, &id).map(|profile| {
             let mut out = Vec::new();
@@ -154,6 +154,15 @@ proptest! {
             String::from_utf8(out).unwrap()
         });
         prop_assert_eq!(json(&copy), json(&original));
+    }
+
+    #[test]
+    fn periods_that_are_not_in_memory_come_along(rows in rows(), past in proptest::collection::btree_set("[a-z\"]{1,4}", 0..3)) {
+        let past: Vec<_> = past.into_iter().map(|period| PeriodId::new(period).unwrap()).collect();
+        let (mut writers, original) = aulaflow_serving::store(schemas(), Vec::new(), 10, 1);
+        prop_assert_eq!(writers[0].replace(&rows, &past, NOW), Outcome::Applied);
+        let Entry::Profile { whole, past: told, .. } = decode(&written(&original)).unwrap() else { panic!("a profile") };
+        prop_assert_eq!((whole, told), (rows, past));
     }
 
     #[test]
@@ -264,8 +273,8 @@ fn records_look_as_they_did() {
     assert_eq!(
         entries,
         [
-            Entry::Profile { whole: golden_rows(), as_of: NOW, unknown: 0 },
-            Entry::Profile { whole: gone, as_of: NOW, unknown: 0 },
+            Entry::Profile { whole: golden_rows(), past: Vec::new(), as_of: NOW, unknown: 0 },
+            Entry::Profile { whole: gone, past: Vec::new(), as_of: NOW, unknown: 0 },
             cohort(Some(Arc::new(golden_cohort()))),
             cohort(None),
             Entry::Watermark(Watermark { as_of: Millis(NOW.0 - 7), written_at: NOW }),

@@ -1,8 +1,9 @@
 //! A second look at what was written, which trusts nothing of the writer: it knows the subqueries of the tables that were read,
 //! and of everything else only its words.
 
-use super::catalog::{Catalog, INSTANT};
+use super::catalog::Catalog;
 use super::{DIALECT, Refusal, functions};
+use crate::views::Parameter;
 use sqlparser::tokenizer::{Token, Tokenizer};
 use std::collections::BTreeSet;
 
@@ -116,8 +117,11 @@ pub(super) fn inspect(text: &str, catalog: &Catalog, relations: &BTreeSet<&str>)
         Refusal::new("the query cannot be made safe: write it more simply, and report it")
     };
     let mut rest = text.to_owned();
-    for (_, shown) in relations.iter().filter_map(|name| catalog.get(name)) {
-        rest = without(rest, &shown.subquery);
+    let mut known: Vec<_> = relations.iter().filter_map(|name| catalog.get(name)).map(|(_, shown)| shown).collect();
+    // The longest first: no text of one is then within what is left of another.
+    known.sort_by_key(|shown| std::cmp::Reverse(shown.subquery.len()));
+    for shown in known {
+        rest = without(rest, &shown.subquery, shown.parameter);
     }
     let tokens = Tokenizer::new(&DIALECT, &rest).tokenize().map_err(|_| fault())?;
     let mut before = None;
@@ -178,20 +182,22 @@ pub(super) fn inspect(text: &str, catalog: &Catalog, relations: &BTreeSet<&str>)
     Ok(())
 }
 
-/// Takes a table's subquery out, whatever its instant is.
-fn without(text: String, subquery: &str) -> String {
-    let Some((head, tail)) = subquery.split_once(INSTANT) else { return text.replace(subquery, TABLE) };
+/// Takes a table's subquery out, whatever its argument is, if it is the same wherever it stands.
+fn without(text: String, subquery: &str, parameter: Option<Parameter>) -> String {
+    let Some(parameter) = parameter else { return text.replace(subquery, TABLE) };
+    let parts: Vec<&str> = subquery.split(parameter.place()).collect();
+    let (Some(head), Some(next)) = (parts.first(), parts.get(1)) else { return text.replace(subquery, TABLE) };
     let mut left = String::with_capacity(text.len());
     let mut rest = text.as_str();
     while let Some((before, behind)) = rest.split_once(head) {
         left.push_str(before);
-        let instant = behind.find(tail).map(|end| behind.split_at(end));
-        match instant {
-            Some((literal, behind)) if is_instant(literal) => {
+        let argument = behind.find(next).and_then(|end| behind.get(..end)).filter(|text| is_argument(text, parameter));
+        match argument.and_then(|argument| rest[before.len()..].strip_prefix(parts.join(argument).as_str())) {
+            Some(behind) => {
                 left.push_str(TABLE);
-                rest = behind.strip_prefix(tail).unwrap_or(behind);
+                rest = behind;
             }
-            Some(_) | None => {
+            None => {
                 left.push_str(head);
                 rest = behind;
             }
@@ -201,7 +207,12 @@ fn without(text: String, subquery: &str) -> String {
     left
 }
 
-fn is_instant(text: &str) -> bool {
-    let number = text.strip_prefix("fromUnixTimestamp64Milli(").and_then(|text| text.strip_suffix(", 'UTC')"));
-    number.is_some_and(|number| number.parse::<i64>().is_ok())
+fn is_argument(text: &str, parameter: Parameter) -> bool {
+    match parameter {
+        Parameter::Instant => {
+            let number = text.strip_prefix("fromUnixTimestamp64Milli(").and_then(|text| text.strip_suffix(", 'UTC')"));
+            number.is_some_and(|number| number.parse::<i64>().is_ok())
+        }
+        Parameter::Days => text.parse::<u16>().is_ok(),
+    }
 }

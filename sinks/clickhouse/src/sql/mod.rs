@@ -4,7 +4,7 @@
 //! The text that comes out is written anew, word by word, from the parsed tree: what is not known here has no way into it. Names
 //! are always quoted, texts always escaped, functions and types written as this module spells them. Of a table only a subquery
 //! is written, which begins with its own `PREWHERE tenant = {tenant:String}`: other conditions are looked at after it, so that
-//! not even an error can depend on another tenant's row. At last [`inspect`] reads the written text with other eyes.
+//! not even an error can depend on another tenant's row. At last `inspect` reads the written text with other eyes.
 
 mod catalog;
 mod expr;

@@ -1,9 +1,9 @@
 //! One SELECT: what it shows, and where it reads.
 
 use super::Refusal;
-use super::catalog::INSTANT;
 use super::query::{plain_alias, refuse};
 use super::writer::{Named, Writer};
+use crate::views::Parameter;
 use aulaflow_model::instant::Millis;
 use sqlparser::ast::{
     BinaryOperator, Distinct, Expr, FunctionArg, FunctionArgExpr, FunctionArgOperator, GroupByExpr,
@@ -259,23 +259,23 @@ impl Writer<'_> {
         alias: Option<&TableAlias>,
     ) -> Result<(), Refusal> {
         let ident = alone(name, "write the table's name alone: there are no other databases here")?;
-        if args.is_some() && self.catalog.get(&ident.value).is_none_or(|(_, shown)| !shown.at_instant) {
+        if args.is_some() && self.catalog.get(&ident.value).is_none_or(|(_, shown)| shown.parameter.is_none()) {
             let message =
                 format!("{:?} is no table that takes arguments; table functions are not allowed", ident.value);
             return Err(Refusal::at(message, ident.span));
         }
         match (self.table(ident)?, args) {
             (Named::Cte(ours), None) => self.put(&format!("`{ours}`")),
-            (Named::Relation(shown), None) if !shown.at_instant => self.put(&shown.subquery),
-            (Named::Relation(shown), Some(args)) if shown.at_instant => {
-                let instant = instant(args, ident)?;
-                let literal = format!("fromUnixTimestamp64Milli({}, 'UTC')", instant.0);
-                self.put(&shown.subquery.replace(INSTANT, &literal));
-            }
-            (Named::Relation(_), None) => return Err(Refusal::at(needs_instant(ident), ident.span)),
-            (Named::Cte(_) | Named::Relation(_), Some(_)) => {
-                return Err(Refusal::at(format!("{:?} takes no arguments", ident.value), ident.span));
-            }
+            (Named::Relation(shown), args) => match (shown.parameter, args) {
+                (None, None) => self.put(&shown.subquery),
+                (Some(parameter), Some(args)) => {
+                    let literal = argument(args, parameter, ident)?;
+                    self.put(&shown.subquery.replace(parameter.place(), &literal));
+                }
+                (Some(parameter), None) => return Err(Refusal::at(needs(ident, parameter), ident.span)),
+                (None, Some(_)) => return Err(no_arguments(ident)),
+            },
+            (Named::Cte(_), Some(_)) => return Err(no_arguments(ident)),
         }
         if alias.is_some() {
             return self.alias(alias);
@@ -329,8 +329,16 @@ impl Writer<'_> {
     }
 }
 
-fn needs_instant(ident: &Ident) -> String {
-    format!("{} needs an instant: `{}(t = '2026-03-01')`", ident.value, ident.value)
+fn needs(ident: &Ident, parameter: Parameter) -> String {
+    let what = match parameter {
+        Parameter::Instant => "an instant",
+        Parameter::Days => "a number of days",
+    };
+    format!("{} needs {what}: `{}({})`", ident.value, ident.value, parameter.example())
+}
+
+fn no_arguments(ident: &Ident) -> Refusal {
+    Refusal::at(format!("{:?} takes no arguments", ident.value), ident.span)
 }
 
 /// A name of one part.
@@ -341,29 +349,40 @@ fn alone<'a>(name: &'a ObjectName, message: &str) -> Result<&'a Ident, Refusal> 
     }
 }
 
-/// The instant in `(t = '…')`: a day, whose beginning (UTC) is meant, or an instant with its offset.
-fn instant(args: &TableFunctionArgs, of: &Ident) -> Result<Millis, Refusal> {
+/// The argument in `(t = '…')` or `(days = …)`, as it is written for ClickHouse.
+fn argument(args: &TableFunctionArgs, parameter: Parameter, of: &Ident) -> Result<String, Refusal> {
     let TableFunctionArgs { args, settings } = args;
     refuse(settings.is_some(), "SETTINGS are not allowed", || of.span)?;
     let value = match args.as_slice() {
         [FunctionArg::Named { name, arg: FunctionArgExpr::Expr(value), operator: FunctionArgOperator::Equals }]
-            if name.value == "t" =>
+            if name.value == parameter.name() =>
         {
             Some(value)
         }
         [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::BinaryOp { left, op: BinaryOperator::Eq, right }))] => {
-            matches!(&**left, Expr::Identifier(name) if name.value == "t").then_some(&**right)
+            matches!(&**left, Expr::Identifier(name) if name.value == parameter.name()).then_some(&**right)
         }
         _ => None,
     };
-    let text = match value {
-        Some(Expr::Value(value)) => match &value.value {
-            Value::SingleQuotedString(text) => Some(text),
-            _ => None,
-        },
+    let value = match value {
+        Some(Expr::Value(value)) => Some(&value.value),
         _ => None,
     };
-    let text = text.ok_or_else(|| Refusal::at(needs_instant(of), of.span))?;
+    match (parameter, value) {
+        (Parameter::Instant, Some(Value::SingleQuotedString(text))) => {
+            let instant = instant(text, of)?;
+            Ok(format!("fromUnixTimestamp64Milli({}, 'UTC')", instant.0))
+        }
+        (Parameter::Days, Some(Value::Number(digits, false))) => {
+            let days = digits.parse::<u16>().map_err(|_| Refusal::at(needs(of, parameter), of.span))?;
+            Ok(days.to_string())
+        }
+        (Parameter::Instant | Parameter::Days, _) => Err(Refusal::at(needs(of, parameter), of.span)),
+    }
+}
+
+/// A day, whose beginning (UTC) is meant, or an instant with its offset.
+fn instant(text: &str, of: &Ident) -> Result<Millis, Refusal> {
     Millis::parse_rfc3339(text).or_else(|_| Millis::parse_rfc3339(&format!("{text}T00:00:00Z"))).map_err(|_| {
         let message =
             format!("{text:?} is not a day (2026-03-01) or an instant with its offset (2026-03-01T12:00:00Z)");

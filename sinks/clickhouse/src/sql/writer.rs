@@ -125,7 +125,7 @@ impl<'c> Writer<'c> {
             None => {
                 let (known, shown) = self.catalog.get(name).ok_or_else(|| self.no_such_table(ident))?;
                 self.relations.insert(known);
-                (Named::Relation(shown), 1)
+                (Named::Relation(shown), shown.tables)
             }
         };
         self.tables += tables;

@@ -65,21 +65,32 @@ fn server() -> Option<&'static str> {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clickhouse-sink");
         // Nothing of an earlier run.
         let _ = std::fs::remove_dir_all(&folder);
-        // This program does not know `--listen ADDR`, which the supervisor adds, so a shell makes a variable of it.
-        let script =
-            format!(r#"{LISTEN}="$2" {FOLDER}="{}" exec "$0" engine::child --exact --nocapture"#, folder.display());
-        let supervisor = Supervisor::start(Launch {
-            program: "/bin/sh".into(),
-            arguments: vec!["-c".into(), script.into(), std::env::current_exe().unwrap().into()],
-            listen: "127.0.0.1:0".parse().unwrap(),
-            password: PASSWORD.to_owned(),
-            silence_max: None,
-        });
-        let supervisor = supervisor.unwrap();
-        assert_eq!(supervisor.wait_until_up(UP_MAX), State::Up);
-        Some(supervisor)
+        Some(launch(&folder))
     });
     server.as_ref().map(|server| server.url.as_str())
+}
+
+/// A server of its own on a folder, which the test ends.
+pub fn launch(folder: &Path) -> Supervisor {
+    // This program does not know `--listen ADDR`, which the supervisor adds, so a shell makes a variable of it.
+    let script =
+        format!(r#"{LISTEN}="$2" {FOLDER}="{}" exec "$0" engine::child --exact --nocapture"#, folder.display());
+    let supervisor = Supervisor::start(Launch {
+        program: "/bin/sh".into(),
+        arguments: vec!["-c".into(), script.into(), std::env::current_exe().unwrap().into()],
+        listen: "127.0.0.1:0".parse().unwrap(),
+        password: PASSWORD.to_owned(),
+        silence_max: None,
+    });
+    let supervisor = supervisor.unwrap();
+    assert_eq!(supervisor.wait_until_up(UP_MAX), State::Up);
+    supervisor
+}
+
+/// How to reach one, with a database's name.
+pub fn access_to(server: &Supervisor, database: &str) -> Access {
+    let (user, password) = (Some(USER.to_owned()), Some(PASSWORD.to_owned()));
+    Access { url: server.url.clone(), database: database.to_owned(), user, password, timeout: Duration::from_secs(5) }
 }
 
 /// A database of its own on the tests' ClickHouse; `None`: there is none.

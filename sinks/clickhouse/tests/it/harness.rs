@@ -74,8 +74,10 @@ pub fn grade_text(n: u32, version: u32, updated_at: Millis) -> Vec<String> {
         1 => format!("{{{exam}}}"),
         _ => format!("{{{other},{exam}}}"),
     };
+    let decimals = if score == "NULL" { "NULL" } else { "1" };
     vec![
         score,
+        decimals.to_owned(),
         n.is_multiple_of(2).to_string(),
         n.is_multiple_of(3).to_string(),
         n.to_string(),

@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod bridge;
+mod canary;
 mod engine;
 mod faults;
+mod grants;
+mod guide;
 mod harness;
 mod model;
 mod process;
@@ -12,6 +15,8 @@ mod proxy;
 mod restart;
 mod said;
 mod schema;
+mod school;
 mod sql;
 mod trouble;
+mod views;
 mod world;

@@ -10,7 +10,7 @@ use aulaflow_model::change::{ChangeBatch, ViewSchema};
 use aulaflow_model::instant::ClockTime;
 use aulaflow_model::share::Share;
 use aulaflow_plan::Plan;
-use aulaflow_serving::WriteHalf;
+use aulaflow_serving::{ReadHalf, WriteHalf};
 use aulaflow_sink::{Outcome, Sink};
 use std::path::Path;
 use std::sync::Arc;
@@ -35,6 +35,7 @@ pub struct Setting {
 }
 
 pub struct Process {
+    pub store: ReadHalf,
     recorder: Recorder,
     sender: Sender,
     queues: Vec<Queue>,
@@ -73,7 +74,7 @@ impl Process {
             share: setting.share,
             dir: dir.to_owned(),
             tables: Arc::clone(setting.server.tables()),
-            store,
+            store: store.clone(),
             workers: WORKERS,
             keys: Arc::clone(&setting.keys),
             limits: setting.limits,
@@ -90,7 +91,7 @@ impl Process {
             claim_wait: setting.claim_wait,
             at: |_| {},
         });
-        let mut process = Self { recorder, sender: sender.unwrap(), queues, writers };
+        let mut process = Self { store, recorder, sender: sender.unwrap(), queues, writers };
         process.recorder.handle().resume(from.mark.as_deref());
         let loaded = world.batches(&State::new(), from.epoch);
         for (writer, batch) in process.writers.iter_mut().zip(loaded) {
@@ -164,7 +165,12 @@ impl Process {
     pub fn until_whole(&self, patience: Duration) {
         let started = Instant::now();
         while !self.recorder.handle().is_whole() {
-            assert!(started.elapsed() < patience, "nothing is whole after {patience:?}: {:?}", self.status());
+            assert!(
+                started.elapsed() < patience,
+                "nothing is whole after {patience:?}: {:?} {:?}",
+                self.status(),
+                self.recorder.handle().failure()
+            );
             std::thread::sleep(Duration::from_millis(2));
         }
     }

@@ -42,7 +42,7 @@ impl World {
                 let student = keys.pseudonym(tenant, &StudentId::new(format!("s{n}")).unwrap()).unwrap();
                 let row = |score: i64| {
                     format!(
-                        "'{tenant}', '{student}', 'sub-{word}', '{word}', {score}, {}, true, 3, map('exam', tuple(0.5, 1, 2, 0)), \
+                        "'{tenant}', '{student}', 'sub-{word}', '{word}', {score}, 2, {}, true, 3, map('exam', tuple(0.5, 1, 2, 0)), \
                          'r-{word}', 1, fromUnixTimestamp64Milli({MARCH})",
                         score > 1
                     )
@@ -263,7 +263,7 @@ fn grades_of_a_period_are_read() {
     let [entry] = grades.as_slice() else { panic!("{grades:?}") };
     assert_eq!((entry.subject.as_str(), entry.period.as_str()), ("sub-7", "7"));
     let (row, grade) = (&entry.row, &entry.row.grade);
-    assert_eq!((grade.score.as_deref(), grade.passing, grade.complete), (Some("2"), true, true));
+    assert_eq!((grade.score.as_deref(), grade.passing, grade.complete), (Some("2.00"), true, true));
     assert_eq!((grade.evaluations_count, row.version, row.updated_at), (3, 1, Millis(MARCH)));
     let exam = &grade.by_category.iter().next().unwrap().1;
     assert_eq!((exam.value.as_deref(), exam.weight.as_str(), exam.counted, exam.dropped), (Some("0.5"), "1", 2, 0));

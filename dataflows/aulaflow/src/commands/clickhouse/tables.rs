@@ -6,7 +6,7 @@ use crate::failure::Misuse;
 use crate::node::clickhouse::access;
 use crate::tenant_records::now;
 use anyhow::{Context, Result, bail};
-use aulaflow_clickhouse::{Connection, Stop, Tables, check, migrate};
+use aulaflow_clickhouse::{Connection, Stop, Tables, check, check_views, migrate, migrate_views};
 
 /// What `migrate` takes.
 #[derive(Debug, clap::Args)]
@@ -42,9 +42,10 @@ impl Migrate {
         let today = now().to_string();
         // `2026-03-02T…`
         let day: String = today.chars().take_while(|c| *c != 'T').filter(char::is_ascii_digit).collect();
-        let done = migrate(&connection, &tables, &self.replace, &day)?;
-        done.steps.iter().for_each(|step| println!("{step}"));
-        if done.steps.is_empty() {
+        let mut steps = migrate(&connection, &tables, &self.replace, &day)?.steps;
+        steps.extend(migrate_views(&connection, &tables)?);
+        steps.iter().for_each(|step| println!("{step}"));
+        if steps.is_empty() {
             println!("everything is as it should be");
         }
         Ok(())
@@ -55,7 +56,8 @@ impl Check {
     /// Runs the command.
     pub fn run(self) -> Result<()> {
         let (connection, tables) = open(&self.config, &self.overrides, self.url)?;
-        let faults = check(&connection, &tables)?;
+        let mut faults = check(&connection, &tables)?;
+        faults.extend(check_views(&connection, &tables)?);
         if faults.is_empty() {
             println!("everything is as it should be");
             return Ok(());
@@ -65,7 +67,8 @@ impl Check {
     }
 }
 
-fn open(config: &ConfigArg, overrides: &Overrides, url: Option<String>) -> Result<(Connection, Tables)> {
+/// A connection to the configured server, or to the one at `url`, and the plan's tables.
+pub fn open(config: &ConfigArg, overrides: &Overrides, url: Option<String>) -> Result<(Connection, Tables)> {
     let plan = config::load(&config.config, overrides)?;
     let tables = Tables::of(&plan).map_err(|error| Misuse::error(error.to_string()))?;
     let endpoint = server_endpoint(&plan.runtime, url)?;

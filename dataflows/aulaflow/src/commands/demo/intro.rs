@@ -1,6 +1,7 @@
 //! What the demo prints at its start: where to look, and what to try.
 
 use super::Cast;
+use crate::clickhouse::ClickHouse;
 use crate::node::Node;
 use crate::traffic::{Settings, student_name};
 use serde_json::json;
@@ -32,13 +33,29 @@ pub(super) fn print(node: &Node, cast: &Cast, settings: &Settings) {
         cast.admin,
         percent_encoded(subject),
     );
-    if let (Some(clickhouse), Some(file)) = (&node.clickhouse.endpoint, &node.clickhouse.password_file) {
+    analytics(&node.clickhouse, url);
+}
+
+/// What analysts can try, or why they cannot.
+fn analytics(clickhouse: &ClickHouse, url: &str) {
+    if clickhouse.endpoint.is_some() {
         println!(
-            "  # SQL in the embedded ClickHouse\n  curl -s -u {}:$(cat {}) {}/ -d 'SELECT version()'\n",
-            clickhouse.user,
-            file.display(),
-            clickhouse.url,
+            "  # SQL over the school's own tables; students are pseudonyms there\n  curl -s -H \"Authorization: Bearer $TOKEN\" -H \
+             'Content-Type: text/plain' {url}/v1/sql \\\n       -d 'SELECT subject, count(*) AS students, avg(score) AS mean FROM grades \
+             GROUP BY subject'\n"
         );
+    }
+    if let (Some(endpoint), Some(file)) = (&clickhouse.endpoint, &clickhouse.password_file) {
+        println!(
+            "  # ClickHouse itself, for its own clients too\n  curl -s -u {}:$(cat {}) '{}/?database={}' -d 'SHOW TABLES'\n",
+            endpoint.user,
+            file.display(),
+            endpoint.url,
+            endpoint.database,
+        );
+    }
+    if let Some(missing) = &clickhouse.missing {
+        println!("SQL for analysts is off, everything else runs: {missing}\n");
     }
 }
 
