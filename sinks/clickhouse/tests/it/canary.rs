@@ -85,7 +85,7 @@ fn insert(connection: &Connection, values: &Values) {
     let at = "'2026-03-02 08:00:00.000'";
     let id = "'00000000-0000-4000-8000-000000000001'";
     let grade = format!(
-        "'{tenant}', '{student}', '{word}', '{word}', {number}, true, true, {number}, {{'{word}':(0.5,1,{number},0)}}, '{word}', 1, {at}"
+        "'{tenant}', '{student}', '{word}', '{word}', {number}, 2, true, true, {number}, {{'{word}':(0.5,1,{number},0)}}, '{word}', 1, {at}"
     );
     let changes = format!("{at}, 1, 1, {id}, 1");
     let cohort = format!(

@@ -268,7 +268,7 @@ pub fn insert(connection: &Connection, tenant: &str, history: &History) {
             let score = grade.score.map_or("NULL".to_owned(), micros);
             let exam = grade.score.map_or("NULL".to_owned(), |score| micros(score / 100));
             format!(
-                "{score}, {}, {}, 3, {{'exam':({exam},0.7,2,0)}}, '{}', 1, {}",
+                "{score}, 2, {}, {}, 3, {{'exam':({exam},0.7,2,0)}}, '{}', 1, {}",
                 grade.passing,
                 grade.complete,
                 grade.rule,
