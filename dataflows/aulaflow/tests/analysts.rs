@@ -81,7 +81,7 @@ impl World {
     fn grades(&self, tenant: &str, clock: u64, rows: u64) {
         let sql = format!(
             "INSERT INTO aula.grades_changes SELECT '{tenant}', generateUUIDv4(number), concat('s', toString(number % 3)), 'p', number \
-             % 100, number % 2, true, 3, map('exam', tuple(0.5, 1, 2, 0)), 'r', 1, fromUnixTimestamp64Milli({clock}), \
+             % 100, 0, number % 2, true, 3, map('exam', tuple(0.5, 1, 2, 0)), 'r', 1, fromUnixTimestamp64Milli({clock}), \
              fromUnixTimestamp64Milli({clock} + number % 1000), if(number % 5 = 0, -1, 1), number, generateUUIDv4(), 1 FROM \
              numbers({rows})"
         );

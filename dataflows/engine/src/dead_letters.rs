@@ -125,6 +125,20 @@ impl DeadLetter {
         }
     }
 
+    /// Which record it is.
+    fn place(&self) -> (&'static str, u32, Offset) {
+        (self.topic, self.partition, self.offset)
+    }
+
+    /// Adds the reason of another letter of the same record.
+    fn takes(&mut self, other: &Self) -> bool {
+        if !self.error.contains(&other.error) && self.error.len() + other.error.len() < ERROR_BYTES_MAX {
+            self.error.push_str("; ");
+            self.error.push_str(&other.error);
+        }
+        true
+    }
+
     /// What it takes on the log, roughly.
     fn bytes(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len() + HEADER_BYTES).sum();
@@ -279,7 +293,9 @@ impl Writer {
             std::mem::take(&mut self.waiting).into_iter().partition(|l| l.time <= complete);
         self.waiting = later;
         // By source offset, so that the highest one written tells all that were.
-        due.sort_by(|a, b| (a.topic, a.partition, a.offset).cmp(&(b.topic, b.partition, b.offset)));
+        due.sort_by(|a, b| (a.place(), a.class).cmp(&(b.place(), b.class)));
+        // Several views may have no place for one record, each for a reason of its own.
+        due.dedup_by(|more, letter| more.place() == letter.place() && letter.takes(more));
         let mut rest = due.as_slice();
         while let Some(first) = rest.first() {
             let mut bytes = 0;
@@ -347,4 +363,45 @@ fn encode(letters: &[DeadLetter], now: Millis) -> RecordSet {
         set.push(now, &letter.key, letter.value.as_deref(), &headers);
     }
     set.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use aulaflow_log::letters::Letter;
+    use aulaflow_log::{EmbeddedConfig, EmbeddedLog};
+
+    #[test]
+    fn a_record_that_is_dead_for_two_reasons_is_one_letter() {
+        let dir = tempfile::tempdir().unwrap();
+        let topics = [topic::BEHAVIOR.to_owned(), topic::dead_letters(topic::BEHAVIOR)];
+        let config = EmbeddedConfig::new(dir.path(), topics);
+        let log: Arc<dyn Log> = Arc::new(EmbeddedLog::open(config).unwrap());
+        let mut set = RecordSetBuilder::default();
+        set.push(Millis(1), b"t/s", Some(b"{}"), &[]);
+        let set = set.finish();
+        let record = set.iter().next().unwrap();
+        let letter = |offset, class, error| DeadLetter::new(1, (topic::BEHAVIOR, 0, offset), &record, class, error);
+        let mut writer = Writer::open(&log, Share::All, &[topic::BEHAVIOR], &BTreeMap::new(), BTreeMap::new()).unwrap();
+        for letter in [
+            letter(8, Class::Limit, "week: full"),
+            letter(7, Class::Schema, "no"),
+            letter(8, Class::Expression, "often: none"),
+            letter(8, Class::Limit, "month: full"),
+            letter(8, Class::Limit, "week: full"),
+        ] {
+            writer.push(letter);
+        }
+        writer.flush(1, Millis(2)).unwrap();
+        writer.push(letter(8, Class::Limit, "again"));
+        writer.flush(1, Millis(3)).unwrap();
+        let mut found = Vec::new();
+        let mut take = |letter: &Letter<'_>| {
+            found.push((letter.source().unwrap().1, letter.class().to_owned(), letter.error().to_owned()));
+        };
+        letters::read(log.as_ref(), topic::BEHAVIOR, 0, 0, 1 << 20, &mut take).unwrap();
+        let expected = [(7, "schema", "no"), (8, "expression", "often: none; week: full; month: full")];
+        assert_eq!(found, expected.map(|(offset, class, error)| (offset, class.to_owned(), error.to_owned())));
+    }
 }
