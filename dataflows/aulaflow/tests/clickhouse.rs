@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use aulaflow_embedded_clickhouse::locate;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -161,4 +161,47 @@ fn what_cannot_be_served_is_said() {
     let (code, said) = run(&["clickhouse", "serve", "--library", "aulaflow.toml", "--data-dir", "ch"]);
     assert_eq!(code, Some(1));
     assert!(said.contains("aulaflow.toml cannot be loaded"), "{said}");
+}
+
+#[test]
+fn who_looks_up_a_pseudonym_is_written_down() {
+    let folder = folder();
+    let keys = folder.path().join("data/pseudonym-keys");
+    let ask = |arguments: &[&str], ids: &str| -> Output {
+        let all = [&["pseudonym", "--config", "aulaflow.toml", "--tenant"], arguments].concat();
+        let mut child = command(folder.path(), &all);
+        let child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = child.spawn().unwrap();
+        // One that answers without reading has closed its end.
+        let _ = child.stdin.take().unwrap().write_all(ids.as_bytes());
+        child.wait_with_output().unwrap()
+    };
+    let said = |output: &Output| String::from_utf8(output.stdout.clone()).unwrap();
+    assert_eq!(ask(&["t", "--student", "Ñandú"], "").status.code(), Some(2), "there are no keys");
+    std::fs::create_dir_all(&keys).unwrap();
+    std::fs::write(keys.join("t.key"), format!("{}\n", "0b".repeat(32))).unwrap();
+    // Computed with Python's hmac module.
+    let pseudonym = "b84d1b66-eabe-8dcd-9ec4-840ec728dd51";
+    assert_eq!(said(&ask(&["t", "--student", "Ñandú"], "")), format!("{pseudonym}\n"));
+    assert_eq!(said(&ask(&["t", "--find", pseudonym], "Ana\nÑandú\nZoe\n")), "Ñandú\n");
+    let output = ask(&["t", "--find", pseudonym], "Ana\n");
+    assert_eq!((output.status.code(), said(&output)), (Some(1), String::new()));
+    assert_eq!(ask(&["u", "--student", "Ana"], "").status.code(), Some(2), "a tenant without a key");
+    let lookups = std::fs::read_to_string(keys.join("lookups.jsonl")).unwrap();
+    let lines: Vec<serde_json::Value> = lookups.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let written: Vec<_> = lines.iter().map(|line| (line["what"].as_str(), line["outcome"].as_str())).collect();
+    let (of_student, of_pseudonym) = (Some("pseudonym of a student"), Some("student of a pseudonym"));
+    assert_eq!(
+        written,
+        [(of_student, Some("found")), (of_pseudonym, Some("found")), (of_pseudonym, Some("not found"))]
+    );
+    assert!(lines.iter().all(|line| line["tenant"] == "t" && line["pseudonym"] == pseudonym && line["uid"].is_u64()));
+    assert!(!lookups.contains("Ñandú"), "{lookups}");
+
+    // What cannot be written down is not answered.
+    std::fs::remove_file(keys.join("lookups.jsonl")).unwrap();
+    std::fs::create_dir(keys.join("lookups.jsonl")).unwrap();
+    let output = ask(&["t", "--student", "Ñandú"], "");
+    assert_eq!((output.status.code(), said(&output)), (Some(1), String::new()));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("a lookup is not answered without it"));
 }
