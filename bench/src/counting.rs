@@ -1,4 +1,4 @@
-//! A proxy in front of ClickHouse that passes everything on and counts requests.
+//! A proxy in front of ClickHouse that passes everything on and counts readers' queries.
 
 use anyhow::Result;
 use std::io::{Read, Write};
@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What a request of the product's client begins with; nothing in a body does.
 const BEGINNING: &[u8] = b"POST /?";
+/// What only readers' requests have in their first line. The sink asks something every few seconds, too.
+const OF_READERS: &[u8] = b"param_tenant=";
 
 /// The proxy. Its threads end with the process, or with their connections.
 pub struct Counting {
@@ -31,7 +33,7 @@ impl Counting {
         Ok(Self { address, requests })
     }
 
-    /// Requests so far.
+    /// Readers' queries so far.
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::SeqCst)
     }
@@ -41,7 +43,9 @@ fn serve(client: &TcpStream, target: SocketAddr, counts: &AtomicU64) {
     let Ok(server) = TcpStream::connect(target) else { return };
     let count = |piece: &[u8]| {
         // A head is sent in one piece: where it was cut in two, the pieces begin with it all the same.
-        let found = piece.windows(BEGINNING.len()).filter(|window| *window == BEGINNING).count();
+        let heads = piece.windows(BEGINNING.len()).enumerate().filter(|(_, window)| *window == BEGINNING);
+        let lines = heads.map(|(at, _)| piece[at..].split(|byte| *byte == b'\r').next().unwrap_or_default());
+        let found = lines.filter(|line| line.windows(OF_READERS.len()).any(|window| window == OF_READERS)).count();
         counts.fetch_add(found as u64, Ordering::SeqCst);
     };
     std::thread::scope(|scope| {
