@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// What a request of the product's client begins with; nothing in a body does.
 const BEGINNING: &[u8] = b"POST /?";
 /// What only readers' requests have in their first line. The sink asks something every few seconds, too.
-const OF_READERS: &[u8] = b"param_tenant=";
+const OF_READERS: &[u8] = b"output_format_json_quote_decimals";
 
 /// The proxy. Its threads end with the process, or with their connections.
 pub struct Counting {
