@@ -1,6 +1,8 @@
 //! How long to wait before something that failed is tried again: exponentially longer, and at random, so that many who failed at
 //! once do not come back at once.
 
+use crate::error::Next;
+use crate::status::SinkState;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
@@ -22,6 +24,16 @@ impl Default for Pace {
 }
 
 impl Pace {
+    /// What to be, and for how long to wait, after the `failures`-th failure in a row; `None`: it is time to end.
+    pub(crate) fn after(&self, next: Next, failures: u32) -> Option<(SinkState, Duration)> {
+        match next {
+            Next::Stop => None,
+            Next::Again => Some((SinkState::Retrying, self.pause(failures, random()))),
+            Next::Somebody => Some((SinkState::Stalled, self.slow(random()))),
+            Next::Ousted => Some((SinkState::Ousted, self.slow(random()))),
+        }
+    }
+
     /// After the `failures`-th failure in a row (1, 2, …): anything up to the limit ("full jitter": Brooker, *Exponential
     /// Backoff And Jitter*, AWS 2015). `random` decides where.
     pub fn pause(&self, failures: u32, random: u64) -> Duration {

@@ -16,12 +16,12 @@ mod status;
 pub use records::Making;
 pub use status::{BridgeMetrics, BridgeStatus};
 
+use crate::Uuid;
 use crate::connection::{Connection, Stop};
-use crate::error::{Next, ServerError};
+use crate::error::ServerError;
 use crate::server::Server;
 use crate::status::SinkState;
 use crate::writers::LOOK_EVERY;
-use crate::{Uuid, backoff};
 use aulaflow_log::{Log, LogError, TopicPartition};
 use aulaflow_model::share::Share;
 use place::{Place, Step, Tools};
@@ -119,12 +119,7 @@ impl Bridge {
     /// Ends it after the range under way, or after `patience`. What is not copied is on the log.
     pub fn stop(self, patience: Duration) {
         self.ending.store(true, Ordering::Relaxed);
-        let started = Instant::now();
-        while !self.thread.is_finished() && started.elapsed() < patience {
-            std::thread::sleep(SLICE);
-        }
-        self.stop.ask();
-        if self.thread.join().is_err() {
+        if !self.stop.end(self.thread, patience, SLICE) {
             tracing::error!("a thread that copies the log to ClickHouse has panicked");
         }
     }
@@ -155,13 +150,7 @@ impl Work {
             };
             // Progress makes the next failure a first one.
             failures = if self.copied() > before { 1 } else { failures + 1 };
-            let pace = self.start.server.pace;
-            let (state, pause) = match error.next {
-                Next::Stop => break,
-                Next::Again => (SinkState::Retrying, pace.pause(failures, backoff::random())),
-                Next::Somebody => (SinkState::Stalled, pace.slow(backoff::random())),
-                Next::Ousted => (SinkState::Ousted, pace.slow(backoff::random())),
-            };
+            let Some((state, pause)) = self.start.server.pace.after(error.next, failures) else { break };
             self.board.state(state, Some(&error.reason));
             if !self.pause(pause) {
                 break;
@@ -318,14 +307,7 @@ impl Work {
 
     /// Waits; whether to go on.
     fn pause(&self, pause: Duration) -> bool {
-        let started = Instant::now();
-        while started.elapsed() < pause && !self.ending.load(Ordering::Relaxed) {
-            if self.stop.is_asked() {
-                return false;
-            }
-            std::thread::sleep(SLICE.min(pause.saturating_sub(started.elapsed())));
-        }
-        !self.stop.is_asked()
+        self.stop.pause(pause, SLICE, || !self.ending.load(Ordering::Relaxed))
     }
 }
 

@@ -6,10 +6,11 @@ use crate::rows;
 use bytes::Bytes;
 use clickhouse::{Client, Compression, RowOwned, RowRead};
 use std::future::Future;
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 /// Bytes of a block that are handed to the network in one go.
 const CHUNK: usize = 1 << 20;
@@ -63,6 +64,28 @@ impl Stop {
     /// Whether somebody has asked.
     pub fn is_asked(&self) -> bool {
         *self.0.borrow()
+    }
+
+    /// Waits, in slices, before each of which `goes_on` says whether to wait any longer. False where somebody has asked.
+    pub(crate) fn pause(&self, pause: Duration, slice: Duration, goes_on: impl Fn() -> bool) -> bool {
+        let started = Instant::now();
+        while started.elapsed() < pause && goes_on() {
+            if self.is_asked() {
+                return false;
+            }
+            std::thread::sleep(slice.min(pause.saturating_sub(started.elapsed())));
+        }
+        !self.is_asked()
+    }
+
+    /// Ends a thread that was told to come to an end: asks once it has taken longer than `patience`. False if it has panicked.
+    pub(crate) fn end(&self, thread: JoinHandle<()>, patience: Duration, slice: Duration) -> bool {
+        let started = Instant::now();
+        while !thread.is_finished() && started.elapsed() < patience {
+            std::thread::sleep(slice);
+        }
+        self.ask();
+        thread.join().is_ok()
     }
 }
 
@@ -221,7 +244,7 @@ impl Connection {
         let deadline = limit + AFTER;
         self.runtime.block_on(async {
             tokio::select! {
-                done = timeout_at(Instant::now() + deadline, what) => {
+                done = timeout_at(tokio::time::Instant::now() + deadline, what) => {
                     done.unwrap_or_else(|_| Err(ServerError::again("no answer in time")))
                 }
                 () = asked(&self.stop) => Err(ServerError::stopped()),

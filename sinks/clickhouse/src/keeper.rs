@@ -6,9 +6,8 @@
 //! that come from then on.
 
 use crate::Uuid;
-use crate::backoff;
 use crate::connection::{Connection, Stop, literal, quoted};
-use crate::error::{Next, ServerError};
+use crate::error::ServerError;
 use crate::raw::{REMOVED, Raw};
 use crate::reading::LONG;
 use crate::retention::{Clocks, Day, RetentionPolicy};
@@ -21,7 +20,7 @@ use prometheus_client::registry::Registry;
 use serde::Deserialize;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// One part of a longer pause.
 const SLICE: Duration = Duration::from_millis(50);
@@ -125,23 +124,19 @@ impl Work {
             if self.done != Some(today) {
                 match self.round(today) {
                     Ok(()) => (failures, self.done) = (0, Some(today)),
-                    Err(error) if error.next == Next::Stop => return,
                     Err(error) => {
                         failures += 1;
+                        let Some((_, wait)) = self.start.server.pace.after(error.next, failures) else { return };
+                        pause = wait;
                         self.start.metrics.failures.inc();
                         tracing::warn!(
                             reason = error.reason,
                             "expired rows could not be removed from ClickHouse: trying again"
                         );
-                        let pace = self.start.server.pace;
-                        pause = match error.next {
-                            Next::Again => pace.pause(failures, backoff::random()),
-                            Next::Somebody | Next::Ousted | Next::Stop => pace.slow(backoff::random()),
-                        };
                     }
                 }
             }
-            if !self.pause(pause) {
+            if !self.stop.pause(pause, SLICE, || true) {
                 return;
             }
         }
@@ -159,15 +154,6 @@ impl Work {
             }
         }
         Ok(())
-    }
-
-    /// Waits; whether to go on.
-    fn pause(&self, pause: Duration) -> bool {
-        let started = Instant::now();
-        while started.elapsed() < pause && !self.stop.is_asked() {
-            std::thread::sleep(SLICE.min(pause.saturating_sub(started.elapsed())));
-        }
-        !self.stop.is_asked()
     }
 }
 

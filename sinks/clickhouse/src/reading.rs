@@ -97,6 +97,17 @@ pub fn present_sql(connection: &Connection, tables: &Tables, relation: usize, te
     )
 }
 
+/// Whether copies of a table can differ for a while.
+pub fn is_replicated(connection: &Connection, table: &str) -> Result<bool, ServerError> {
+    let replicated = connection.number(&format!(
+        "SELECT count() FROM system.tables WHERE database = {} AND name = {} AND (engine LIKE 'Replicated%' OR engine LIKE \
+         'Shared%')",
+        literal(connection.database()),
+        literal(table)
+    ))?;
+    Ok(replicated > 0)
+}
+
 fn names(columns: &[Column]) -> String {
     columns.iter().map(|column| quoted(&column.name)).collect::<Vec<_>>().join(", ")
 }

@@ -5,7 +5,7 @@
 //! than sent, it would be taken away and sent anew.
 
 use crate::connection::{Connection, Stop, literal};
-use crate::error::{Next, ServerError};
+use crate::error::ServerError;
 use crate::reading;
 use crate::sender_metrics::OutcomeLabels;
 use crate::server::Server;
@@ -103,12 +103,7 @@ impl Sender {
     /// Lets it send what waits, for `patience` at most, and ends it. Whether nothing waits any more.
     pub fn stop(self, patience: Duration) -> bool {
         self.draining.store(true, Ordering::Relaxed);
-        let started = Instant::now();
-        while !self.thread.is_finished() && started.elapsed() < patience {
-            std::thread::sleep(SLICE);
-        }
-        self.stop.ask();
-        if self.thread.join().is_err() {
+        if !self.stop.end(self.thread, patience, SLICE) {
             tracing::error!("a thread that sends to ClickHouse has panicked");
         }
         self.board.status().blocks == 0
@@ -144,13 +139,7 @@ impl Work {
             };
             // Progress makes the next failure a first one.
             failures = if self.outbox.blocks() < before { 1 } else { failures + 1 };
-            let pace = self.start.server.pace;
-            let (state, pause) = match error.next {
-                Next::Stop => break,
-                Next::Again => (SinkState::Retrying, pace.pause(failures, backoff::random())),
-                Next::Somebody => (SinkState::Stalled, pace.slow(backoff::random())),
-                Next::Ousted => (SinkState::Ousted, pace.slow(backoff::random())),
-            };
+            let Some((state, pause)) = self.start.server.pace.after(error.next, failures) else { break };
             self.board.state(state, Some(&error.reason));
             self.start.server.metrics.retries.inc();
             if !self.pause(pause) {
@@ -322,7 +311,7 @@ impl Work {
             if found == sent.rows {
                 return Ok(());
             }
-            if is_replicated(connection, sent.table)? {
+            if reading::is_replicated(connection, sent.table)? {
                 // The copy that answers may be behind.
                 return Err(self.differs(sent, found));
             }
@@ -396,15 +385,10 @@ impl Work {
 
     /// Waits; whether to go on.
     fn pause(&self, pause: Duration) -> bool {
-        let started = Instant::now();
-        while started.elapsed() < pause {
+        self.stop.pause(pause, SLICE, || {
             self.tell();
-            if self.stop.is_asked() {
-                return false;
-            }
-            std::thread::sleep(SLICE.min(pause.saturating_sub(started.elapsed())));
-        }
-        !self.stop.is_asked()
+            true
+        })
     }
 }
 
@@ -421,17 +405,6 @@ struct Sent<'a> {
 /// A token that was never used.
 fn anew(token: &str) -> String {
     format!("{token}-{:x}", backoff::random())
-}
-
-/// Whether copies of a table can differ for a while.
-fn is_replicated(connection: &Connection, table: &str) -> Result<bool, ServerError> {
-    let replicated = connection.number(&format!(
-        "SELECT count() FROM system.tables WHERE database = {} AND name = {} AND (engine LIKE 'Replicated%' OR engine LIKE \
-         'Shared%')",
-        literal(connection.database()),
-        literal(table)
-    ))?;
-    Ok(replicated > 0)
 }
 
 /// Puts a tenant's present rows of one relation into the store that is being made.

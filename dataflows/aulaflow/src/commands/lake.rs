@@ -73,7 +73,7 @@ impl Export {
                 plan.runtime.data_dir.join("clickhouse").display()
             )));
         }
-        let (connection, tables) = super::clickhouse::open(&self.config, &self.overrides, self.url)?;
+        let (connection, tables) = super::clickhouse::open(&plan, self.url)?;
         let lake = Lake::open(&url_of(&self.to)?)?;
         let range = Range { from: self.from, until, tenant: self.tenant.as_ref() };
         let mut all = Vec::new();

@@ -5,9 +5,10 @@ use super::records::{Made, Making, Standing};
 use super::{BridgeLimits, BridgeMetrics, of_log, positions};
 use crate::Uuid;
 use crate::backoff;
-use crate::connection::{Connection, literal};
+use crate::connection::Connection;
 use crate::error::ServerError;
 use crate::raw::Raw;
+use crate::reading;
 use aulaflow_log::{Fetched, Log, LogError, Offset, TopicPartition};
 use bytes::Bytes;
 use std::collections::HashSet;
@@ -203,7 +204,7 @@ impl Place {
             if missing == 0 && !twice {
                 return Ok(());
             }
-            if attempt > 0 && self.is_replicated(tools.connection)? {
+            if attempt > 0 && reading::is_replicated(tools.connection, self.raw.name())? {
                 return Err(ServerError::again(format!("{} of these rows are not in every copy yet", self.raw.name())));
             }
             if twice {
@@ -250,17 +251,6 @@ impl Place {
         }
         tools.metrics.count(self.raw, "mended", count);
         self.insert(tools, &body, &format!("{token}-{:x}", backoff::random()))
-    }
-
-    /// Whether copies of the table can differ for a while.
-    fn is_replicated(&self, connection: &Connection) -> Result<bool, ServerError> {
-        let replicated = connection.number(&format!(
-            "SELECT count() FROM system.tables WHERE database = {} AND name = {} AND (engine LIKE 'Replicated%' OR engine LIKE \
-             'Shared%')",
-            literal(connection.database()),
-            literal(self.raw.name())
-        ))?;
-        Ok(replicated > 0)
     }
 
     /// Reads the next range: exactly the one that may have been written, or what there is, up to the limits.

@@ -2,6 +2,7 @@
 //! student's id gets there; and what is not as it should be is said.
 
 use crate::engine::{access, connect};
+use crate::faults::seeds;
 use crate::proxy::{Proxy, Random};
 use crate::said::{DAY_MS, Said, TENANTS, open, today};
 use aulaflow_clickhouse::{
@@ -19,15 +20,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn never(_: &'static str) {}
 
-/// How many seeds: `AULAFLOW_SEEDS=100` for more, `AULAFLOW_SEED=7` for that one.
-fn seeds() -> Vec<u64> {
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
-    match (number("AULAFLOW_SEED"), number("AULAFLOW_SEEDS")) {
-        (Some(one), _) => vec![one],
-        (None, many) => (1..=many.unwrap_or(4)).collect(),
-    }
-}
-
 /// A bridge's thread ends at the n-th point from now on; 0: not at all.
 static UNTIL_CRASH: AtomicU32 = AtomicU32::new(0);
 
@@ -40,7 +32,7 @@ fn crash(point: &'static str) {
 #[test]
 fn every_record_is_there_once() {
     let mut lost = 0;
-    for seed in seeds() {
+    for seed in seeds(4) {
         let Some(access) = access() else { return };
         let started = Instant::now();
         lost += run(seed, &access);

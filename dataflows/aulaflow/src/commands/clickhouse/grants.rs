@@ -49,7 +49,7 @@ impl Grants {
             statements(&tables).iter().for_each(|statement| println!("{statement};"));
             return Ok(());
         }
-        let (connection, tables) = open(&self.config, &self.overrides, self.url.clone())?;
+        let (connection, tables) = open(&plan, self.url.clone())?;
         ready(&connection, &tables)?;
         let statements = statements(&tables);
         for statement in &statements {

@@ -7,6 +7,7 @@ use crate::node::clickhouse::access;
 use crate::tenant_records::now;
 use anyhow::{Context, Result, bail};
 use aulaflow_clickhouse::{Connection, Stop, Tables, check, check_views, migrate, migrate_views};
+use aulaflow_plan::Plan;
 
 /// What `migrate` takes.
 #[derive(Debug, clap::Args)]
@@ -38,7 +39,8 @@ pub struct Check {
 impl Migrate {
     /// Runs the command.
     pub fn run(self) -> Result<()> {
-        let (connection, tables) = open(&self.config, &self.overrides, self.url)?;
+        let plan = config::load(&self.config.config, &self.overrides)?;
+        let (connection, tables) = open(&plan, self.url)?;
         let today = now().to_string();
         // `2026-03-02T…`
         let day: String = today.chars().take_while(|c| *c != 'T').filter(char::is_ascii_digit).collect();
@@ -55,7 +57,8 @@ impl Migrate {
 impl Check {
     /// Runs the command.
     pub fn run(self) -> Result<()> {
-        let (connection, tables) = open(&self.config, &self.overrides, self.url)?;
+        let plan = config::load(&self.config.config, &self.overrides)?;
+        let (connection, tables) = open(&plan, self.url)?;
         let mut faults = check(&connection, &tables)?;
         faults.extend(check_views(&connection, &tables)?);
         if faults.is_empty() {
@@ -68,9 +71,8 @@ impl Check {
 }
 
 /// A connection to the configured server, or to the one at `url`, and the plan's tables.
-pub fn open(config: &ConfigArg, overrides: &Overrides, url: Option<String>) -> Result<(Connection, Tables)> {
-    let plan = config::load(&config.config, overrides)?;
-    let tables = Tables::of(&plan).map_err(|error| Misuse::error(error.to_string()))?;
+pub fn open(plan: &Plan, url: Option<String>) -> Result<(Connection, Tables)> {
+    let tables = Tables::of(plan).map_err(|error| Misuse::error(error.to_string()))?;
     let endpoint = server_endpoint(&plan.runtime, url)?;
     let access = access(&endpoint, plan.runtime.clickhouse_sink.insert_timeout);
     let connection = Connection::new(&access, &Stop::default()).context("no connection can be made")?;
