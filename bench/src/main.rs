@@ -13,6 +13,7 @@ mod http;
 mod interrupt;
 mod latencies;
 mod pace;
+mod pairs;
 mod procfs;
 mod read_load;
 mod readme;
@@ -25,9 +26,10 @@ mod write_load;
 use anyhow::{Context, Result, bail};
 use cases::{ALL, Case};
 use clap::{Parser, Subcommand};
-use report::Origin;
+use pairs::Pair;
+use report::{Origin, Outcome};
 use setting::Setting;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 // As in the product: the constant server answers with the same allocator.
@@ -59,6 +61,9 @@ struct CommandLine {
     /// The product [default: aulaflow beside this program]
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
+    /// Another build of the product: each run measures both, and their ratio is shown
+    #[arg(long, value_name = "FILE", conflicts_with = "write_readme")]
+    against: Option<PathBuf>,
     /// Where temporary data folders are made: on a disk [default: the system's temporary folder]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -121,15 +126,18 @@ fn measure(line: CommandLine) -> Result<()> {
         runs: line.runs.map_or(if line.quick { 1 } else { 3 }, usize::from),
     };
     setting.check()?;
+    if let Some(other) = &line.against {
+        Setting { binary: other.clone(), ..setting.clone() }.check()?;
+    }
     interrupt::listen()?;
     let origin = origin(&setting);
     println!("{}\n", origin.line());
     let (mut outcomes, mut failed) = (Vec::new(), Vec::new());
     for case in cases {
-        match (case.run)(&setting) {
-            Ok(outcome) => {
-                println!("{}", readme::section(&outcome, &origin));
-                outcomes.push(outcome);
+        match found(case, &setting, line.against.as_deref()) {
+            Ok(found) => {
+                println!("{}", found.text(&origin));
+                outcomes.extend(found.into_outcomes());
             }
             // The others' numbers are worth having.
             Err(error) => {
@@ -149,6 +157,35 @@ fn measure(line: CommandLine) -> Result<()> {
         bail!("failed: {}", failed.join(", "));
     }
     Ok(())
+}
+
+/// What a case found of one build or of two.
+enum Found {
+    One(Outcome),
+    Two(Pair),
+}
+
+fn found(case: &Case, setting: &Setting, against: Option<&Path>) -> Result<Found> {
+    match against {
+        None => (case.run)(setting).map(Found::One),
+        Some(other) => pairs::measure(case, setting, other).map(Found::Two),
+    }
+}
+
+impl Found {
+    fn text(&self, origin: &Origin) -> String {
+        match self {
+            Self::One(outcome) => readme::section(outcome, origin),
+            Self::Two(pair) => format!("### {}\n\n{}\n\n{}", pair.new.case, origin.line(), pair.table()),
+        }
+    }
+
+    fn into_outcomes(self) -> Vec<Outcome> {
+        match self {
+            Self::One(outcome) => vec![outcome],
+            Self::Two(Pair { new, old }) => vec![new, old],
+        }
+    }
 }
 
 fn chosen(names: &[String]) -> Result<Vec<&'static Case>> {

@@ -59,6 +59,17 @@ impl Outcome {
         }
     }
 
+    /// Adds what further runs of the case found.
+    pub fn append(&mut self, runs: Self) {
+        runs.setting.into_iter().for_each(|text| self.say(text));
+        for figure in runs.figures {
+            match self.figures.iter_mut().find(|known| known.name == figure.name) {
+                Some(known) => known.values.extend(figure.values),
+                None => self.figures.push(figure),
+            }
+        }
+    }
+
     /// Adds a value of this run.
     pub fn add(&mut self, name: &str, unit: &str, value: f64) {
         match self.figures.iter_mut().find(|figure| figure.name == name) {
@@ -137,7 +148,8 @@ impl Figure {
         }
     }
 
-    fn shown(&self) -> String {
+    /// The median, with the range where there are several values.
+    pub fn shown(&self) -> String {
         let (low, high) = self
             .values
             .iter()
@@ -151,7 +163,7 @@ impl Figure {
 }
 
 /// Three digits that mean something, and thousands apart.
-fn significant(value: f64) -> String {
+pub fn significant(value: f64) -> String {
     let digits = match value.abs() {
         size if !(1e-9..100.0).contains(&size) => 0,
         size if size >= 10.0 => 1,
