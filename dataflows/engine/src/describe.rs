@@ -8,6 +8,9 @@ mod changes;
 mod graph;
 mod sizes;
 
+pub use graph::SERVING_STORE;
+pub use sizes::{block as allocated, table as table_bytes};
+
 pub use changes::{Changes, Fate, Incomplete, Read, StateSummary, SummaryError, ViewChange};
 
 use crate::layout::{Layout, ViewLayout};
@@ -63,6 +66,16 @@ pub struct Description {
     pub views: Vec<ViewUse>,
     /// What a restart would do, where that was asked.
     pub changes: Option<Changes>,
+    /// Bytes that the process takes beside what nodes keep: itself, and what it works on while it reads as fast as it can.
+    pub process_bytes: u64,
+}
+
+impl Description {
+    /// All of it, in bytes of resident memory.
+    pub fn memory_bytes(&self) -> u64 {
+        let kept = self.nodes.iter().flat_map(|node| &node.keeps).filter_map(|kept| kept.size);
+        self.process_bytes + kept.map(|size| size.bytes).sum::<u64>()
+    }
 }
 
 /// What a node of the dataflow is.
@@ -211,6 +224,7 @@ pub fn describe(plan: &Plan, state: Option<&StateSummary>, assumptions: Assumpti
         grids: (0..layout.grids.len()).map(|grid| grid_use(plan, &layout, grid)).collect(),
         views: plan.views.iter().enumerate().map(|(at, view)| view_use(plan, &layout, at, view)).collect(),
         changes: state.map(|state| changes::changes(plan, &layout, state)),
+        process_bytes: sizes::process(plan, &layout, &assumptions),
     }
 }
 

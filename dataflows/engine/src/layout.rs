@@ -185,6 +185,16 @@ impl Layout {
         layout
     }
 
+    /// Whether there are numbers left for the slots of a plan that a state does not know. A plan's own slots always have
+    /// one: `aulaflow check` counts them. But a number is never given twice, so that changes of views use them up.
+    pub fn has_room(plan: &Plan, known: &KnownSlots) -> bool {
+        let fresh = Self::new(plan, &KnownSlots::default());
+        let is_known =
+            |info: &SlotInfo| known.slots.iter().any(|k| k.identity == info.identity && k.panes >= info.panes);
+        let new = fresh.slots.iter().flatten().filter(|info| !is_known(info)).count();
+        usize::from(known.next) + new <= usize::from(Slot::MAX)
+    }
+
     fn empty(plan: &Plan, known_tables: &[String]) -> Self {
         let mut table_names = known_tables.to_vec();
         let name_of = |table: &aulaflow_plan::sql::Table| format!("{} {}", table.topic, table.name);
@@ -247,7 +257,7 @@ impl Layout {
             info.missing = kept.is_none();
             info.number = kept.map_or(next, |k| k.number);
             if kept.is_none() {
-                next = next.checked_add(1).unwrap_or_else(|| panic!("more than 65,535 parts of aggregates"));
+                next = next.checked_add(1).unwrap_or_else(|| unreachable!("who starts has asked `has_room`"));
             }
             numbers.push(info.number);
         }

@@ -103,6 +103,9 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
     let Start { plan, log, share, state_dir, outlets, gates, metrics, wall } = start;
     let gates = Gates::new(gates);
     let (store, covered) = open_state(&plan, &state_dir)?;
+    if !covered.as_ref().is_none_or(|covered| Layout::has_room(&plan, &covered.slots)) {
+        return Err(StartError::State(NO_ROOM.to_owned()));
+    }
     let (layout, rebuild) = layout(&plan, covered.as_ref());
     let loaded = covered.is_some();
     let covered = covered.unwrap_or_default();
@@ -363,6 +366,10 @@ fn make_missing(coordinator: &mut Coordinator, monitor: &Monitor) -> Result<(), 
     tracing::warn!(views = names.join(", "), "views were added or changed: what they need is made from the log");
     backfill::run(coordinator, &|done, total| monitor.status.lock().loading = Some((done, total.max(done))))
 }
+
+/// What is said where a state has no number left for a part of an aggregate.
+pub const NO_ROOM: &str = "the state has given out all 65,535 numbers of parts of aggregates, after many changes of views: \
+                           stop the instance, move the state folder away, and start again; everything is then made from the log";
 
 /// The layout of a plan over what a state covers, and whether a part of it must be made from the log.
 pub fn layout(plan: &Plan, covered: Option<&Covered>) -> (Layout, bool) {

@@ -10,11 +10,12 @@ use crate::config::{self, ConfigArg};
 use crate::failure::Misuse;
 use crate::log_store;
 use anyhow::{Result, anyhow, bail};
-use aulaflow_engine::describe::SummaryError;
-use aulaflow_engine::{Assumptions, StateSummary, describe};
+use aulaflow_engine::describe::{Kept, SERVING_STORE, Size, SummaryError, allocated, table_bytes};
+use aulaflow_engine::{Assumptions, Description, StateSummary, describe};
 use aulaflow_log::OpenError;
 use aulaflow_plan::runtime::LogKind;
 use aulaflow_plan::{Plan, render};
+use aulaflow_serving::sizes;
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
 
@@ -102,7 +103,10 @@ impl PlanCommand {
             plan.runtime.data_dir.clone_from(dir);
         }
         let state = self.against.as_ref().map(|dir| summary(&plan, dir.as_deref())).transpose()?;
-        let description = describe(&plan, state.as_ref(), self.sizes.assumptions());
+        if let Some(reason) = state.as_ref().and_then(|state| state.refusal(&plan)) {
+            bail!("a start would be refused: {reason}");
+        }
+        let description = described(&plan, state.as_ref(), self.sizes.assumptions());
         match self.format {
             Format::Text => print!("{}", text::render(&description)),
             Format::Mermaid => print!("{}", mermaid::render(&description)),
@@ -111,6 +115,21 @@ impl PlanCommand {
         }
         Ok(())
     }
+}
+
+/// The engine's description, and the profiles of the serving store, which the engine does not know.
+fn described(plan: &Plan, state: Option<&StateSummary>, assumptions: Assumptions) -> Description {
+    let mut description = describe(plan, state, assumptions);
+    let (tables, room) = sizes::tables(assumptions.students, plan.runtime.serving.students_expected);
+    let profiles = assumptions.students * allocated(sizes::PROFILE as u64);
+    let kept = Kept {
+        what: "profiles, without their rows".to_owned(),
+        per: "student".to_owned(),
+        size: Some(Size { entries: assumptions.students, bytes: tables * table_bytes(room, sizes::ENTRY) + profiles }),
+        checkpoint: None,
+    };
+    description.nodes.iter_mut().filter(|node| node.name == SERVING_STORE).for_each(|n| n.keeps.push(kept.clone()));
+    description
 }
 
 /// The state in a folder, or of the configuration, and its log.

@@ -109,7 +109,9 @@ impl Resolver<'_> {
         }
         let ty = ty.unwrap_or(Type::Text);
         let [value, low, high] = [value, low, high].map(|part| self.coerce(part, ty));
-        Some(Typed::new(Node::Between { nodes: Box::new([value?, low?, high?]), negated }, Type::Boolean, e))
+        let nodes = [value?, low?, high?];
+        self.lint_between(&nodes, e);
+        Some(Typed::new(Node::Between { nodes: Box::new(nodes), negated }, Type::Boolean, e))
     }
 
     pub(super) fn like<'a>(
@@ -210,6 +212,9 @@ impl Resolver<'_> {
             return self.refuse(e, message, Some(super::table::type_help(data_type)));
         };
         let typed = typed?;
+        if to == Type::Bigint {
+            self.division_is_meant(operand);
+        }
         let attempt = matches!(kind, ast::CastKind::TryCast | ast::CastKind::SafeCast);
         let node = match typed.ty {
             None if !attempt => self.coerce(typed, to)?,
@@ -298,7 +303,11 @@ impl Resolver<'_> {
         if !matches!(field, ast::CeilFloorKind::DateTimeField(ast::DateTimeField::NoDateTime)) {
             return self.refuse(e, format!("{name} takes one argument"), None);
         }
-        self.call(name, &[operand], e)
+        let called = self.call(name, &[operand], e);
+        if name == "floor" {
+            self.division_is_meant(operand);
+        }
+        called
     }
 }
 

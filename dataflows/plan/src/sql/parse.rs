@@ -300,7 +300,13 @@ impl<'t> Source<'t> {
                     return Some(name);
                 }
                 let open = self.index_before(name.end)? + 1;
-                Some(name.start..self.closing(open)?)
+                let arguments = self.closing(open)?;
+                // Behind the arguments' parenthesis comes FILTER, and its own.
+                let end = match function.filter {
+                    Some(_) => self.closing(self.index_before(arguments)? + 2)?,
+                    None => arguments,
+                };
+                Some(name.start..end)
             }
             Expr::Case { case_token, end_token, .. } => {
                 Some(self.span(case_token.0.span)?.start..self.span(end_token.0.span)?.end)

@@ -10,6 +10,7 @@ use super::literal;
 use super::node::{Constant, Node};
 use super::parse::Source;
 use super::{Aggregate, Relation, SqlFault, nearest_help};
+use aulaflow_model::window::WindowSpec;
 use sqlparser::ast;
 use std::ops::Range;
 
@@ -35,9 +36,23 @@ pub struct Resolver<'s> {
     pub(super) bounds_at: usize,
     /// Whether an output reads a bound of the window.
     pub(super) reads_bounds: bool,
+    /// The window of the view that is read, if one is.
+    pub(super) inner: Option<WindowSpec>,
     /// Faults so far.
     pub(super) faults: Vec<SqlFault>,
+    /// What is right and probably not meant, so far.
+    pub(super) warnings: Vec<SqlFault>,
     depth: usize,
+}
+
+/// What resolving a statement's expressions has found.
+pub struct Resolved {
+    /// The faults.
+    pub faults: Vec<SqlFault>,
+    /// What is right and probably not meant.
+    pub warnings: Vec<SqlFault>,
+    /// The aggregates that outputs use.
+    pub aggregates: Vec<Aggregate>,
 }
 
 /// Where an expression stands, which decides whether columns or aggregates may stand in it.
@@ -107,14 +122,16 @@ impl<'s> Resolver<'s> {
             aggregates: Aggregates::default(),
             bounds_at: 0,
             reads_bounds: false,
+            inner: None,
             faults: Vec::new(),
+            warnings: Vec::new(),
             depth: 0,
         }
     }
 
-    /// The faults, and the aggregates that outputs use.
-    pub fn finish(self) -> (Vec<SqlFault>, Vec<Aggregate>) {
-        (self.faults, self.aggregates.finish())
+    /// What was found.
+    pub fn finish(self) -> Resolved {
+        Resolved { faults: self.faults, warnings: self.warnings, aggregates: self.aggregates.finish() }
     }
 
     /// Compiles an expression. A text literal or NULL alone is a TEXT.
@@ -127,6 +144,7 @@ impl<'s> Resolver<'s> {
     /// Compiles a condition.
     pub fn compile_condition(&mut self, expression: &ast::Expr, clause: &str) -> Option<Expr> {
         let node = self.condition(expression, clause)?;
+        self.lint_condition(&node, clause, expression);
         Some(Expr::new(node, Type::Boolean))
     }
 

@@ -39,7 +39,9 @@ fn help(name: &str) -> String {
     let near = nearest(&wanted, known.iter().map(String::as_str)).filter(|_| long);
     let same = || cities().find(|(known, _)| known == city).map(|(_, zone)| zone);
     let part = || cities().find(|(known, _)| long && known.contains(city)).map(|(_, zone)| zone);
-    match near.or_else(same).or_else(part) {
+    // A name that is cut off is nearer to its whole than to a short name of other letters.
+    let begun = || known.iter().find(|zone| long && zone.to_lowercase().starts_with(&format!("{wanted}_")));
+    match begun().map(String::as_str).or(near).or_else(same).or_else(part) {
         Some(near) => format!("did you mean '{near}'? names are those of the IANA database"),
         None => "an IANA name, such as 'America/Mexico_City'; abbreviations and offsets have no calendar".to_owned(),
     }
