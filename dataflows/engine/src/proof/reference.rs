@@ -1,11 +1,36 @@
 //! Views by their definition: over the whole list of events, with nothing kept from one moment to the next.
 
 use aulaflow_model::change::FeatureValue;
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 const HOUR: i64 = 3_600_000;
 pub const DAY: i64 = 24 * HOUR;
-const ZONE: &str = "America/New_York";
+
+/// A zone, and an instant some two days before its clocks change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub zone: &'static str,
+    pub from: &'static str,
+}
+
+pub const PLACES: [Place; 8] = [
+    // Forward at 2:00.
+    Place { zone: "America/New_York", from: "2026-03-06T12:00:00Z" },
+    // Back over midnight, from 00:01 to 23:01 of the day before.
+    Place { zone: "America/St_Johns", from: "2010-11-05T12:00:00Z" },
+    // Back at midnight to 23:00: the date that ends is shown for an hour more.
+    Place { zone: "America/Sao_Paulo", from: "2018-02-16T00:00:00Z" },
+    Place { zone: "Africa/Cairo", from: "2025-10-28T22:00:00Z" },
+    // Back from 1:00 to midnight, which comes twice.
+    Place { zone: "America/Havana", from: "2026-10-30T12:00:00Z" },
+    // Forward from midnight to 1:00: midnight is skipped.
+    Place { zone: "America/Santiago", from: "2026-09-04T12:00:00Z" },
+    // Forward by a whole day, which does not exist.
+    Place { zone: "Pacific/Apia", from: "2011-12-28T12:00:00Z" },
+    // Back by half an hour at 2:00.
+    Place { zone: "Australia/Lord_Howe", from: "2026-04-02T12:00:00Z" },
+];
 
 /// An event.
 #[derive(Debug, Clone)]
@@ -58,8 +83,8 @@ pub enum Window {
     Tumble(i64),
     Hop(i64, i64),
     Session(i64, i64),
-    /// Local days: of a pane, and of the window.
-    Days(i64, i64),
+    /// Local days: of a pane, and of the window, and the calendar.
+    Days(i64, i64, Place),
 }
 
 /// A view over the events.
@@ -251,21 +276,34 @@ fn slope(pairs: &[(i128, i128)]) -> Value {
     if under == 0 { Value::Null } else { Value::Micros(half_up(over * 1_000_000, under)) }
 }
 
-/// The local day of an instant, and the instant at which a local day begins, by the calendar.
-fn local_day(at: i64) -> i64 {
-    let zoned = jiff::Timestamp::from_millisecond(at).unwrap().in_tz(ZONE).unwrap();
-    let span = zoned.date() - jiff::civil::date(1970, 1, 1);
-    i64::from(span.get_days())
+/// The local day of an instant: the last one that has begun.
+fn local_day(at: i64, place: Place) -> i64 {
+    // No zone is as much as two days away from UTC.
+    let mut day = at.div_euclid(DAY) - 2;
+    while day_start(day + 1, place) <= at {
+        day += 1;
+    }
+    day
 }
 
-fn day_start(day: i64) -> i64 {
+thread_local! {
+    static DAY_STARTS: RefCell<BTreeMap<(Place, i64), i64>> = RefCell::default();
+}
+
+/// The first instant at which the clocks show a date, or one after it: looked for minute by minute.
+fn day_start(day: i64, place: Place) -> i64 {
     let date = jiff::civil::date(1970, 1, 1) + jiff::Span::new().days(day);
-    date.in_tz(ZONE).unwrap().timestamp().as_millisecond()
+    let search = || {
+        let zone = jiff::tz::TimeZone::get(place.zone).unwrap();
+        let shows = |at: &i64| zone.to_datetime(jiff::Timestamp::from_millisecond(*at).unwrap()).date() >= date;
+        (day * DAY - 26 * HOUR..).step_by(60_000).find(shows).unwrap()
+    };
+    DAY_STARTS.with_borrow_mut(|known| *known.entry((place, day)).or_insert_with(search))
 }
 
 /// Weeks begin on Mondays; 1970-01-01 was a Thursday.
-fn day_pane(at: i64, days: i64) -> i64 {
-    (local_day(at) + if days % 7 == 0 { 3 } else { 0 }).div_euclid(days)
+fn day_pane(at: i64, days: i64, place: Place) -> i64 {
+    (local_day(at, place) + if days % 7 == 0 { 3 } else { 0 }).div_euclid(days)
 }
 
 impl Window {
@@ -276,8 +314,8 @@ impl Window {
             Self::Tumble(size) => format!("tumble({})", minutes(size)),
             Self::Hop(slide, size) => format!("hop({}, {})", minutes(slide), minutes(size)),
             Self::Session(gap, _) => format!("session({})", minutes(gap)),
-            Self::Days(step, size) if step == size => format!("tumble({}, '{ZONE}')", days(size)),
-            Self::Days(step, size) => format!("hop({}, {}, '{ZONE}')", days(step), days(size)),
+            Self::Days(step, size, Place { zone, .. }) if step == size => format!("tumble({}, '{zone}')", days(size)),
+            Self::Days(step, size, Place { zone, .. }) => format!("hop({}, {}, '{zone}')", days(step), days(size)),
         }
     }
 
@@ -288,7 +326,9 @@ impl Window {
         match self {
             Self::Tumble(size) => hop(size, size),
             Self::Hop(slide, size) => hop(slide, size),
-            Self::Days(step, size) => within(day_pane(at, step), day_pane(clock, step), size / step),
+            Self::Days(step, size, place) => {
+                within(day_pane(at, step, place), day_pane(clock, step, place), size / step)
+            }
             Self::Session(gap, horizon) => {
                 let width = session_pane(gap, horizon);
                 within(at.div_euclid(width), clock.div_euclid(width), (horizon + width - 1) / width)
@@ -343,9 +383,9 @@ impl Base {
         };
         match self.window {
             Window::Tumble(size) => starts(&|at| at.div_euclid(size), &|pane| pane * size),
-            Window::Days(step, _) => {
+            Window::Days(step, _, place) => {
                 let monday = if step % 7 == 0 { 3 } else { 0 };
-                starts(&|at| day_pane(at, step), &|pane| day_start(pane * step - monday))
+                starts(&|at| day_pane(at, step, place), &|pane| day_start(pane * step - monday, place))
             }
             Window::Session(gap, horizon) => {
                 let width = session_pane(gap, horizon);
@@ -383,7 +423,7 @@ impl Outer {
     pub fn row(&self, inner: &Base, events: &[Event], clock: i64) -> Option<Row> {
         let back = match self.window {
             Window::Tumble(size) | Window::Hop(_, size) => size,
-            Window::Days(_, size) => size * DAY,
+            Window::Days(_, size, _) => size * DAY,
             Window::Session(gap, horizon) => {
                 let width = session_pane(gap, horizon);
                 (horizon + width - 1) / width * width
