@@ -155,7 +155,7 @@ fn summary(plan: &Plan, asked: Option<&Path>) -> Result<StateSummary> {
     let in_use = |dir: &Path| {
         anyhow!("{} is in use by a running instance: stop that one, look, and start it again", dir.display())
     };
-    let log = log_store::open(&plan.runtime).map_err(|error| match error.downcast_ref() {
+    let log = log_store::open_existing(&plan.runtime).map_err(|error| match error.downcast_ref() {
         Some(OpenError::InUse { .. }) => in_use(data),
         Some(_) | None => error,
     })?;

@@ -53,6 +53,13 @@ impl Verify {
     pub fn run(self) -> Result<()> {
         let plan = Arc::new(config::load(&self.config.config, &self.overrides)?);
         let scope = Scope { configured_since: self.configured_since };
+        if self.url.is_some() && !log_store::is_shared(&plan.runtime) {
+            return Err(Misuse::error(format!(
+                "--url: the log of {} is embedded, and belongs to the process that runs on it: it cannot be read beside \
+                 an instance. Stop the instance, and run `aulaflow verify` without --url; nothing was compared",
+                self.config.config.display()
+            )));
+        }
         let log = self.open(&plan)?;
         let dump = self.dump.as_deref().map(writer).transpose()?;
         let report = match self.instance(&plan) {
@@ -65,6 +72,12 @@ impl Verify {
             None => offline(&plan, &log, scope, dump)?,
         };
         self.print(&report)?;
+        if report.compared_nothing() {
+            bail!(
+                "nothing was compared: {} shows no student, no cohort and no dead letter, and neither does what is shown",
+                log_store::place(&plan.runtime)
+            );
+        }
         match report.differences {
             0 => Ok(()),
             1 => bail!("1 difference between what is shown and what the log says"),
@@ -84,7 +97,7 @@ impl Verify {
     /// Opens the log. An instance that runs on an embedded log has it to itself.
     fn open(&self, plan: &Plan) -> Result<Arc<dyn Log>> {
         let address = format!("http://{}", plan.runtime.server.listen);
-        let log = log_store::open(&plan.runtime);
+        let log = log_store::open_existing(&plan.runtime);
         let busy = || {
             let running = matches!(Client::new(&address, "").is_running(), Ok(true));
             let who = if running { format!("the instance at {address}") } else { "another process".to_owned() };
