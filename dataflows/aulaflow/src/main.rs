@@ -13,6 +13,7 @@ mod config;
 mod crash;
 mod derived;
 mod failure;
+mod history_columns;
 mod ingest;
 mod kafka_settings;
 mod lag;

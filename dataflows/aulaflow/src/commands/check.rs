@@ -5,6 +5,7 @@ use crate::failure::Misuse;
 use anyhow::Result;
 use aulaflow_plan::{Diagnostic, Severity, render};
 use clap::ValueEnum;
+use std::path::PathBuf;
 
 /// Checks every configuration file and prints each fault with its place
 #[derive(Debug, clap::Args)]
@@ -14,6 +15,9 @@ pub struct Check {
     /// For people, or a JSON list on standard output for editors and pipelines
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
+    /// Where the log and the state are kept, to be compared with [default: the configuration's]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
     /// End with code 2 where there are warnings
     #[arg(long)]
     deny_warnings: bool,
@@ -31,7 +35,7 @@ enum Format {
 impl Check {
     /// Runs the command.
     pub fn run(self) -> Result<()> {
-        let checked = config::check(&self.config.config)?;
+        let checked = config::check_with_history(&self.config.config, self.data_dir.as_deref())?;
         match self.format {
             Format::Text => eprint!("{}", render(&checked.diagnostics)),
             Format::Json => println!("{:#}", checked.diagnostics.iter().map(as_json).collect::<serde_json::Value>()),
