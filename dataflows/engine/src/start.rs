@@ -103,9 +103,7 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
     let Start { plan, log, share, state_dir, outlets, gates, metrics, wall } = start;
     let gates = Gates::new(gates);
     let (store, covered) = open_state(&plan, &state_dir)?;
-    if !covered.as_ref().is_none_or(|covered| Layout::has_room(&plan, &covered.slots)) {
-        return Err(StartError::State(NO_ROOM.to_owned()));
-    }
+    refuse_without_room(&plan, covered.as_ref())?;
     let (layout, rebuild) = layout(&plan, covered.as_ref());
     let loaded = covered.is_some();
     let covered = covered.unwrap_or_default();
@@ -175,6 +173,14 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
     let monitor = Monitor { status, durable, resumes, log: log.clone() };
     let coordinator = spawn_coordinator(coordinator, (store.clone(), rebuild), monitor.clone(), abandon.clone())?;
     Ok(Engine { monitor, began, stop, abandon, log, store, asker, coordinator, checkpointer, workers: threads })
+}
+
+/// An error where the numbers of parts that the state has given out leave none for the plan's new ones.
+fn refuse_without_room(plan: &Plan, covered: Option<&Covered>) -> Result<(), StartError> {
+    match covered {
+        Some(covered) if !Layout::has_room(plan, &covered.slots) => Err(StartError::State(NO_ROOM.to_owned())),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// What the threads of an engine share, at its start.

@@ -104,7 +104,7 @@ fn files_that_are_missing_or_no_text_are_named() {
 fn a_renamed_output_is_warned_of_before_anything_starts() {
     let folder = Folder::new();
     let check = |more: &[&str]| folder.run(&[&["check", "--config", "aulaflow.toml"], more].concat());
-    folder.write("features.sql", &crate::support::FEATURES.replace("serve = true", "analytics = 'daily'"));
+    folder.write("features.sql", &FEATURES.replace("serve = true", "analytics = 'daily'"));
     assert_eq!(check(&[]).stderr, "");
     let data = folder.path().join("data/analytics");
     std::fs::create_dir_all(&data).unwrap();
