@@ -92,7 +92,7 @@ impl Target {
         }
         let log = log_store::open(runtime).with_context(|| format!("nothing answers at {url}, and"))?.log;
         // Events are checked against what the tenants' files say, also where no instance has started yet.
-        tenant_records::record_files(log.as_ref(), &plan.tenants)?;
+        tenant_records::record_files(log.as_ref(), &plan)?;
         eprintln!("nothing runs at {url}: importing straight into {}", place(runtime));
         Ok(Self {
             route: Route::Log(Box::new(IntoLog::new(log, &args.tenant)?)),
