@@ -30,7 +30,7 @@ pub struct Recorded {
     /// Its configuration; `None` where no record can be read.
     pub config: Option<TenantConfig>,
     /// What its file said when it was applied last.
-    applied: Option<Applied>,
+    pub applied: Option<Applied>,
 }
 
 /// What a start does with a tenant's file.
@@ -104,7 +104,7 @@ pub fn record_files(log: &dyn Log, plan: &Plan) -> Result<usize> {
         }
         match merged {
             Ok(Merged { config, changes }) => {
-                append(log, &config, &Applied::now(file, hash).headers())?;
+                append(log, &config, Some(&Applied::now(file, hash)))?;
                 tracing::info!(%tenant, "the tenant's file is new or has changed");
                 for change in changes.into_iter().filter(|_| is_known) {
                     tracing::info!(%tenant, "{change}");
@@ -173,8 +173,13 @@ impl Shown {
     }
 }
 
-/// Puts a tenant's configuration on the log.
-pub fn append(log: &dyn Log, config: &TenantConfig, headers: &[(&str, &[u8])]) -> Result<Appended> {
+/// Puts a tenant's configuration on the log, with what its file said last.
+pub fn append(log: &dyn Log, config: &TenantConfig, applied: Option<&Applied>) -> Result<Appended> {
+    let headers = applied.map(Applied::headers);
+    append_with(log, config, headers.as_ref().map_or(&[], |headers| headers))
+}
+
+fn append_with(log: &dyn Log, config: &TenantConfig, headers: &[(&str, &[u8])]) -> Result<Appended> {
     let tenant = config.tenant.as_str();
     let place = TopicPartition { topic: TENANTS.to_owned(), partition: log.partition_of(TENANTS, tenant)? };
     let mut set = RecordSetBuilder::default();
@@ -226,7 +231,7 @@ mod tests {
         assert_eq!(record_files(&log, &plan(&first)).unwrap(), 1);
         assert_eq!(record_files(&log, &plan(&first)).unwrap(), 0);
         // As an earlier version set it over HTTP: without headers.
-        append(&log, &config(&[("*", 60), ("art", 11), ("chemistry", 90)]), &[]).unwrap();
+        append(&log, &config(&[("*", 60), ("art", 11), ("chemistry", 90)]), None).unwrap();
         assert_eq!(record_files(&log, &plan(&first)).unwrap(), 0);
         let second = config(&[("*", 60), ("art", 10), ("music", 5)]);
         assert_eq!(record_files(&log, &plan(&second)).unwrap(), 1);
@@ -243,7 +248,7 @@ mod tests {
         let file = config(&[("*", 60)]);
         let set = config(&[("*", 60), ("chemistry", 90)]);
         // What a compacted topic has left of a file and a change over HTTP.
-        append(&log, &set, &Applied::now(&file, &plan(&file).tenants[0].1).headers()).unwrap();
+        append(&log, &set, Some(&Applied::now(&file, &plan(&file).tenants[0].1))).unwrap();
         assert_eq!(record_files(&log, &plan(&file)).unwrap(), 0);
         assert_eq!(record_files(&log, &plan(&config(&[("*", 61)]))).unwrap(), 1);
         assert_eq!(present(&log), Some(config(&[("*", 61), ("chemistry", 90)])));
@@ -254,8 +259,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let log = log(folder.path());
         let file = config(&[("*", 60), ("art", 10)]);
-        append(&log, &file, &[("file-hash", b"an earlier one")]).unwrap();
-        append(&log, &config(&[("*", 60), ("art", 11), ("chemistry", 90)]), &[]).unwrap();
+        append_with(&log, &file, &[("file-hash", b"an earlier one")]).unwrap();
+        append(&log, &config(&[("*", 60), ("art", 11), ("chemistry", 90)]), None).unwrap();
         assert_eq!(record_files(&log, &plan(&config(&[("*", 60), ("art", 10), ("music", 5)]))).unwrap(), 1);
         assert_eq!(present(&log), Some(config(&[("*", 60), ("art", 11), ("chemistry", 90), ("music", 5)])));
     }
@@ -264,7 +269,7 @@ mod tests {
     fn a_record_that_cannot_be_read_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let log = log(folder.path());
-        append(&log, &config(&[("*", 60)]), &[]).unwrap();
+        append(&log, &config(&[("*", 60)]), None).unwrap();
         let place =
             TopicPartition { topic: TENANTS.to_owned(), partition: log.partition_of(TENANTS, "school_1").unwrap() };
         for value in [None, Some(b"{".as_slice())] {
