@@ -4,7 +4,7 @@
 
 use anyhow::{Context, Result};
 use aulaflow_log::record::RecordSetBuilder;
-use aulaflow_log::{Appended, Log, TopicPartition};
+use aulaflow_log::{Appended, Log, Offset, TopicPartition};
 use aulaflow_model::event::tenant_of_key;
 use aulaflow_model::fault::Fault;
 use aulaflow_model::ids::TenantId;
@@ -15,7 +15,7 @@ use aulaflow_model::topic::TENANTS;
 use aulaflow_plan::Plan;
 use aulaflow_plan::runtime::ClockMode;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Bytes of one read.
@@ -48,6 +48,13 @@ pub struct Outcome {
 
 /// Reads what the log says of every tenant. As in the dataflows, a record that cannot be read changes nothing.
 pub fn read(log: &dyn Log) -> Result<BTreeMap<TenantId, Recorded>> {
+    read_but(log, &Own::new())
+}
+
+/// Places of records that this process wrote just now: partitions and offsets.
+type Own = BTreeSet<(u32, Offset)>;
+
+fn read_but(log: &dyn Log, own: &Own) -> Result<BTreeMap<TenantId, Recorded>> {
     let mut tenants: BTreeMap<TenantId, Recorded> = BTreeMap::new();
     for partition in 0..log.partitions(TENANTS)? {
         let place = TopicPartition { topic: TENANTS.to_owned(), partition };
@@ -57,7 +64,11 @@ pub fn read(log: &dyn Log) -> Result<BTreeMap<TenantId, Recorded>> {
             if fetched.records.is_empty() {
                 break;
             }
-            for record in fetched.records.iter() {
+            let others = fetched.records.iter().filter(|record| {
+                let offset = fetched.base_offset + u64::from(record.index);
+                !own.contains(&(partition, offset))
+            });
+            for record in others {
                 let config = record.value.and_then(|value| TenantConfig::from_json_slice(value).ok());
                 let (Some(tenant), Some(config)) = (tenant_of_key(record.key), config) else { continue };
                 let recorded = tenants.entry(tenant).or_default();
@@ -74,9 +85,12 @@ pub fn read(log: &dyn Log) -> Result<BTreeMap<TenantId, Recorded>> {
 
 /// What a start would do with the plan's tenants' files. Changes nothing.
 pub fn outcomes(log: &dyn Log, plan: &Plan) -> Result<Vec<Outcome>> {
+    Ok(outcomes_over(&read(log)?, plan))
+}
+
+fn outcomes_over(known: &BTreeMap<TenantId, Recorded>, plan: &Plan) -> Vec<Outcome> {
     // Where the events' own clock stands is not known before the dataflows run.
     let clock = (plan.runtime.engine.clock == ClockMode::Live).then(now);
-    let known = read(log)?;
     let outcome = |(file, hash): &(TenantConfig, String)| {
         let recorded = known.get(&file.tenant);
         let applied = recorded.and_then(|recorded| recorded.applied.as_ref());
@@ -89,27 +103,46 @@ pub fn outcomes(log: &dyn Log, plan: &Plan) -> Result<Vec<Outcome>> {
             merged: merge(file, said.as_ref(), present, clock),
         }
     };
-    Ok(plan.tenants.iter().map(outcome).collect())
+    plan.tenants.iter().map(outcome).collect()
 }
 
 /// Puts the tenants' files on the log where they say something else than before, merged with what is there. Returns how
 /// many did. One that does not go together with what was set over HTTP changes nothing and is told of at every start.
 pub fn record_files(log: &dyn Log, plan: &Plan) -> Result<usize> {
-    let mut changed = 0;
-    for (Outcome { tenant, is_new, is_known, merged }, (file, hash)) in
-        outcomes(log, plan)?.into_iter().zip(&plan.tenants)
-    {
+    let mut known = read(log)?;
+    let (mut changed, mut own) = (BTreeSet::new(), Own::new());
+    loop {
+        record_over(log, plan, &known, (&mut changed, &mut own))?;
+        // Another process may have set something between the reading and the writing, which the record here would hide.
+        let again = read_but(log, &own)?;
+        let same = |tenant: &TenantId| known.get(tenant).map(|r| &r.config) == again.get(tenant).map(|r| &r.config);
+        if changed.iter().all(same) {
+            return Ok(changed.len());
+        }
+        known = again;
+    }
+}
+
+fn record_over(
+    log: &dyn Log,
+    plan: &Plan,
+    known: &BTreeMap<TenantId, Recorded>,
+    (changed, own): (&mut BTreeSet<TenantId>, &mut Own),
+) -> Result<()> {
+    for (outcome, (file, hash)) in outcomes_over(known, plan).into_iter().zip(&plan.tenants) {
+        let Outcome { tenant, is_new, is_known, merged } = outcome;
         if !is_new {
             continue;
         }
         match merged {
             Ok(Merged { config, changes }) => {
-                append(log, &config, Some(&Applied::now(file, hash)))?;
+                let appended = append(log, &config, Some(&Applied::now(file, hash)))?;
+                own.insert((appended.place.partition, appended.base_offset));
                 tracing::info!(%tenant, "the tenant's file is new or has changed");
                 for change in changes.into_iter().filter(|_| is_known) {
                     tracing::info!(%tenant, "{change}");
                 }
-                changed += 1;
+                changed.insert(tenant);
             }
             Err(faults) => {
                 let faults = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
@@ -121,7 +154,7 @@ pub fn record_files(log: &dyn Log, plan: &Plan) -> Result<usize> {
             }
         }
     }
-    Ok(changed)
+    Ok(())
 }
 
 /// What a start would do, as `check` and `plan` show it.
@@ -263,6 +296,22 @@ mod tests {
         append(&log, &config(&[("*", 60), ("art", 11), ("chemistry", 90)]), None).unwrap();
         assert_eq!(record_files(&log, &plan(&config(&[("*", 60), ("art", 10), ("music", 5)]))).unwrap(), 1);
         assert_eq!(present(&log), Some(config(&[("*", 60), ("art", 11), ("chemistry", 90), ("music", 5)])));
+    }
+
+    #[test]
+    fn what_another_process_sets_during_a_start_is_merged_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = log(folder.path());
+        append(&log, &config(&[("*", 60)]), None).unwrap();
+        let plan = plan(&config(&[("*", 60), ("art", 10)]));
+        let known = read(&log).unwrap();
+        append(&log, &config(&[("*", 60), ("music", 20)]), None).unwrap();
+        let (mut changed, mut own) = (BTreeSet::new(), Own::new());
+        record_over(&log, &plan, &known, (&mut changed, &mut own)).unwrap();
+        // The record of the start hides `music`, and is left out when looking again.
+        assert_eq!(present(&log), Some(config(&[("*", 60), ("art", 10)])));
+        record_over(&log, &plan, &read_but(&log, &own).unwrap(), (&mut changed, &mut own)).unwrap();
+        assert_eq!(present(&log), Some(config(&[("*", 60), ("music", 20), ("art", 10)])));
     }
 
     #[test]
