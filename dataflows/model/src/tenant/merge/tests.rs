@@ -83,14 +83,14 @@ fn a_schedule_that_has_come_true_is_compared_as_what_is_in_force() {
         TenantConfig::from_json(&json!({ "tenant": "t", "rule": [rule(10), scheduled] })).unwrap()
     };
     let file = later(20, "2026-02-01T00:00:00Z");
-    let now = Some(Millis::parse_rfc3339("2026-03-01T00:00:00Z").unwrap());
+    let now = Millis::parse_rfc3339("2026-03-01T00:00:00Z").unwrap();
     // Set over HTTP before and after the instant: the file is as it was, so both stay.
     let present = later(30, "2026-04-01T00:00:00Z");
-    let merged = merge(&file, Some(&file), Some(&present), now).unwrap();
+    let merged = merge(&file, Some(&file), Some(&present), Some(now)).unwrap();
     assert_eq!(merged.config, present);
     // Nothing was set: nothing changes, though the log has the rule that is not in force any more.
-    let merged = merge(&file, Some(&file), Some(&file), now).unwrap();
-    assert_eq!(merged.config, file.in_force(now.unwrap()).0);
+    let merged = merge(&file, Some(&file), Some(&file), Some(now)).unwrap();
+    assert_eq!(merged.config, file.in_force(now).0);
     assert_eq!(merged.changes, []);
 }
 
@@ -116,7 +116,7 @@ proptest! {
         let (file, applied, present) = (pick(|v| v.0), pick(|v| v.1), pick(|v| v.2));
         let merged = merge(&file, Some(&applied), Some(&present), None).unwrap();
         for ((now, before, there), name) in versions.iter().zip(names) {
-            let expected = if now == before { there } else if *now == 0 && there != before { there } else { now };
+            let expected = if now == before || (*now == 0 && there != before) { there } else { now };
             let rule = merged.config.rules.iter().find(|rule| rule.subject.as_ref().is_some_and(|s| s.as_str() == name));
             let found = rule.map_or(0, |rule| (rule.min_passing.micros() / 1_000_000) as u32);
             prop_assert_eq!(found, *expected, "{}: file {}, before {}, log {}", name, now, before, there);
