@@ -1,7 +1,7 @@
 //! `POST /v1/behavior`: behaviour events, the hot path of writing. An event is decoded once to check it; what goes on
 //! the log is the caller's own bytes with the tenant spliced in.
 
-use crate::batch::{Batch, BatchQuery, ITEMS_MAX, Prepared, offload};
+use crate::batch::{Batch, BatchQuery, ITEMS_MAX, Prepared, SCHEMA, offload};
 use crate::body::{self, Format, Item, RequestBody};
 use crate::error::ApiError;
 use crate::openapi::{Api, answer, operation};
@@ -71,7 +71,7 @@ pub(crate) fn read_events(
                 splice_tenant(item.json, &tenant, &mut value);
                 batch.accept(&item, &key, &value);
             }
-            Err(faults) => batch.refuse(&item, faults),
+            Err(faults) => batch.refuse(&item, SCHEMA, faults),
         }
     }
     Ok(batch.finish())

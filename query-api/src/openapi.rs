@@ -6,6 +6,7 @@ use crate::scope::Role;
 use crate::state::ApiState;
 use axum::Router;
 use axum::extract::State;
+use axum::http::Uri;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get};
@@ -156,6 +157,12 @@ impl Operation {
         self.object.insert("responses".to_owned(), Value::Object(self.responses));
         Value::Object(self.object)
     }
+}
+
+/// What stands before the action at the end of a path, such as `:preview`; `None` where the path has no such end. `last` is
+/// the path's last part, decoded: a colon that is encoded belongs to a name and not to the route.
+pub(crate) fn before_action<'a>(uri: &Uri, last: &'a str, action: &str) -> Option<&'a str> {
+    if uri.path().ends_with(action) { last.strip_suffix(action) } else { None }
 }
 
 impl Api {

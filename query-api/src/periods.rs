@@ -1,6 +1,6 @@
 //! `GET` and `PUT /v1/periods`: the tenant's time zone and grading periods.
 
-use crate::access::position;
+use crate::access::{Access, position};
 use crate::body::{self, RequestBody, json};
 use crate::error::ApiError;
 use crate::openapi::{Api, answer, operation};
@@ -37,8 +37,8 @@ async fn read_periods(State(state): State<ApiState>, scope: Scope) -> Result<Res
 async fn write_periods(State(state): State<ApiState>, scope: Scope, body: RequestBody) -> Result<Response, ApiError> {
     scope.require(WRITERS)?;
     let value = body::value(&body.json()?)?;
-    let change = |config: &TenantConfig| with_periods(config, value).map_err(ApiError::invalid);
-    let (config, appended) = state.access.change_config(&scope, change).await?;
+    let change = |config: &TenantConfig| with_periods(config, value.clone()).map_err(ApiError::invalid);
+    let (config, appended) = Access::change_config(&state, &scope, change).await?;
     Ok(([position(&appended)], json(shown(&config))).into_response())
 }
 

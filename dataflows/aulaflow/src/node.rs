@@ -238,7 +238,7 @@ fn start_dataflow(
     shares: &Arc<Shares>,
     registry: &mut Registry,
 ) -> Result<Dataflow> {
-    tenant_records::record_files(log.as_ref(), &plan.tenants)?;
+    tenant_records::record_files(log.as_ref(), plan)?;
     let settings = plan.runtime.archive.as_ref();
     let archiving = settings.map(|settings| Archiving::open(settings, registry)).transpose()?;
     let follow = match (kafka, &plan.runtime.log.kind) {

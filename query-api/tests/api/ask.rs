@@ -128,7 +128,7 @@ async fn paths_of_rules_and_of_previews_are_apart() {
     let edge = edge();
     let admin = token("school_1", Role::Admin);
     for (method, path, allow) in
-        [("POST", "/v1/rules/maths", "GET, HEAD, PUT"), ("GET", PREVIEW, "POST"), ("PUT", PREVIEW, "POST")]
+        [("POST", "/v1/rules/maths", "GET, HEAD, PUT, DELETE"), ("GET", PREVIEW, "POST"), ("PUT", PREVIEW, "POST")]
     {
         let answer = edge.call(method, path, &admin, body()).await;
         answer.problem(405, "method-not-allowed");

@@ -1,7 +1,9 @@
 //! `aulaflow check`: every fault of a configuration, without starting anything.
 
+use super::plan;
 use crate::config::{self, ConfigArg};
 use crate::failure::Misuse;
+use crate::tenant_records::Shown;
 use anyhow::Result;
 use aulaflow_plan::{Diagnostic, Severity, render};
 use clap::ValueEnum;
@@ -15,12 +17,12 @@ pub struct Check {
     /// For people, or a JSON list on standard output for editors and pipelines
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
-    /// Where the log and the state are kept, to be compared with [default: the configuration's]
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
     /// End with code 2 where there are warnings
     #[arg(long)]
     deny_warnings: bool,
+    /// Also say what a start over this data directory would change in the tenants' settings [default: that of the configuration]
+    #[arg(long, value_name = "DIR", num_args = 0..=1)]
+    against: Option<Option<PathBuf>>,
 }
 
 /// How diagnostics are printed.
@@ -35,12 +37,13 @@ enum Format {
 impl Check {
     /// Runs the command.
     pub fn run(self) -> Result<()> {
-        let checked = config::check_with_history(&self.config.config, self.data_dir.as_deref())?;
+        let data = self.against.as_ref().and_then(Option::as_deref);
+        let checked = config::check_with_history(&self.config.config, data)?;
         match self.format {
             Format::Text => eprint!("{}", render(&checked.diagnostics)),
             Format::Json => println!("{:#}", checked.diagnostics.iter().map(as_json).collect::<serde_json::Value>()),
         }
-        let Some(plan) = checked.plan else {
+        let Some(mut plan) = checked.plan else {
             return Err(config::faulty(&checked.diagnostics));
         };
         let warnings = checked.diagnostics.len();
@@ -53,7 +56,23 @@ impl Check {
         }
         let counts = [(plan.tables.len(), "table"), (plan.views.len(), "view"), (plan.tenants.len(), "tenant")];
         let counts: Vec<String> = counts.map(|(n, what)| format!("{n} {what}{}", if n == 1 { "" } else { "s" })).into();
-        println!("ok: {}", counts.join(", "));
+        let counts = counts.join(", ");
+        let Some(data) = self.against else {
+            println!("ok: {counts}");
+            return Ok(());
+        };
+        if let Some(dir) = data {
+            plan.runtime.data_dir = dir;
+        }
+        let log = plan::open_log(&plan)?;
+        let tenants = log.map_or_else(|| Ok(Vec::new()), |log| plan::tenants(log.log.as_ref(), &plan))?;
+        for line in tenants.iter().flat_map(Shown::lines) {
+            println!("{line}");
+        }
+        if tenants.iter().any(Shown::is_refused) {
+            return Err(Misuse::error("a tenant's file does not go together with what was set over HTTP"));
+        }
+        println!("ok: {counts}");
         Ok(())
     }
 }

@@ -118,5 +118,5 @@ fn a_renamed_output_is_warned_of_before_anything_starts() {
     ];
     assert!(says.iter().all(|text| done.stderr.contains(text)), "{}", done.stderr);
     check(&["--deny-warnings"]).failed(2, &["1 warning"]);
-    assert_eq!(check(&["--data-dir", "elsewhere"]).stderr, "");
+    assert_eq!(check(&["--against", "elsewhere"]).stderr, "");
 }

@@ -53,6 +53,14 @@ pub(super) fn config(value: &Value) -> Result<TenantConfig, Vec<Fault>> {
     faults.finish(config)
 }
 
+pub(super) fn warnings(value: &Value) -> Vec<Fault> {
+    let faults = Faults::default();
+    let Some(fields) = Field::root(value, "", &faults).table(CONFIG_KEYS) else { return Vec::new() };
+    let rules = fields.array("rule");
+    let of = |field: &Field<'_>| Some(read_rule_change(field, None)?.rule.warnings(field.pointer()));
+    rules.iter().filter_map(of).flatten().collect()
+}
+
 pub(super) fn rule(value: &Value, pointer: &str, given: Option<Option<&Subject>>) -> Result<Rule, Vec<Fault>> {
     let faults = Faults::default();
     let rule = Field::root(value, pointer, &faults).table(RULE_KEYS).and_then(|fields| read_rule(&fields, given));

@@ -9,6 +9,7 @@ use aulaflow_log::{Log, TopicPartition};
 use aulaflow_model::event::{Origin, decode_behavior, decode_evaluation, decode_service_event, splice_tenant};
 use aulaflow_model::fault::Fault;
 use aulaflow_model::ids::{Subject, TenantId};
+use aulaflow_model::tenant::merge::Applied;
 use aulaflow_model::tenant::{Rule, TenantConfig};
 use aulaflow_model::topic;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ pub struct IntoLog {
     log: Arc<dyn Log>,
     /// What the log says of the tenant.
     tenant: TenantConfig,
+    /// What its file said last, which a record of the tenant carries on.
+    applied: Option<Applied>,
     record_bytes_max: usize,
     key: Vec<u8>,
     value: Vec<u8>,
@@ -30,9 +33,9 @@ pub struct IntoLog {
 impl IntoLog {
     /// Writes a tenant's events; what takes more bytes as a record is a dead letter.
     pub fn new(log: Arc<dyn Log>, tenant: &TenantId, record_bytes_max: usize) -> Result<Self> {
-        let recorded = tenant_records::read(log.as_ref())?.remove(tenant).and_then(|recorded| recorded.config);
-        let tenant = recorded.unwrap_or_else(|| TenantConfig::empty(tenant.clone()));
-        Ok(Self { log, tenant, record_bytes_max, key: Vec::new(), value: Vec::new() })
+        let recorded = tenant_records::read(log.as_ref())?.remove(tenant).unwrap_or_default();
+        let tenant = recorded.config.unwrap_or_else(|| TenantConfig::empty(tenant.clone()));
+        Ok(Self { log, tenant, applied: recorded.applied, record_bytes_max, key: Vec::new(), value: Vec::new() })
     }
 
     /// Makes a rule the tenant's own for all subjects.
@@ -40,7 +43,7 @@ impl IntoLog {
         let changed =
             self.tenant.in_force(now()).0.with_rule(rule).map_err(|faults| anyhow::anyhow!(describe(&faults)))?;
         if changed != self.tenant {
-            tenant_records::append(self.log.as_ref(), &changed, &[])?;
+            tenant_records::append(self.log.as_ref(), &changed, self.applied.as_ref())?;
             self.tenant = changed;
         }
         Ok(())

@@ -16,6 +16,9 @@ use std::path::{Path, PathBuf};
 const LINE_BYTES_MAX: usize = 7 << 20;
 
 /// Imports JSON lines, as the HTTP API takes them; bad lines go to the dead-letter topic and are counted
+///
+/// An evaluation without `updated_at` is an edit: it wins over everything before it. Lines that may come again or out of
+/// order, such as a history, give the `updated_at` of their version; then repeating them changes nothing
 #[derive(Debug, clap::Args)]
 pub struct Jsonl {
     /// What the lines are

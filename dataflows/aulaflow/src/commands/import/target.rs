@@ -107,7 +107,7 @@ impl Target {
         }
         let log = log_store::open(runtime).with_context(|| format!("nothing answers at {url}, and"))?.log;
         // Events are checked against what the tenants' files say, also where no instance has started yet.
-        tenant_records::record_files(log.as_ref(), &plan.tenants)?;
+        tenant_records::record_files(log.as_ref(), &plan)?;
         let recorded = tenant_records::read(log.as_ref())?;
         if !may_be_new && !recorded.get(&args.tenant).is_some_and(|recorded| recorded.config.is_some()) {
             return Err(unknown(&args.tenant, recorded.keys()));
