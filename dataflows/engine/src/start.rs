@@ -29,7 +29,7 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use timely::worker::Worker;
@@ -127,6 +127,10 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
     let event_high = covered.event_high.iter().map(|((_, p), at)| (*p, Millis(*at))).collect();
     let scene = (share, home(&log)?, metrics);
     let shared = Arc::new(shared(plan, layout, &covered, scene, (workers, versions, state)));
+    if shared.versions.capped || (loaded && is_changed(&shared, &covered)) {
+        // Any epoch from now on is later than the checkpoint.
+        shared.note_unsaved(covered.time + 1);
+    }
     let time = first_time(&covered, live.then(|| wall.now()));
     let status = Arc::new(Mutex::new(Status::at_start(store.approximate_rows(), positions(&sources))));
     let durable = Arc::new(Mutex::new(Durable { offsets: covered.offsets.clone(), at: None, failing: None }));
@@ -161,6 +165,7 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
         sources,
         event_high,
         time,
+        saved: covered.time,
         claim: loaded.then(|| ClockTime(covered.time).clock()),
         asks,
         status: status.clone(),
@@ -199,6 +204,7 @@ fn shared(
         next_due: (0..workers).map(|_| AtomicI64::new(i64::MAX)).collect(),
         state,
         export: crate::shared::Export::default(),
+        unsaved: AtomicU64::new(covered.time),
         versions,
         behind: AtomicBool::new(true),
         untold: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
@@ -338,7 +344,7 @@ fn versions(store: &StateStore, share: Share, sources: &[Source], floor: u32) ->
     let moved = share != Share::All && sources.iter().any(|s| s.topic != topic::BEHAVIOR && s.next < s.end_at_start);
     let unclean = noted || moved;
     let floor = if unclean { floor.max(versions_bound(sources)) } else { floor };
-    Ok(Versions { floor, capped: unclean, unsaved: AtomicBool::new(unclean) })
+    Ok(Versions { floor, capped: unclean })
 }
 
 /// Every topic has a tenant in a partition of the same number, so one topic tells.
@@ -347,6 +353,18 @@ pub fn home(log: &Arc<dyn Log>) -> Result<Home, LogError> {
     // Asked once more whenever it is needed, so that an error here is found before anything starts.
     log.partition_of(topic::BEHAVIOR, "")?;
     Ok(Box::new(move |tenant| log.partition_of(topic::BEHAVIOR, tenant).unwrap_or(u32::MAX)))
+}
+
+/// Whether the next checkpoint holds another plan than the one that is started from: other views, other parts of aggregates, or
+/// another memory of event ids. Without it the next start would make good for the same changes once more.
+fn is_changed(shared: &Shared, covered: &Covered) -> bool {
+    let horizon = |(at, number): (usize, &u16)| {
+        let known = covered.forgotten.get(&u32::from(*number)).map(|forgotten| forgotten.horizon_ms);
+        known != shared.plan.tables[at].dedupe_horizon_ms
+    };
+    shared.layout.known() != covered.slots
+        || shared.known_views() != covered.views
+        || shared.layout.tables.iter().enumerate().any(horizon)
 }
 
 /// Tables that the state has nothing of.
