@@ -328,5 +328,5 @@ proptest! {
 
 /// How many random logs: more where `AULAFLOW_CASES` says so.
 fn cases() -> u32 {
-    std::env::var("AULAFLOW_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(24)
+    std::env::var("AULAFLOW_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(12)
 }
