@@ -358,9 +358,10 @@ pub fn home(log: &Arc<dyn Log>) -> Result<Home, LogError> {
 /// Whether the next checkpoint holds another plan than the one that is started from: other views, other parts of aggregates, or
 /// another memory of event ids. Without it the next start would make good for the same changes once more.
 fn is_changed(shared: &Shared, covered: &Covered) -> bool {
+    // Where ids are not remembered any more, what is known of them stays as it was.
     let horizon = |(at, number): (usize, &u16)| {
         let known = covered.forgotten.get(&u32::from(*number)).map(|forgotten| forgotten.horizon_ms);
-        known != shared.plan.tables[at].dedupe_horizon_ms
+        shared.plan.tables[at].dedupe_horizon_ms.is_some_and(|horizon| known != Some(horizon))
     };
     shared.layout.known() != covered.slots
         || shared.known_views() != covered.views
