@@ -104,10 +104,9 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
     let gates = Gates::new(gates);
     let (store, covered) = open_state(&plan, &state_dir)?;
     let (layout, rebuild) = layout(&plan, covered.as_ref());
-    let loaded = covered.is_some();
-    let covered = covered.unwrap_or_default();
+    let (loaded, covered) = (covered.is_some(), covered.unwrap_or_default());
     gates.resume(&covered.marks);
-    let live = plan.runtime.engine.clock == ClockMode::Live;
+    let (live, workers) = (plan.runtime.engine.clock == ClockMode::Live, outlets.len());
     let sources = sources(log.as_ref(), share, &covered)?;
     let versions = match leaves {
         Leaves::Everything => versions(&store, share, &sources, covered.versions_floor)?,
@@ -122,15 +121,11 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
         // Opening one would end that of an engine which runs.
         Leaves::Nothing => None,
     };
-    let workers = outlets.len();
     let (state, messages) = bounded(STATE_QUEUE);
     let event_high = covered.event_high.iter().map(|((_, p), at)| (*p, Millis(*at))).collect();
     let scene = (share, home(&log)?, metrics);
     let shared = Arc::new(shared(plan, layout, &covered, scene, (workers, versions, state)));
-    if shared.versions.capped || (loaded && is_changed(&shared, &covered)) {
-        // Any epoch from now on is later than the checkpoint.
-        shared.note_unsaved(covered.time + 1);
-    }
+    note_changes(&shared, loaded.then_some(&covered));
     let time = first_time(&covered, live.then(|| wall.now()));
     let status = Arc::new(Mutex::new(Status::at_start(store.approximate_rows(), positions(&sources))));
     let durable = Arc::new(Mutex::new(Durable { offsets: covered.offsets.clone(), at: None, failing: None }));
@@ -204,7 +199,7 @@ fn shared(
         next_due: (0..workers).map(|_| AtomicI64::new(i64::MAX)).collect(),
         state,
         export: crate::shared::Export::default(),
-        unsaved: AtomicU64::new(covered.time),
+        unsaved: AtomicU64::new(0),
         versions,
         behind: AtomicBool::new(true),
         untold: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
@@ -353,6 +348,15 @@ pub fn home(log: &Arc<dyn Log>) -> Result<Home, LogError> {
     // Asked once more whenever it is needed, so that an error here is found before anything starts.
     log.partition_of(topic::BEHAVIOR, "")?;
     Ok(Box::new(move |tenant| log.partition_of(topic::BEHAVIOR, tenant).unwrap_or(u32::MAX)))
+}
+
+/// Notes what a checkpoint is to hold though no record comes: a floor of versions, or a plan that is not that of the checkpoint
+/// which is started from.
+fn note_changes(shared: &Shared, covered: Option<&Covered>) {
+    if shared.versions.capped || covered.is_some_and(|covered| is_changed(shared, covered)) {
+        // Any epoch from now on is later than the checkpoint.
+        shared.note_unsaved(covered.map_or(0, |covered| covered.time) + 1);
+    }
 }
 
 /// Whether the next checkpoint holds another plan than the one that is started from: other views, other parts of aggregates, or

@@ -501,14 +501,14 @@ mod tests {
             (random >> 33) % n
         };
         for _ in 0..2_000 {
-            let mut sealed: Vec<u32> = (0..below(4) as u32).collect();
-            let mut flushing = if below(2) == 0 { sealed.clone() } else { Vec::new() };
-            const OURS: u32 = 1_000;
-            sealed.push(OURS);
-            let (mut watch, mut next, mut steps) = (Flushed::default(), OURS, 0);
+            let before = below(4) as u32;
+            let mut flushing: Vec<u32> = if below(2) == 0 { (0..before).collect() } else { Vec::new() };
+            // Ours is the last that is sealed.
+            let mut sealed: Vec<u32> = (0..=before).collect();
+            let (mut watch, mut next, mut steps) = (Flushed::default(), before, 0);
             loop {
                 if watch.look(sealed.len()) {
-                    assert!(!sealed.contains(&OURS), "{sealed:?}");
+                    assert!(!sealed.contains(&before), "{sealed:?}");
                     break;
                 }
                 match below(3) {
