@@ -12,6 +12,7 @@ mod column;
 mod compiler;
 mod construct;
 mod eval;
+mod exact;
 pub mod expr;
 mod fold;
 mod from;
