@@ -16,8 +16,8 @@ pub type ViewIndex = u16;
 pub enum FeatureValue {
     /// SQL's NULL.
     Null,
-    /// A BIGINT: a JSON number.
-    Int(i64),
+    /// A BIGINT, or a sum of BIGINTs, which may exceed 64 bits: a JSON number.
+    Int(i128),
     /// An exact sum or average, in millionths: a JSON string such as `"12.5"`.
     Micros(i128),
     /// A BOOLEAN.
@@ -31,7 +31,11 @@ impl FeatureValue {
     pub fn to_json(&self) -> serde_json::Value {
         match self {
             Self::Null => serde_json::Value::Null,
-            Self::Int(n) => (*n).into(),
+            // A `Value` holds no larger numbers; what is written for users goes through `Display`, digit by digit.
+            Self::Int(n) => i64::try_from(*n).map_or_else(
+                |_| u64::try_from(*n).map_or_else(|_| (*n as f64).into(), Into::into),
+                Into::into,
+            ),
             Self::Micros(micros) => {
                 let mut digits = String::new();
                 // Writing to a String cannot fail.
