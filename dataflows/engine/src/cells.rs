@@ -63,7 +63,9 @@ impl Scalar {
         match Self::new(value)? {
             Self::Micros(m) if m.abs() > ARGUMENT_MAX => Err(EvalError::OutOfRange("a number beyond 10^21 is")),
             // Of windows of another view, whose sums may be wide.
-            Self::Int(n) if n.abs() > ARGUMENT_MAX / 1_000_000 => Err(EvalError::OutOfRange("a number beyond 10^21 is")),
+            Self::Int(n) if n.abs() > ARGUMENT_MAX / 1_000_000 => {
+                Err(EvalError::OutOfRange("a number beyond 10^21 is"))
+            }
             scalar => Ok(scalar),
         }
     }
@@ -377,7 +379,7 @@ mod tests {
             // By the definition.
             let values = || events.iter().map(|(_, _, v)| *v);
             prop_assert_eq!(whole.part(0), Some(&Part::Extreme(Scalar::Int(i128::from(values().min().unwrap())))));
-            prop_assert_eq!(whole.part(1), Some(&Part::Extreme(Scalar::Int(values().max().unwrap()))));
+            prop_assert_eq!(whole.part(1), Some(&Part::Extreme(Scalar::Int(i128::from(values().max().unwrap())))));
             let last = events.iter().max_by_key(|(at, id, _)| (*at, id.to_string())).unwrap();
             let Some(Part::Edge(moment, value)) = whole.part(3) else { panic!("no last") };
             prop_assert_eq!((moment.at, value), (last.0, &Scalar::Int(i128::from(last.2))));

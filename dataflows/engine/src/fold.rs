@@ -64,7 +64,8 @@ impl Op {
         let first = arguments.first().unwrap_or(&null);
         let amount = |n: Option<i128>| n.map(Piece::Amount);
         let low = |factors: Option<(i128, i128)>| amount(factors.map(|(a, b)| Products::limbs(a, b).0));
-        let high = |factors: Option<(i128, i128)>| amount(factors.map(|(a, b)| Products::limbs(a, b).1).filter(|n| *n != 0));
+        let high =
+            |factors: Option<(i128, i128)>| amount(factors.map(|(a, b)| Products::limbs(a, b).1).filter(|n| *n != 0));
         let pair = || first.micros().zip(arguments.get(1).and_then(Scalar::micros));
         let square = || first.micros().map(|m| (m, m));
         let square_of_x = || pair().map(|(_, x)| (x, x));
@@ -95,9 +96,7 @@ pub fn needs(function: AggregateFunction) -> &'static [(Op, Kind)] {
         AggregateFunction::Count => &[(Op::One, Sum)],
         AggregateFunction::SumInt => &[(Op::One, Sum), (Op::Whole, Sum)],
         AggregateFunction::SumDecimal | AggregateFunction::Avg => &[(Op::One, Sum), (Op::Micros, Sum)],
-        AggregateFunction::StddevPop => {
-            &[(Op::One, Sum), (Op::Micros, Sum), (Op::Square, Sum), (Op::SquareHigh, Sum)]
-        }
+        AggregateFunction::StddevPop => &[(Op::One, Sum), (Op::Micros, Sum), (Op::Square, Sum), (Op::SquareHigh, Sum)],
         AggregateFunction::RegrSlope => &[
             (Op::PairOne, Sum),
             (Op::PairY, Sum),
@@ -285,17 +284,19 @@ impl Row for Results<'_> {
 /// A view's outputs from its aggregates. An expression that has no value shows null, and is counted in `failed`.
 pub fn outputs(view: &View, results: &[Measure], bounds: (Millis, Millis), failed: &mut u64) -> Vec<Scalar> {
     let row = Results { results, bounds };
-    let mut one = |output: &Output| match output {
-        Output::Aggregate(index) => results.get(*index).map_or(Scalar::Null, Measure::rounded),
-        Output::Expression(e) => {
-            let value = e.eval(&row).and_then(|value| Scalar::output(&value));
-            value.unwrap_or_else(|_| {
-                *failed += 1;
-                Scalar::Null
-            })
-        }
+    let mut one = |(at, output): (usize, &Output)| {
+        let value = match output {
+            Output::Aggregate(index) => Ok(results.get(*index).map_or(Scalar::Null, Measure::rounded)),
+            Output::Expression(e) => e.eval(&row).and_then(|value| Scalar::output(&value)),
+        };
+        let fits =
+            |scalar: &Scalar| !matches!(scalar, Scalar::Int(n) if i64::try_from(*n).is_err()) || view.is_wide(at);
+        value.ok().filter(fits).unwrap_or_else(|| {
+            *failed += 1;
+            Scalar::Null
+        })
     };
-    view.outputs.iter().map(&mut one).collect()
+    view.outputs.iter().enumerate().map(&mut one).collect()
 }
 
 /// Outputs as they are shown.

@@ -4,7 +4,6 @@
 use crate::cells::Scalar;
 use aulaflow_model::exact::Exact;
 use aulaflow_model::statistics::{deviation, deviation_exact, deviation_of_big, divide_half_up};
-use aulaflow_model::tenant::RoundingMode;
 use aulaflow_plan::sql::expr::Value;
 use num_bigint::BigInt;
 
@@ -120,9 +119,9 @@ impl Measure {
             Self::Plain(Scalar::Int(n)) => Value::Wide(Box::new(*n)),
             Self::Plain(Scalar::Micros(m)) => exact(Some(Exact::from_micros(*m))),
             Self::Plain(scalar) => scalar.value(),
-            Self::Average { count, sum } => exact(
-                count.checked_mul(1_000_000).and_then(|millionths| Exact::ratio_of_micros(*sum, millionths)),
-            ),
+            Self::Average { count, sum } => {
+                exact(count.checked_mul(1_000_000).and_then(|millionths| Exact::ratio_of_micros(*sum, millionths)))
+            }
             Self::Deviation(of) => exact(Some(deviation_exact(of.count, of.sum, &of.squares.to_big()))),
             Self::Slope(of) => exact(Exact::from_big(of.0.clone(), of.1.clone())),
         }

@@ -31,11 +31,12 @@ impl FeatureValue {
     pub fn to_json(&self) -> serde_json::Value {
         match self {
             Self::Null => serde_json::Value::Null,
-            // A `Value` holds no larger numbers; what is written for users goes through `Display`, digit by digit.
-            Self::Int(n) => i64::try_from(*n).map_or_else(
-                |_| u64::try_from(*n).map_or_else(|_| (*n as f64).into(), Into::into),
-                Into::into,
-            ),
+            // A `Value` has no numbers beyond 64 bits: as a text they keep their digits.
+            Self::Int(n) => match (i64::try_from(*n), u64::try_from(*n)) {
+                (Ok(n), _) => n.into(),
+                (_, Ok(n)) => n.into(),
+                (Err(_), Err(_)) => n.to_string().into(),
+            },
             Self::Micros(micros) => {
                 let mut digits = String::new();
                 // Writing to a String cannot fail.

@@ -102,7 +102,7 @@ fn expected(events: &[Accepted], student: StudentNo, windows: Windows, as_of: i6
 /// Takes what changed into what is shown.
 fn take(panes: &mut PaneStore, shown: &mut FxHashMap<StudentNo, Rows>) -> Vec<StudentNo> {
     let int = |value: &FeatureValue| match value {
-        FeatureValue::Int(n) => *n,
+        FeatureValue::Int(n) => *n as i64,
         other => panic!("no integer: {other:?}"),
     };
     let changes = panes.take_changes(usize::MAX);

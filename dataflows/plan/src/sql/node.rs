@@ -81,7 +81,9 @@ impl Node {
             Self::And(nodes) | Self::Or(nodes) | Self::Coalesce(nodes) => nodes.iter().collect(),
             Self::Strict(_, nodes) | Self::Variadic(_, nodes) => nodes.iter().collect(),
             Self::Between { nodes, .. } => nodes.iter().collect(),
-            Self::Not(operand) | Self::Exact(operand) | Self::DateTrunc(_, operand) | Self::DatePart(_, operand) => vec![operand],
+            Self::Not(operand) | Self::Exact(operand) | Self::DateTrunc(_, operand) | Self::DatePart(_, operand) => {
+                vec![operand]
+            }
             Self::IsNull { operand, .. }
             | Self::IsBoolean { operand, .. }
             | Self::InSet { operand, .. }
