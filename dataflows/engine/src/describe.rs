@@ -270,14 +270,14 @@ fn grid_use(plan: &Plan, layout: &Layout, index: usize) -> GridUse {
 
 /// The condition that a slot's events meet.
 fn filter_of(plan: &Plan, layout: &Layout, slot: Slot) -> Option<String> {
-    let holds = |group: &crate::layout::GroupProgram| {
+    let holds = |filter: &crate::layout::FilterProgram| {
         let of_grid = |grid: &crate::layout::GridProgram| {
             grid.rows == slot || grid.adds.iter().any(|(add, ..)| *add == slot) || grid.tails.contains(&slot)
         };
-        group.grids.iter().any(of_grid)
+        filter.grids.iter().any(of_grid)
     };
     let programs = layout.programs.iter().flat_map(|p| p.filters.iter().map(move |filter| (p.table, filter)));
-    let (table, filter) = programs.into_iter().find(|(_, filter)| filter.groups.iter().any(holds))?;
+    let (table, filter) = programs.into_iter().find(|(_, filter)| holds(filter))?;
     let columns = &plan.tables[table].columns;
     let name = |index: usize| columns.get(index).map_or_else(String::new, |column| column.name.clone());
     filter.filter.as_ref().map(|filter| filter.canonical(&name))

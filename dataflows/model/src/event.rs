@@ -59,7 +59,7 @@ pub struct Behavior<'a> {
     pub student_id: Cow<'a, str>,
     /// What happened.
     pub event_type: Cow<'a, str>,
-    /// How much; 1 if not given.
+    /// How much, to the nearest millionth; 1 if not given.
     pub value: Decimal,
     /// When.
     pub occurred_at: Millis,
@@ -180,7 +180,7 @@ pub fn decode_behavior<'a>(json: &'a [u8], origin: Origin<'_>) -> Result<Behavio
     let event_id = object.need("event_id").and_then(|m| object.text(m, EventId::check));
     let student_id = object.need("student_id").and_then(|m| object.text(m, StudentId::check));
     let event_type = object.need("event_type").and_then(|m| object.text(m, check_printable));
-    let value = object.get("value").map_or(Some(Decimal::ONE), |member| object.decimal(member));
+    let value = object.get("value").map_or(Some(Decimal::ONE), |member| object.value(member));
     let occurred_at = object.need("occurred_at").and_then(|member| object.time(member));
     let context = optional(object.get("context"), |member| object.object(member));
     object.check_extra("context", context.flatten());

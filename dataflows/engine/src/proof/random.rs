@@ -38,11 +38,12 @@ enum Step {
 }
 
 fn arguments() -> impl Strategy<Value = Arg> {
-    prop::sample::select(vec![Arg::Value, Arg::Int, Arg::Kind, Arg::At, Arg::Ten, Arg::NullKind])
+    let usual = prop::sample::select(vec![Arg::Value, Arg::Int, Arg::Kind, Arg::At, Arg::Ten, Arg::NullKind]);
+    prop_oneof![12 => usual, 3 => prop::sample::select(vec![Arg::Wide, Arg::Over]), 1 => Just(Arg::Long)]
 }
 
 fn numbers() -> impl Strategy<Value = Arg> {
-    prop::sample::select(vec![Arg::Value, Arg::Int, Arg::Ten])
+    prop::sample::select(vec![Arg::Value, Arg::Int, Arg::Ten, Arg::Wide, Arg::Over])
 }
 
 fn aggregates() -> impl Strategy<Value = Agg> {
@@ -251,7 +252,7 @@ fn check(running: &mut Running, model: &Model, views: &Views, clock: i64) {
     let row = expected.get(&(format!("s{student}"), view as u16));
     assert_eq!(explained.values.as_deref(), row.map(|(values, _)| values.as_slice()), "explained at {}", Millis(clock));
     let int = |value: &FeatureValue| match value {
-        FeatureValue::Int(n) => *n,
+        FeatureValue::Int(n) => *n as i64,
         other => panic!("no integer: {other:?}"),
     };
     // The first output counts rows: those of the panes are those of the window.

@@ -1,8 +1,10 @@
 //! Views by their definition: over the whole list of events, with nothing kept from one moment to the next.
 
 use aulaflow_model::change::FeatureValue;
+use num_bigint::BigInt;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 
 const HOUR: i64 = 3_600_000;
 pub const DAY: i64 = 24 * HOUR;
@@ -60,6 +62,12 @@ pub enum Arg {
     Ten,
     /// Null for one kind.
     NullKind,
+    /// Numbers whose squares exceed 128 bits.
+    Wide,
+    /// Has no value where it exceeds what can be summed: from 1.5 on.
+    Over,
+    /// Of one kind too long to be kept, but not to be counted.
+    Long,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -125,6 +133,12 @@ impl Arg {
             Self::At => "occurred_at",
             Self::Ten => "10 / value",
             Self::NullKind => "NULLIF(event_type, 'view')",
+            Self::Wide => "value * 1e15",
+            Self::Over => "value * 1e21",
+            Self::Long => {
+                static SQL: OnceLock<String> = OnceLock::new();
+                SQL.get_or_init(|| format!("CASE WHEN event_type = 'post' THEN '{}' ELSE event_type END", long()))
+            }
         }
     }
 
@@ -138,8 +152,18 @@ impl Arg {
             Self::Ten => Value::Micros((10.0 / (event.halves as f64 / 2.0) * 1e6).round_ties_even() as i128),
             Self::NullKind if event.kind == "view" => Value::Null,
             Self::NullKind => Value::Text(event.kind.to_owned()),
+            Self::Wide => Value::Micros(i128::from(event.halves) * 5 * 10_i128.pow(20)),
+            Self::Over if event.halves > 2 => return Err(()),
+            Self::Over => Value::Micros(i128::from(event.halves) * 5 * 10_i128.pow(26)),
+            Self::Long if event.kind == "post" => Value::Text(long()),
+            Self::Long => Value::Text(event.kind.to_owned()),
         })
     }
+}
+
+/// A text of more than 64 KiB.
+fn long() -> String {
+    "post".repeat(16_385)
 }
 
 impl Filter {
@@ -179,27 +203,13 @@ impl Agg {
         }
     }
 
-    fn arguments(self) -> Vec<Arg> {
-        match self {
-            Self::Rows => Vec::new(),
-            Self::Slope(y, x) => vec![y, x],
-            Self::Count(a)
-            | Self::Distinct(a)
-            | Self::Sum(a)
-            | Self::Avg(a)
-            | Self::Min(a)
-            | Self::Max(a)
-            | Self::Stddev(a)
-            | Self::First(a)
-            | Self::Last(a) => vec![a],
-        }
-    }
-
     fn of(self, events: &[&Event]) -> Value {
-        let value = |arg: Arg, e: &Event| arg.of(e).expect("events without a value were left out");
-        let values = |arg: Arg| events.iter().map(|e| value(arg, e)).filter(|v| *v != Value::Null).collect::<Vec<_>>();
+        // What has no value is left out; what is null is a value of first and last.
+        let all = |arg: Arg| events.iter().filter_map(|e| arg.of(e).ok()).collect::<Vec<_>>();
+        let kept = |arg: Arg| all(arg).into_iter().filter(|v| !matches!(v, Value::Text(text) if text.len() > 65_536));
+        let values = |arg: Arg| all(arg).into_iter().filter(|v| *v != Value::Null).collect::<Vec<_>>();
         let extreme = |arg: Arg, less: bool| {
-            let best = values(arg).into_iter().reduce(|a, b| if (b < a) == less { b } else { a });
+            let best = kept(arg).filter(|v| *v != Value::Null).reduce(|a, b| if (b < a) == less { b } else { a });
             best.unwrap_or(Value::Null)
         };
         match self {
@@ -223,10 +233,10 @@ impl Agg {
             Self::Min(a) => extreme(a, true),
             Self::Max(a) => extreme(a, false),
             Self::Stddev(a) => deviation(&values(a).iter().map(micros).collect::<Vec<_>>()),
-            Self::First(a) => events.first().map_or(Value::Null, |e| value(a, e)),
-            Self::Last(a) => events.last().map_or(Value::Null, |e| value(a, e)),
+            Self::First(a) => kept(a).next().unwrap_or(Value::Null),
+            Self::Last(a) => kept(a).last().unwrap_or(Value::Null),
             Self::Slope(y, x) => {
-                let pairs: Vec<_> = events.iter().map(|e| (value(y, e), value(x, e))).collect();
+                let pairs: Vec<_> = events.iter().filter_map(|e| y.of(e).ok().zip(x.of(e).ok())).collect();
                 let both = pairs.iter().filter(|(y, x)| *y != Value::Null && *x != Value::Null);
                 slope(&both.map(|(y, x)| (micros(y), micros(x))).collect::<Vec<_>>())
             }
@@ -255,14 +265,16 @@ fn deviation(values: &[i128]) -> Value {
     if n == 0 {
         return Value::Null;
     }
-    let sum: i128 = values.iter().sum();
+    let sum: BigInt = values.iter().map(|v| BigInt::from(*v)).sum();
     // n²·variance = n·Σ(n·x − Σx)² / n².
-    let squares: i128 = values.iter().map(|v| (n * v - sum) * (n * v - sum)).sum();
+    let from_mean = |v: &i128| BigInt::from(*v) * n - &sum;
+    let squares: BigInt = values.iter().map(|v| from_mean(v).pow(2)).sum();
     // The deviation d has n³·d² = squares; the nearest r has (2r − 1)²·n³ <= 4·squares < (2r + 1)²·n³.
-    let (mut low, mut high) = (0_i128, 1 << 40);
+    let (mut low, mut high) = (0_i128, 1 << 92);
     while low < high {
         let middle = (low + high) / 2;
-        if (2 * middle + 1) * (2 * middle + 1) * n * n * n <= 4 * squares { low = middle + 1 } else { high = middle }
+        let below = BigInt::from(2 * middle + 1).pow(2) * BigInt::from(n).pow(3) <= &squares * 4;
+        if below { low = middle + 1 } else { high = middle }
     }
     Value::Micros(low)
 }
@@ -271,9 +283,16 @@ fn deviation(values: &[i128]) -> Value {
 fn slope(pairs: &[(i128, i128)]) -> Value {
     let n = pairs.len() as i128;
     let (sum_y, sum_x) = pairs.iter().fold((0, 0), |(y, x), pair| (y + pair.0, x + pair.1));
-    let over: i128 = pairs.iter().map(|(y, x)| (n * x - sum_x) * (n * y - sum_y)).sum();
-    let under: i128 = pairs.iter().map(|(_, x)| (n * x - sum_x) * (n * x - sum_x)).sum();
-    if under == 0 { Value::Null } else { Value::Micros(half_up(over * 1_000_000, under)) }
+    let of = |a: i128, sum: i128| BigInt::from(n) * a - sum;
+    let over: BigInt = pairs.iter().map(|(y, x)| of(*x, sum_x) * of(*y, sum_y)).sum();
+    let under: BigInt = pairs.iter().map(|(_, x)| of(*x, sum_x).pow(2)).sum();
+    if under == BigInt::ZERO {
+        return Value::Null;
+    }
+    // Halves away from zero: the denominator is above zero.
+    let magnitude = (over.magnitude() * 2_000_000_u32 + under.magnitude()) / (under.magnitude() * 2_u32);
+    let magnitude = i128::try_from(magnitude).unwrap();
+    Value::Micros(if over < BigInt::ZERO { -magnitude } else { magnitude })
 }
 
 /// The local day of an instant: the last one that has begun.
@@ -346,9 +365,7 @@ fn session_pane(gap: i64, horizon: i64) -> i64 {
 impl Base {
     /// The events that count, by time and id.
     fn counted<'e>(&self, events: &'e [Event]) -> Vec<&'e Event> {
-        let has_values =
-            |e: &&Event| self.aggregates.iter().flat_map(|a| a.arguments()).all(|argument| argument.of(e).is_ok());
-        let mut counted: Vec<_> = events.iter().filter(|e| self.filter.holds(e)).filter(has_values).collect();
+        let mut counted: Vec<_> = events.iter().filter(|e| self.filter.holds(e)).collect();
         counted.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
         counted
     }
@@ -458,7 +475,7 @@ impl Outer {
 fn shown(value: Value) -> FeatureValue {
     match value {
         Value::Null => FeatureValue::Null,
-        Value::Int(n) => FeatureValue::Int(n),
+        Value::Int(n) => FeatureValue::Int(i128::from(n)),
         Value::Micros(m) => FeatureValue::Micros(m),
         Value::Text(text) => FeatureValue::Text(text.as_str().into()),
         Value::Time(at) => {

@@ -288,10 +288,10 @@ fn check(seen: &crate::harness::Seen, model: &Model) {
         let some = |n: i64, v: FeatureValue| (n > 0).then_some(v);
         let mean = if events > 0 { (2 * points + events) / (2 * events) } else { 0 };
         let expected = (
-            some(events, FeatureValue::Int(events)),
+            some(events, FeatureValue::Int(i128::from(events))),
             some(events, FeatureValue::Micros(points.into())),
             some(events, FeatureValue::Micros(mean.into())),
-            some(answers, FeatureValue::Int(answers)),
+            some(answers, FeatureValue::Int(i128::from(answers))),
         );
         let got = features.remove(&(format!("t{t}"), format!("s{s}"))).unwrap_or((None, None, None, None));
         assert_eq!(got, expected, "student s{s} of t{t}");

@@ -148,9 +148,18 @@ impl<'a, const N: usize> Members<'a, N> {
 
     /// A decimal, exactly as its text says: a number or a string.
     pub(super) fn decimal(&mut self, member: Member<'a>) -> Option<Decimal> {
-        let parsed: Result<Decimal, DecimalError> = match member.raw.as_bytes().first() {
-            Some(b'-' | b'0'..=b'9') => Decimal::parse(member.raw),
-            Some(b'"') => Decimal::parse(&self.string(member)?),
+        self.number(member, Decimal::parse)
+    }
+
+    /// An event's value: a number or a string, to the nearest millionth.
+    pub(super) fn value(&mut self, member: Member<'a>) -> Option<Decimal> {
+        self.number(member, Decimal::parse_value)
+    }
+
+    fn number(&mut self, member: Member<'a>, parse: fn(&str) -> Result<Decimal, DecimalError>) -> Option<Decimal> {
+        let parsed = match member.raw.as_bytes().first() {
+            Some(b'-' | b'0'..=b'9') => parse(member.raw),
+            Some(b'"') => parse(&self.string(member)?),
             _ => return self.expected(member, "a decimal number"),
         };
         parsed.map_err(|error| self.fault(member.name, error.to_string())).ok()

@@ -4,6 +4,7 @@
 use super::calendar::{self, Civil, DAY_MS};
 use super::expr::{EvalError, Type, Value};
 use aulaflow_model::instant::Millis;
+use aulaflow_model::tenant::RoundingMode;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -266,7 +267,10 @@ pub fn to_text<'v>(value: &'v Value<'_>) -> Cow<'v, str> {
         Value::Null => Cow::Borrowed(""),
         Value::Boolean(b) => Cow::Borrowed(if *b { "true" } else { "false" }),
         Value::Bigint(n) => Cow::Owned(n.to_string()),
+        Value::Wide(n) => Cow::Owned(n.to_string()),
         Value::Double(x) => Cow::Owned(double_text(*x)),
+        // As outputs show it.
+        Value::Exact(x) => Cow::Owned(x.round(RoundingMode::HalfUp, 6).trimmed().into_string()),
         Value::Text(text) => Cow::Borrowed(text),
         Value::Timestamp(at) => Cow::Owned(timestamp_text(at.0)),
         Value::Interval { months, days, millis } => Cow::Owned(interval_text(*months, *days, *millis)),

@@ -12,6 +12,7 @@ mod column;
 mod compiler;
 mod construct;
 mod eval;
+mod exact;
 pub mod expr;
 mod fold;
 mod from;
@@ -148,6 +149,22 @@ pub struct View {
     pub explain_events: u32,
     /// The statement's text, for hashes and for people.
     pub text: String,
+}
+
+impl View {
+    /// Whether a BIGINT output may exceed 64 bits: a sum of BIGINTs, or an expression over one.
+    pub fn is_wide(&self, output: usize) -> bool {
+        let sums = |index: usize| {
+            self.aggregates.get(index).is_some_and(|aggregate| aggregate.function == AggregateFunction::SumInt)
+        };
+        match self.outputs.get(output) {
+            Some(Output::Aggregate(index)) => sums(*index),
+            Some(Output::Expression(expression)) => {
+                (0..self.aggregates.len()).any(|at| sums(at) && expression.reads(at))
+            }
+            None => false,
+        }
+    }
 }
 
 /// What of a view goes to ClickHouse.

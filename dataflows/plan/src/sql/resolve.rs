@@ -171,7 +171,19 @@ impl<'s> Resolver<'s> {
         self.depth += 1;
         let typed = self.lower_kind(expression);
         self.depth -= 1;
-        typed
+        typed.map(|typed| self.exact(typed))
+    }
+
+    /// Expressions over aggregates go on exactly with whatever gives a double.
+    fn exact<'a>(&self, typed: Typed<'a>) -> Typed<'a> {
+        match typed.node {
+            Node::Constant(Constant::Double(_)) | Node::Cast { .. } | Node::DatePart(..) | Node::Strict(..)
+                if self.position == Position::Output && typed.ty == Some(Type::Double) =>
+            {
+                Typed { node: simplify(Node::Exact(Box::new(typed.node))), ..typed }
+            }
+            _ => typed,
+        }
     }
 
     fn lower_kind<'a>(&mut self, e: &'a ast::Expr) -> Option<Typed<'a>> {
@@ -361,7 +373,8 @@ impl<'s> Resolver<'s> {
         match (typed.ty, &typed.node) {
             (Some(own), _) if own == ty => Some(typed.node),
             (Some(Type::Bigint), _) if ty == Type::Double => {
-                Some(simplify(Node::Cast { operand: Box::new(typed.node), to: ty, attempt: false }))
+                let cast = simplify(Node::Cast { operand: Box::new(typed.node), to: ty, attempt: false });
+                Some(self.exact(Typed { node: cast, ty: Some(ty), ast: typed.ast }).node)
             }
             (None, Node::Constant(Constant::Text(text))) => match literal::parse(text, ty) {
                 Ok(value) => Some(Node::Constant(Constant::from(value))),

@@ -44,7 +44,7 @@ fn student() -> (TenantId, StudentId) {
 fn value() -> impl Strategy<Value = FeatureValue> {
     prop_oneof![
         Just(FeatureValue::Null),
-        any::<i64>().prop_map(FeatureValue::Int),
+        prop_oneof![any::<i64>().prop_map(i128::from), any::<i128>()].prop_map(FeatureValue::Int),
         any::<i128>().prop_map(FeatureValue::Micros),
         (-5_000_000i128..5_000_000).prop_map(FeatureValue::Micros),
         Just(FeatureValue::Micros(i128::MIN)),
