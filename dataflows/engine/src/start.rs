@@ -114,14 +114,7 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
         Leaves::Nothing => Versions::default(),
     };
     let began = positions(&sources);
-    let letters = match leaves {
-        Leaves::Everything => {
-            let (seen, written) = (&covered.dead_letter_ends, covered.dead_letters_written.clone());
-            Some(Writer::open(&log, share, &SOURCES, seen, written)?)
-        }
-        // Opening one would end that of an engine which runs.
-        Leaves::Nothing => None,
-    };
+    let letters = letters(leaves, &log, share, &covered)?;
     let (state, messages) = bounded(STATE_QUEUE);
     let event_high = covered.event_high.iter().map(|((_, p), at)| (*p, Millis(*at))).collect();
     let scene = (share, home(&log)?, metrics);
@@ -173,6 +166,18 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
     let monitor = Monitor { status, durable, resumes, log: log.clone() };
     let coordinator = spawn_coordinator(coordinator, (store.clone(), rebuild), monitor.clone(), abandon.clone())?;
     Ok(Engine { monitor, began, stop, abandon, log, store, asker, coordinator, checkpointer, workers: threads })
+}
+
+/// What writes dead letters, where the engine leaves anything behind.
+fn letters(leaves: Leaves, log: &Arc<dyn Log>, share: Share, covered: &Covered) -> Result<Option<Writer>, StartError> {
+    match leaves {
+        Leaves::Everything => {
+            let (seen, written) = (&covered.dead_letter_ends, covered.dead_letters_written.clone());
+            Ok(Some(Writer::open(log, share, &SOURCES, seen, written)?))
+        }
+        // Opening one would end that of an engine which runs.
+        Leaves::Nothing => Ok(None),
+    }
 }
 
 /// An error where the numbers of parts that the state has given out leave none for the plan's new ones.

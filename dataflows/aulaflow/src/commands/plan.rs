@@ -14,7 +14,6 @@ use anyhow::{Result, anyhow, bail};
 use aulaflow_engine::describe::{Kept, SERVING_STORE, Size, SummaryError, allocated, table_bytes};
 use aulaflow_engine::{Assumptions, Description, StateSummary, describe};
 use aulaflow_log::{Log, OpenError};
-use aulaflow_plan::runtime::LogKind;
 use aulaflow_plan::{Plan, render};
 use aulaflow_serving::sizes;
 use clap::ValueEnum;

@@ -189,7 +189,9 @@ fn seconds(window: &WindowSpec) -> i64 {
 fn double(constant: &Constant) -> Option<f64> {
     match constant {
         Constant::Bigint(n) => Some(*n as f64),
+        Constant::Wide(n) => Some(**n as f64),
         Constant::Double(x) => Some(*x),
+        Constant::Exact(x) => Some(x.to_f64()),
         Constant::Null
         | Constant::Boolean(_)
         | Constant::Text(_)

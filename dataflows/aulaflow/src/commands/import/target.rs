@@ -109,7 +109,7 @@ impl Target {
         // Events are checked against what the tenants' files say, also where no instance has started yet.
         tenant_records::record_files(log.as_ref(), &plan)?;
         let recorded = tenant_records::read(log.as_ref())?;
-        if !may_be_new && !recorded.get(&args.tenant).is_some_and(|recorded| recorded.config.is_some()) {
+        if !may_be_new && recorded.get(&args.tenant).is_none_or(|recorded| recorded.config.is_none()) {
             return Err(unknown(&args.tenant, recorded.keys()));
         }
         eprintln!("nothing runs at {url}: importing straight into {}", log_store::place(runtime));
