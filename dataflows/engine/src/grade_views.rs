@@ -46,7 +46,7 @@ impl GradeView {
     }
 
     /// The view's values for a student's grades; `None` where its filter leaves none. An expression that has no value (a
-    /// division by zero) leaves its grade out, or shows null in an output, and adds to `failed`.
+    /// division by zero) is left out of its own aggregate, or shows null in an output, and adds to `failed`.
     pub fn row<'a>(
         &self,
         grades: impl Iterator<Item = ShownGrade<'a>>,
