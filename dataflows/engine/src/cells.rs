@@ -138,9 +138,9 @@ impl Scalar {
 /// Why a text is not kept.
 pub const TEXT_TOO_LONG: EvalError = EvalError::OutOfRange("a text longer than 64 KiB is");
 
-/// A number of millionths as a value: a double where it holds them all.
+/// A number of millionths as a value: a double where it shows them all, up to where its last bit is less than a millionth.
 pub fn number(micros: i128) -> Value<'static> {
-    if micros.unsigned_abs() <= 1 << 53 {
+    if micros.unsigned_abs() <= 1 << 52 {
         Value::Double(micros as f64 / 1e6)
     } else {
         Value::Exact(Box::new(Exact::from_micros(micros)))
@@ -398,8 +398,8 @@ mod tests {
         for (x, micros) in [(-40_191_652.011_461_5, -40_191_652_011_462), (0.000_000_5, 1), (1.000_001_5, 1_000_002)] {
             assert_eq!(Scalar::new(&Value::Double(x)).unwrap(), Scalar::Micros(micros), "{x}");
         }
-        // Where a double has few digits left behind the point, those it has are kept.
-        assert_eq!(Scalar::new(&Value::Double(1e15 + 0.125)).unwrap(), Scalar::Micros(10_i128.pow(21) + 125_000));
+        // Where a double has few digits left behind the point, those that it shows are kept.
+        assert_eq!(Scalar::new(&Value::Double(1e15 + 0.125)).unwrap(), Scalar::Micros(10_i128.pow(21) + 100_000));
         assert_eq!(Scalar::new(&Value::Double(0.1)).unwrap(), Scalar::Micros(100_000));
     }
 }

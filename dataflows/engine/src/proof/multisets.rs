@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// 2026-03-06T12:00:00Z
 const T0: i64 = 1_772_798_400_000;
 /// Multisets that are compared at a time, each a student's.
-const STUDENTS: u32 = 250;
+const STUDENTS: u32 = 5_000;
 
 type BigRational = Ratio<BigInt>;
 
