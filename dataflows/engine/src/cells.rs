@@ -22,8 +22,8 @@ pub const TEXT_BYTES_MAX: usize = 64 << 10;
 pub const ARGUMENT_MAX: i128 = 10_i128.pow(27);
 /// The largest magnitude of a DOUBLE that is shown, in millionths: ClickHouse's `Decimal(38, 6)`.
 const SHOWN_MAX: i128 = 10_i128.pow(38) - 1;
-/// Up to here a double holds every millionth, in units.
-const DOUBLE_MILLIONTHS_MAX: f64 = 9_007_199_254.0;
+/// Up to here millionths of a double are nearly exact in doubles, in units.
+const DOUBLE_MILLIONTHS_MAX: f64 = 10_000_000.0;
 
 /// A value that can be compared, stored and shown. Numbers with a point are millionths.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -43,7 +43,7 @@ pub enum Scalar {
 }
 
 impl Scalar {
-    /// An expression's value. A DOUBLE is rounded to millionths once, half to even.
+    /// An expression's value. A number is rounded to millionths once, half up.
     pub fn new(value: &Value<'_>) -> Result<Self, EvalError> {
         Ok(match value {
             Value::Null => Self::Null,
@@ -51,7 +51,7 @@ impl Scalar {
             Value::Bigint(n) => Self::Int(i128::from(*n)),
             Value::Wide(n) => Self::Int(**n),
             Value::Double(d) => Self::Micros(millionths(*d)?),
-            Value::Exact(x) => Self::Micros(shown_millionths(x.scaled(RoundingMode::HalfEven, 6))?),
+            Value::Exact(x) => Self::Micros(shown_millionths(x.scaled(RoundingMode::HalfUp, 6))?),
             Value::Text(text) => Self::Text(CompactString::new(text)),
             Value::Timestamp(at) => Self::Time(at.0),
             Value::Interval { .. } | Value::Json(_) => return Err(EvalError::WrongType),
@@ -70,15 +70,10 @@ impl Scalar {
         }
     }
 
-    /// As [`Scalar::new`], for what an expression over aggregates shows: rounded half up, like averages alone.
+    /// As [`Scalar::new`], for what an expression over aggregates shows.
     pub fn output(value: &Value<'_>) -> Result<Self, EvalError> {
-        match value {
-            Value::Exact(x) => shown_millionths(x.scaled(RoundingMode::HalfUp, 6)).map(Self::Micros),
-            value => Self::new(value).and_then(|scalar| match scalar.is_long() {
-                true => Err(TEXT_TOO_LONG),
-                false => Ok(scalar),
-            }),
-        }
+        let scalar = Self::new(value)?;
+        if scalar.is_long() { Err(TEXT_TOO_LONG) } else { Ok(scalar) }
     }
 
     /// Whether it is a text that is too long to be kept.
@@ -143,27 +138,26 @@ impl Scalar {
 /// Why a text is not kept.
 pub const TEXT_TOO_LONG: EvalError = EvalError::OutOfRange("a text longer than 64 KiB is");
 
-/// A number of millionths as a value: a double where it holds them all.
+/// A number of millionths as a value: a double where it shows them all, up to where its last bit is less than a millionth.
 pub fn number(micros: i128) -> Value<'static> {
-    if micros.unsigned_abs() <= 1 << 53 {
+    if micros.unsigned_abs() <= 1 << 52 {
         Value::Double(micros as f64 / 1e6)
     } else {
         Value::Exact(Box::new(Exact::from_micros(micros)))
     }
 }
 
-/// A double in millionths, rounded half to even.
+/// A double in millionths: the nearest to the decimal number that it shows, halves away from zero, as PostgreSQL rounds a
+/// double's numeric.
 fn millionths(x: f64) -> Result<i128, EvalError> {
-    if x.abs() <= DOUBLE_MILLIONTHS_MAX {
-        return Ok((x * 1e6).round_ties_even() as i128);
+    let scaled = x * 1e6;
+    let rounded = scaled.round();
+    // The product is off by less than this where it is nearest to a half.
+    let near_half = ((scaled - rounded).abs() - 0.5).abs() < 0.01;
+    if x.abs() <= DOUBLE_MILLIONTHS_MAX && !near_half {
+        return Ok(rounded as i128);
     }
-    // Whole part and fraction are exact in doubles, and so few bits of the fraction are left that its product is too.
-    let whole = x.trunc();
-    if whole.is_nan() || whole.abs() > 1e32 {
-        return Err(EvalError::OutOfRange("double precision"));
-    }
-    let micros = (whole as i128).checked_mul(1_000_000);
-    shown_millionths(micros.map(|micros| micros + ((x - whole) * 1e6).round_ties_even() as i128))
+    shown_millionths(Exact::from_shown(x).and_then(|x| x.scaled(RoundingMode::HalfUp, 6)))
 }
 
 fn shown_millionths(micros: Option<i128>) -> Result<i128, EvalError> {
@@ -400,8 +394,12 @@ mod tests {
         assert!(Scalar::argument(&Value::Bigint(i64::MIN)).is_ok());
         let text = |bytes: usize| Scalar::output(&Value::Text(Cow::Owned("x".repeat(bytes))));
         assert!(text(TEXT_BYTES_MAX).is_ok() && text(TEXT_BYTES_MAX + 1).is_err());
-        // Where a double has few digits left behind the point, those it has are kept.
-        assert_eq!(Scalar::new(&Value::Double(1e15 + 0.125)).unwrap(), Scalar::Micros(10_i128.pow(21) + 125_000));
+        // Seven digits, the last of which is 5: the double is a little less or more.
+        for (x, micros) in [(-40_191_652.011_461_5, -40_191_652_011_462), (0.000_000_5, 1), (1.000_001_5, 1_000_002)] {
+            assert_eq!(Scalar::new(&Value::Double(x)).unwrap(), Scalar::Micros(micros), "{x}");
+        }
+        // Where a double has few digits left behind the point, those that it shows are kept.
+        assert_eq!(Scalar::new(&Value::Double(1e15 + 0.125)).unwrap(), Scalar::Micros(10_i128.pow(21) + 100_000));
         assert_eq!(Scalar::new(&Value::Double(0.1)).unwrap(), Scalar::Micros(100_000));
     }
 }

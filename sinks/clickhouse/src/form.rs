@@ -144,6 +144,8 @@ mod tests {
         for (form, bytes, width) in [
             (Form::Text, b"\x03abcd".as_slice(), Some(4)),
             (Form::Text, b"\x03ab", None),
+            (Form::Int128.nullable(), b"\x001234567812345678", Some(17)),
+            (Form::Int128.nullable(), b"\x00123456781234567", None),
             (Form::Int64.nullable(), b"\x01rest", Some(1)),
             (Form::Int64.nullable(), b"\x0012345678", Some(9)),
             (Form::Int64.nullable(), b"\x001234567", None),

@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// 2026-03-06T12:00:00Z
 const T0: i64 = 1_772_798_400_000;
 /// Multisets that are compared at a time, each a student's.
-const STUDENTS: u32 = 250;
+const STUDENTS: u32 = 5_000;
 
 type BigRational = Ratio<BigInt>;
 
@@ -102,28 +102,14 @@ fn whole(n: impl Into<BigInt>) -> BigRational {
     BigRational::from_integer(n.into())
 }
 
-/// The number that a double is, bit by bit.
-fn fraction(x: f64) -> BigRational {
-    let bits = x.to_bits();
-    let exponent = (bits >> 52 & 0x7ff) as i32;
-    assert!(exponent != 0 || x == 0.0, "{x:e} is subnormal");
-    let mantissa = if x == 0.0 { 0 } else { (bits & ((1 << 52) - 1) | 1 << 52) as i64 };
-    let signed = BigInt::from(if x < 0.0 { -mantissa } else { mantissa });
-    let two = |power: i32| BigInt::from(1) << power.unsigned_abs();
-    match exponent - 1_075 {
-        power @ 0.. => whole(signed * two(power)),
-        power => BigRational::new(signed, two(power)),
-    }
-}
-
-/// An argument: the double, to the nearest millionth, halves to even.
+/// An argument: the decimal number that the double shows, to the nearest millionth, halves away from zero.
 fn argument(x: f64) -> BigRational {
-    let scaled = fraction(x) * whole(1_000_000);
-    let (floor, half) = (scaled.floor(), BigRational::new(1.into(), 2.into()));
-    let rest = &scaled - &floor;
-    let odd = (floor.to_integer() % 2) != BigInt::ZERO;
-    let up = rest > half || (rest == half && odd);
-    (floor + whole(i32::from(up))) / whole(1_000_000)
+    let text = x.to_string();
+    let (digits, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    let all: BigInt = format!("{digits}{fraction}").parse().unwrap();
+    let unit = BigInt::from(10).pow(u32::try_from(fraction.len()).unwrap());
+    // `round` of a ratio goes away from zero.
+    (BigRational::new(all, unit) * whole(1_000_000)).round() / whole(1_000_000)
 }
 
 /// In millionths, halves away from zero.
