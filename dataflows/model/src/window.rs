@@ -1,7 +1,7 @@
 //! Windows over time: how instants are cut into panes, and which panes a window covers at a clock. Pure arithmetic on
 //! instants and calendars; which events are in a pane is not known here.
 
-use crate::instant::Millis;
+use crate::instant::{DAYS_IN_400_YEARS, Millis};
 use compact_str::CompactString;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -12,6 +12,10 @@ pub const DAY_MS: i64 = 86_400_000;
 
 /// The civil day from which day numbers count, a Thursday: the day of the Unix epoch.
 const DAY_ZERO: Date = jiff::civil::date(1970, 1, 1);
+/// The first day that jiff is not asked about, 9900-01-01: it ends in the last days of 9999, earlier in some zones.
+const FAR_DAY: i64 = 2_896_373;
+/// 400 years in milliseconds: then calendars repeat, and the rules of time zones with them.
+const CYCLE_MS: i64 = DAYS_IN_400_YEARS * DAY_MS;
 /// Days from the Monday before [`DAY_ZERO`] to it: weeks of a calendar start on Mondays.
 const MONDAY_OFFSET: i64 = 3;
 
@@ -69,19 +73,33 @@ impl Zone {
 
     /// The number of the local day that holds an instant; 1970-01-01 is day 0.
     fn day(&self, at: Millis) -> i64 {
-        let Ok(instant) = jiff::Timestamp::from_millisecond(at.0) else { return at.pane(DAY_MS) };
+        let cycles = cycles(at.pane(DAY_MS));
+        let Ok(instant) = jiff::Timestamp::from_millisecond(at.0 - cycles * CYCLE_MS) else { return at.pane(DAY_MS) };
         let offset_ms = i64::from(self.tz.to_offset(instant).seconds()) * 1_000;
-        Millis(at.0 + offset_ms).pane(DAY_MS)
+        Millis(at.0.saturating_add(offset_ms)).pane(DAY_MS)
     }
+}
 
-    /// The first instant of a local day, which is not midnight where the clocks skip it.
-    fn start_of_day(&self, day: i64) -> Millis {
-        let without_calendar = Millis(day.saturating_mul(DAY_MS));
-        let span = jiff::Span::new().try_days(day);
-        let Ok(date) = span.and_then(|span| DAY_ZERO.checked_add(span)) else { return without_calendar };
-        let start = date.to_zoned(self.tz.clone()).and_then(|zoned| zoned.start_of_day());
-        start.map_or(without_calendar, |start| Millis(start.timestamp().as_millisecond()))
-    }
+/// How many times 400 years a day is moved to be one that jiff knows.
+fn cycles(day: i64) -> i64 {
+    if day < FAR_DAY { 0 } else { (day - FAR_DAY) / DAYS_IN_400_YEARS + 1 }
+}
+
+/// The number of a date; 1970-01-01 is day 0.
+pub(crate) fn day_of_date(date: Date) -> i64 {
+    i64::from((date - DAY_ZERO).get_days())
+}
+
+/// The first instant of a local day, which is not midnight where the clocks skip it.
+pub(crate) fn start_of_day(day: i64, zone: &TimeZone) -> Millis {
+    let without_calendar = Millis(day.saturating_mul(DAY_MS));
+    let cycles = cycles(day);
+    let span = jiff::Span::new().try_days(day - cycles * DAYS_IN_400_YEARS);
+    let Ok(date) = span.and_then(|span| DAY_ZERO.checked_add(span)) else { return without_calendar };
+    let start = date.to_zoned(zone.clone()).and_then(|zoned| zoned.start_of_day());
+    start.map_or(without_calendar, |start| {
+        Millis(start.timestamp().as_millisecond().saturating_add(cycles.saturating_mul(CYCLE_MS)))
+    })
 }
 
 impl Serialize for Zone {
@@ -144,7 +162,7 @@ impl WindowSpec {
             None => Millis(pane.saturating_mul(self.slide_ms)),
             Some(zone) => {
                 let (days, offset) = self.days();
-                zone.start_of_day(pane.saturating_mul(days).saturating_sub(offset))
+                start_of_day(pane.saturating_mul(days).saturating_sub(offset), &zone.tz)
             }
         }
     }
@@ -201,6 +219,31 @@ mod tests {
         let week = WindowSpec::tumble(7 * DAY_MS).in_zone(Zone::new("Europe/Madrid"));
         let bounds = week.bounds(at("2026-03-29T12:00:00+02:00"));
         assert_eq!(bounds, (at("2026-03-23T00:00:00+01:00"), at("2026-03-30T00:00:00+02:00")));
+    }
+
+    #[test]
+    fn days_go_on_where_rfc_3339_ends() {
+        for zone in ["America/Mexico_City", "America/New_York", "Pacific/Apia", "Pacific/Kiritimati", "UTC"] {
+            let days = WindowSpec::tumble(DAY_MS).in_zone(Zone::new(zone));
+            // 400 years earlier everything is the same.
+            for text in ["9999-07-01T12:00:00Z", "9999-12-30T21:59:59Z", "9999-12-30T22:00:01Z", "9999-12-31T23:59:59Z"]
+            {
+                let (start, end) = days.bounds(at(text));
+                let before = days.bounds(at(&text.replacen("9999", "9599", 1)));
+                assert_eq!((start.0 - CYCLE_MS, end.0 - CYCLE_MS), (before.0.0, before.1.0), "{zone} {text}");
+                assert!((start..end).contains(&at(text)), "{zone} {text}");
+            }
+            let last = days.pane(at("9999-12-31T23:59:59Z"));
+            for pane in last - 150 * 366..=last {
+                let (start, end) = (days.start_of(pane), days.start_of(pane + 1));
+                assert_eq!((days.pane(start), days.pane(Millis(end.0 - 1))), (pane, pane), "{zone} {pane}");
+            }
+        }
+        assert_eq!(day_of_date(jiff::civil::date(9900, 1, 1)), FAR_DAY);
+        for day in [i64::MIN, i64::MAX] {
+            let zone = Zone::new("America/New_York").unwrap();
+            let _ = (start_of_day(day, &zone.tz), zone.day(Millis(day)));
+        }
     }
 
     #[test]
