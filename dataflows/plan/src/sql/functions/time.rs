@@ -204,7 +204,7 @@ fn interval_over<'r>(arguments: &mut [Value<'r>]) -> Evaluated<'r> {
 
 /// PostgreSQL's `interval_mul` and `interval_div`: what is left of a month becomes days, what is left of a day time.
 fn scale<'r>(months: i32, days: i32, millis: i64, by: impl Fn(f64) -> f64) -> Evaluated<'r> {
-    let small = |x: f64| if (-2_147_483_648.0..=2_147_483_647.0).contains(&x) { Ok(x as i32) } else { Err(OUT) };
+    let small = |x: f64| if (-2_147_483_648.0..2_147_483_648.0).contains(&x) { Ok(x as i32) } else { Err(OUT) };
     // Six digits of a second, as there: what doubles add below it is noise.
     let round = |x: f64| (x * 1e6).round_ties_even() / 1e6;
     let day_s = DAY_MS as f64 / 1000.0;
@@ -219,7 +219,7 @@ fn scale<'r>(months: i32, days: i32, millis: i64, by: impl Fn(f64) -> f64) -> Ev
     }
     whole_days = add(whole_days, month_days.trunc())?;
     // In microseconds, as there.
-    let total = (by(millis as f64 * 1000.0) + seconds * 1e6).round_ties_even();
+    let total = (by(millis.saturating_mul(1000) as f64) + seconds * 1e6).round_ties_even();
     if !(-MICROS_END..MICROS_END).contains(&total) {
         return Err(OUT);
     }

@@ -71,6 +71,8 @@ fn words_and_numbers(text: &str, default: Unit) -> Result<Sum, Unread> {
                 ago = true;
                 unit = None;
             }
+            // A unit for no number, as there.
+            Kind::Word if matches!(field.text.as_str(), "timezone" | "timezone_h" | "timezone_m") => unit = None,
             Kind::Word | Kind::SignedWord => unit = Some(words::unit(&field.text).ok_or(UNIT)?),
         }
     }

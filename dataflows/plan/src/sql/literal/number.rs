@@ -21,7 +21,7 @@ pub(super) fn parse_bigint(text: &str) -> Result<i64, EvalError> {
     let number = text.trim_matches(SPACE);
     let digits = number.strip_prefix(['+', '-']).unwrap_or(number);
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(Unread::Form("expected digits only, such as 42 or -7").of(Type::Bigint));
+        return Err(Unread::Form("expected digits only, a sign before them perhaps").of(Type::Bigint));
     }
     number.parse().map_err(|_| EvalError::OutOfRange("bigint"))
 }
@@ -29,7 +29,7 @@ pub(super) fn parse_bigint(text: &str) -> Result<i64, EvalError> {
 /// A finite double. Texts such as `NaN` are out of range: no value here is one.
 pub fn parse_double(text: &str) -> Result<f64, EvalError> {
     let number = text.trim_matches(SPACE);
-    let form = Unread::Form("expected a decimal number such as 12.5 or 1e-3");
+    let form = Unread::Form("expected a decimal number");
     let value: f64 = number.parse().map_err(|_| form.of(Type::Double))?;
     let mantissa = number.split(['e', 'E']).next().unwrap_or_default();
     let vanished = value == 0.0 && mantissa.bytes().any(|b| matches!(b, b'1'..=b'9'));
