@@ -117,6 +117,11 @@ class Casts:
         there = {"double": "float8", "timestamp": "timestamptz"}.get(ty, ty)
         wrap = {"timestamp": "instant(%s)", "interval": "whole(%s)", "json": "btrim((%s)::text, E' \\t\\n\\r')"}.get(ty, "%s")
         kind = rng.randrange(5)
+        if ty == "json" and rng.random() < 0.5:
+            key = rng.choice(["'a'", "'b'", "0", "1", "(-1)"])
+            e = E(f"(CAST({quote(text)} AS json) ->> {key})", f"({quote(text)}::json ->> {key})", None)
+            e.text, e.cast = text, "json"
+            return "text", e
         if kind == 0:
             name = {"timestamp": "timestamptz"}.get(ty, ty)
             e = E(f"TRY_CAST({quote(text)} AS {ty})", wrap % f"try_{name}({quote(text)})", None)
@@ -170,6 +175,10 @@ RULES = [
      refused("timestamp", r"(?<![a-z])(y|m|mm|d|h|s|j|jd|julian|dow|doy|isodow|isoyear)[^a-z0-9]*$", "a letter before a number")),
     ("NaN, infinite and hexadecimal doubles", refused("double", r"nan|inf|0x")),
     ("ago before the end", refused("interval", r"\bago\b.*\S", "ago stands at the end")),
+    ("digits of a second behind the sixth", lambda _, e, o, t: e.cast == "timestamp" and o[0] == t[0] == "v"
+     and re.search(r"\.\d{3}999[5-9]", e.text) is not None),
+    ("escapes in JSON that are no text", lambda _, e, o, t: e.cast == "json" and o[0] != "e" and t[0] == "e"
+     and re.search(r"\\u(0000|d8)", e.text) is not None and "->>" in e.ours),
     ("!= before a sign", lambda _, e, o, t: t[0] == "e" and o[0] == "v" and re.search(r"!=[-+]", e.ours) is not None),
 ]
 

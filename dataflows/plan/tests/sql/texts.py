@@ -78,7 +78,7 @@ class Texts:
             if kind == 6:
                 members = (f'"{rng.choice("abkn")}"{rng.choice([":", ": "])}{value(depth - 1)}' for _ in range(rng.randrange(3)))
                 return "{" + ",".join(members) + "}"
-            return rng.choice(["null", "true", "false", "0", "-1", "12.5", "1e3", "1E-2", "-0", "01", "1.", ".5", '"text"',
+            return rng.choice(["null", "true", "false", "0", "-1", "12.5", "1e3", "1E-2", "-0", "01", "1.", ".5", '"text"', '"\\u0000"', '"\\ud83d\\ude00"', '"\\ud83d"',
                                '"a\\"b"', '"\\u00e9"', '"é"', '""', '"\\n"', '"\\q"', "nul", "+1"])
         return self.spaced(value(3))
 
@@ -110,7 +110,7 @@ class Texts:
 
     def fraction(self):
         rng = self.rng
-        return rng.choice(["", "", ".", ".5", ".12", ".123", ".123456", ".999", ".999999", ".0005", ".1234567"])
+        return rng.choice(["", "", ".", ".5", ".12", ".123", ".123456", ".999", ".999999", ".0005", ".1234567", ".1239999"])
 
     def time(self):
         rng = self.rng
@@ -160,7 +160,7 @@ class Texts:
         if rng.random() < 0.02:
             number = rng.choice([2**31 - 1, 2**31, 2**63 - 1, 2**63, 178_956_970, 178_956_971, 9_223_372_036_854, 10**15])
         part = rng.choice(["", "", "", "", ".5", ".25", ".1", ".000001", ".123456789", "."])
-        return rng.choice(["", "", "", "-", "+"]) + rng.choice(["", "", "", str(number)][3:]) + part
+        return rng.choice(["", "", "", "-", "+"]) + (str(number) if part != ".5" or number else "") + part
 
     def clock(self):
         rng = self.rng

@@ -91,12 +91,16 @@ pub fn operator(name: &str, left: Option<Type>, right: Option<Type>) -> Option<(
         ("-", Some(Timestamp), Some(Timestamp) | None) | ("-", None, Some(Timestamp)) => {
             (Function { name: "-", call: timestamp_difference }, [Timestamp, Timestamp], Interval)
         }
-        ("+", Some(Interval), Some(Interval) | None) | ("+", None, Some(Interval)) => {
-            (Function { name: "+", call: |a| intervals(a, 1) }, [Interval, Interval], Interval)
-        }
-        ("-", Some(Interval), Some(Interval) | None) | ("-", None, Some(Interval)) => {
-            (Function { name: "-", call: |a| intervals(a, -1) }, [Interval, Interval], Interval)
-        }
+        ("+", Some(Interval), Some(Interval) | None) | ("+", None, Some(Interval)) => (
+            Function { name: "+", call: |a| intervals(a, i32::checked_add, i64::checked_add) },
+            [Interval, Interval],
+            Interval,
+        ),
+        ("-", Some(Interval), Some(Interval) | None) | ("-", None, Some(Interval)) => (
+            Function { name: "-", call: |a| intervals(a, i32::checked_sub, i64::checked_sub) },
+            [Interval, Interval],
+            Interval,
+        ),
         ("*", Some(Interval), Some(Double | Bigint) | None) => {
             (Function { name: "*", call: interval_times }, [Interval, Double], Interval)
         }
@@ -154,16 +158,20 @@ fn timestamp_difference<'r>(arguments: &mut [Value<'r>]) -> Evaluated<'r> {
     }
 }
 
-fn intervals<'r>(arguments: &mut [Value<'r>], sign: i32) -> Evaluated<'r> {
+/// The sum or difference of two intervals, part by part.
+fn intervals<'r>(
+    arguments: &mut [Value<'r>],
+    small: fn(i32, i32) -> Option<i32>,
+    large: fn(i64, i64) -> Option<i64>,
+) -> Evaluated<'r> {
     let [Value::Interval { months, days, millis }, Value::Interval { months: m, days: d, millis: ms }] = arguments
     else {
         return Err(EvalError::WrongType);
     };
-    let small = |a: i32, b: i32| b.checked_mul(sign).and_then(|b| a.checked_add(b)).ok_or(OUT);
     Ok(Value::Interval {
-        months: small(*months, *m)?,
-        days: small(*days, *d)?,
-        millis: held(ms.checked_mul(i64::from(sign)).and_then(|b| millis.checked_add(b)))?,
+        months: small(*months, *m).ok_or(OUT)?,
+        days: small(*days, *d).ok_or(OUT)?,
+        millis: held(large(*millis, *ms))?,
     })
 }
 
