@@ -1,7 +1,7 @@
 //! Windows over time: how instants are cut into panes, and which panes a window covers at a clock. Pure arithmetic on
 //! instants and calendars; which events are in a pane is not known here.
 
-use crate::instant::Millis;
+use crate::instant::{DAYS_IN_400_YEARS, Millis};
 use compact_str::CompactString;
 use jiff::civil::Date;
 use jiff::tz::{AmbiguousOffset, TimeZone};
@@ -13,6 +13,10 @@ pub const DAY_MS: i64 = 86_400_000;
 
 /// The civil day from which day numbers count, a Thursday: the day of the Unix epoch.
 const DAY_ZERO: Date = jiff::civil::date(1970, 1, 1);
+/// The first day that jiff is not asked about, 9900-01-01: it ends in the last days of 9999, earlier in some zones.
+const FAR_DAY: i64 = 2_896_373;
+/// 400 years in milliseconds: then calendars repeat, and the rules of time zones with them.
+const CYCLE_MS: i64 = DAYS_IN_400_YEARS * DAY_MS;
 /// Days from the Monday before [`DAY_ZERO`] to it: weeks of a calendar start on Mondays.
 const MONDAY_OFFSET: i64 = 3;
 
@@ -84,8 +88,9 @@ impl Zone {
     fn day(&self, at: Millis) -> i64 {
         let Some(mut day) = date_shown(&self.tz, at) else { return at.pane(DAY_MS) };
         if self.may_show_an_old_date(at) {
-            while self.start_of_day(day + 1) <= at {
-                day += 1;
+            // No clock goes back by more than a day.
+            for _ in 0..2 {
+                day += i64::from(start_of_day(day + 1, &self.tz) <= at);
             }
         }
         day
@@ -99,28 +104,41 @@ impl Zone {
         let before = self.steps_back.partition_point(|step| *step <= at);
         before > 0 && at.0 - self.steps_back[before - 1].0 < STEP_BACK_MAX_MS
     }
+}
 
-    /// The first instant of a local day, which is not midnight where the clocks skip it: then it is the instant at which
-    /// they go forward. (jiff's `start_of_day` is a time after midnight as long as the gap, whatever of it was before.)
-    fn start_of_day(&self, day: i64) -> Millis {
-        let without_calendar = Millis(day.saturating_mul(DAY_MS));
-        let span = jiff::Span::new().try_days(day);
-        let Ok(date) = span.and_then(|span| DAY_ZERO.checked_add(span)) else { return without_calendar };
-        let midnight = self.tz.to_ambiguous_timestamp(date.at(0, 0, 0, 0));
-        let is_skipped = matches!(midnight.offset(), AmbiguousOffset::Gap { .. });
-        // Where it comes twice the first one; where it is skipped an instant at the end of the gap or behind it.
-        let Ok(start) = midnight.compatible() else { return without_calendar };
-        let behind = start.checked_add(jiff::Span::new().nanoseconds(1)).ok().filter(|_| is_skipped);
-        let forward = behind.and_then(|behind| self.tz.preceding(behind).next());
-        Millis(forward.map_or(start, |transition| transition.timestamp()).as_millisecond())
-    }
+/// How many times 400 years a day is moved to be one that jiff knows.
+fn cycles(day: i64) -> i64 {
+    if day < FAR_DAY { 0 } else { (day - FAR_DAY) / DAYS_IN_400_YEARS + 1 }
+}
+
+/// The number of a date; 1970-01-01 is day 0.
+pub(crate) fn day_of_date(date: Date) -> i64 {
+    i64::from((date - DAY_ZERO).get_days())
+}
+
+/// The first instant of a local day, which is not midnight where the clocks skip it: then it is the instant at which they
+/// go forward. (jiff's `start_of_day` is a time after midnight as long as the gap, whatever of it was before.)
+pub(crate) fn start_of_day(day: i64, zone: &TimeZone) -> Millis {
+    let without_calendar = Millis(day.saturating_mul(DAY_MS));
+    let cycles = cycles(day);
+    let span = jiff::Span::new().try_days(day - cycles * DAYS_IN_400_YEARS);
+    let Ok(date) = span.and_then(|span| DAY_ZERO.checked_add(span)) else { return without_calendar };
+    let midnight = zone.to_ambiguous_timestamp(date.at(0, 0, 0, 0));
+    let is_skipped = matches!(midnight.offset(), AmbiguousOffset::Gap { .. });
+    // Where it comes twice the first one; where it is skipped an instant at the end of the gap or behind it.
+    let Ok(start) = midnight.compatible() else { return without_calendar };
+    let behind = start.checked_add(jiff::Span::new().nanoseconds(1)).ok().filter(|_| is_skipped);
+    let forward = behind.and_then(|behind| zone.preceding(behind).next());
+    let start = forward.map_or(start, |transition| transition.timestamp());
+    Millis(start.as_millisecond().saturating_add(cycles.saturating_mul(CYCLE_MS)))
 }
 
 /// The number of the date that the clocks of a zone show.
 fn date_shown(tz: &TimeZone, at: Millis) -> Option<i64> {
-    let instant = jiff::Timestamp::from_millisecond(at.0).ok()?;
+    let cycles = cycles(at.pane(DAY_MS));
+    let instant = jiff::Timestamp::from_millisecond(at.0 - cycles * CYCLE_MS).ok()?;
     let offset_ms = i64::from(tz.to_offset(instant).seconds()) * 1_000;
-    Some(Millis(at.0 + offset_ms).pane(DAY_MS))
+    Some(Millis(at.0.saturating_add(offset_ms)).pane(DAY_MS))
 }
 
 /// The instants at which a zone's clocks go back to an earlier date.
@@ -200,7 +218,7 @@ impl WindowSpec {
             None => Millis(pane.saturating_mul(self.slide_ms)),
             Some(zone) => {
                 let (days, offset) = self.days();
-                zone.start_of_day(pane.saturating_mul(days).saturating_sub(offset))
+                start_of_day(pane.saturating_mul(days).saturating_sub(offset), &zone.tz)
             }
         }
     }
@@ -307,6 +325,31 @@ mod tests {
             zones += 1;
         }
         assert!(zones > 400 && back > 100, "{zones} zones, whose date went back {back} times");
+    }
+
+    #[test]
+    fn days_go_on_where_rfc_3339_ends() {
+        for zone in ["America/Mexico_City", "America/New_York", "Pacific/Apia", "Pacific/Kiritimati", "UTC"] {
+            let days = WindowSpec::tumble(DAY_MS).in_zone(Zone::new(zone));
+            // 400 years earlier everything is the same.
+            for text in ["9999-07-01T12:00:00Z", "9999-12-30T21:59:59Z", "9999-12-30T22:00:01Z", "9999-12-31T23:59:59Z"]
+            {
+                let (start, end) = days.bounds(at(text));
+                let before = days.bounds(at(&text.replacen("9999", "9599", 1)));
+                assert_eq!((start.0 - CYCLE_MS, end.0 - CYCLE_MS), (before.0.0, before.1.0), "{zone} {text}");
+                assert!((start..end).contains(&at(text)), "{zone} {text}");
+            }
+            let last = days.pane(at("9999-12-31T23:59:59Z"));
+            for pane in last - 150 * 366..=last {
+                let (start, end) = (days.start_of(pane), days.start_of(pane + 1));
+                assert_eq!((days.pane(start), days.pane(Millis(end.0 - 1))), (pane, pane), "{zone} {pane}");
+            }
+        }
+        assert_eq!(day_of_date(jiff::civil::date(9900, 1, 1)), FAR_DAY);
+        for day in [i64::MIN, i64::MAX] {
+            let zone = Zone::new("America/New_York").unwrap();
+            let _ = (start_of_day(day, &zone.tz), zone.day(Millis(day)));
+        }
     }
 
     #[test]

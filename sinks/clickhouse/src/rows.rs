@@ -215,7 +215,7 @@ fn output(out: &mut Vec<u8>, form: &Form, value: &FeatureValue) -> bool {
         (Form::Bool, FeatureValue::Bool(b)) => nullable(out, Some(*b), |out, b| out.push(u8::from(b))),
         (Form::Text, FeatureValue::Text(value)) => nullable(out, Some(value), |out, value| text(out, value)),
         // Profiles show instants as texts.
-        (Form::Instant, FeatureValue::Text(value)) => match Millis::parse_rfc3339(value) {
+        (Form::Instant, FeatureValue::Text(value)) => match Millis::parse_shown(value) {
             Ok(at) => nullable(out, Some(at), instant),
             Err(_) => return false,
         },

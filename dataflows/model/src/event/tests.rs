@@ -104,6 +104,16 @@ fn numbers_are_taken_from_their_text() {
 }
 
 #[test]
+fn the_last_day_of_the_calendar_is_a_time() {
+    let last = "9999-12-31T23:59:59Z";
+    let found = with(evaluation(), json!({ "graded_at": last }));
+    let found = decode_evaluation(found.to_string().as_bytes(), Origin::Edge).unwrap();
+    assert_eq!(found.graded_at, Millis(253_402_300_799_000));
+    let found = with(behavior(), json!({ "occurred_at": last })).to_string();
+    assert_eq!(decode_behavior(found.as_bytes(), Origin::Edge).unwrap().occurred_at, Millis(253_402_300_799_000));
+}
+
+#[test]
 fn all_faults_of_an_evaluation_come_at_once() {
     let value = json!({
         "tenant_id": "t", "evaluation_id": "", "student_id": 7, "subject": "x".repeat(200), "tpye": "exam",

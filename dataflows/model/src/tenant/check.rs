@@ -208,12 +208,9 @@ fn check_periods(mut placed: Vec<(String, Period)>, zone: Option<&TimeZone>, fau
             farthest = Some(period);
         }
     }
-    let mut bounds = Bounds::with_capacity(placed.len());
-    for (pointer, period) in zone.iter().flat_map(|_| &placed) {
-        match zone.and_then(|zone| calendar::bounds(period, zone)) {
-            Some(both) => bounds.push(both),
-            None => faults.add(pointer.clone(), "is outside the years that time zones cover, 0 to 9999"),
-        }
+    let mut bounds = Bounds::new();
+    if let Some(zone) = zone {
+        bounds.extend(placed.iter().map(|(_, period)| calendar::bounds(period, zone)));
     }
     (placed.into_iter().map(|(_, period)| period).collect(), bounds)
 }

@@ -366,7 +366,9 @@ fn finite_or_underflow(x: f64, zero_expected: bool) -> Result<f64, EvalError> {
 /// CAST; with `attempt`, TRY_CAST: NULL where CAST fails.
 fn cast(value: Value<'_>, to: Type, attempt: bool) -> Evaluated<'_> {
     match (cast_value(value, to), attempt) {
-        (Err(EvalError::InvalidCast(_) | EvalError::OutOfRange(_)), true) => Ok(Value::Null),
+        (Err(EvalError::InvalidCast(_) | EvalError::InvalidText { .. } | EvalError::OutOfRange(_)), true) => {
+            Ok(Value::Null)
+        }
         (result, _) => result,
     }
 }

@@ -89,9 +89,17 @@ pub enum EvalError {
     /// A result that its type cannot hold.
     #[error("{0} out of range")]
     OutOfRange(&'static str),
-    /// A text that CAST cannot turn into the type.
+    /// A value that the type cannot be made of.
     #[error("invalid input for type {0}")]
     InvalidCast(&'static str),
+    /// A text that is no value of the type, and what is wrong with it.
+    #[error("invalid input for type {ty}: {why}")]
+    InvalidText {
+        /// The type.
+        ty: Type,
+        /// What is wrong, or what is expected.
+        why: &'static str,
+    },
     /// The row gave a value of another type than the expression was compiled with: a fault of the caller's.
     #[error("a column does not have the type that the expression was compiled with")]
     WrongType,

@@ -29,6 +29,7 @@ mod parse;
 mod resolve;
 mod syntax;
 mod table;
+mod tokenize;
 mod view;
 mod window;
 mod zone;

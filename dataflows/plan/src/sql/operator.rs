@@ -60,7 +60,11 @@ impl Resolver<'_> {
             BinaryOperator::StringConcat => return self.concat(left, right, e),
             BinaryOperator::Arrow => return self.json(left, right, false, e),
             BinaryOperator::LongArrow => return self.json(left, right, true, e),
-            _ => return self.refuse(e, format!("operator {op} is not supported"), None),
+            _ => {
+                let sign = matches!(op, BinaryOperator::Custom(name) if name.ends_with(['+', '-']));
+                let help = sign.then_some("a space before the sign makes it the number's");
+                return self.refuse(e, format!("operator {op} is not supported"), help);
+            }
         };
         let (sides, _) = self.comparable(&op.to_string(), left, right, e)?;
         self.lint_comparison(comparison, &sides, e);

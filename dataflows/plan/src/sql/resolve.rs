@@ -380,7 +380,7 @@ impl<'s> Resolver<'s> {
                 Ok(value) => Some(Node::Constant(Constant::from(value))),
                 Err(error) => {
                     let (message, help) = invalid_literal(text, ty, &error);
-                    self.refuse(typed.ast, message, Some(help))
+                    self.refuse(typed.ast, message, Some(&help))
                 }
             },
             (None, _) => Some(typed.node),
@@ -447,7 +447,7 @@ pub(super) fn expression_argument(argument: &ast::FunctionArg) -> Option<&ast::E
 }
 
 /// PostgreSQL's message for a text that is no value of a type, and what it would look like.
-pub(super) fn invalid_literal(text: &str, ty: Type, error: &EvalError) -> (String, &'static str) {
+pub(super) fn invalid_literal(text: &str, ty: Type, error: &EvalError) -> (String, String) {
     let help = match ty {
         Type::Boolean => "such as 'true' or 'false'",
         Type::Bigint => "such as '42'",
@@ -458,9 +458,12 @@ pub(super) fn invalid_literal(text: &str, ty: Type, error: &EvalError) -> (Strin
         Type::Json => "such as '{\"key\": 1}'",
     };
     match error {
-        EvalError::OutOfRange(_) => (format!("value \"{text}\" is out of range for type {ty}"), help),
+        EvalError::OutOfRange(_) => (format!("value \"{text}\" is out of range for type {ty}"), help.to_owned()),
+        EvalError::InvalidText { why, .. } => {
+            (format!("invalid input syntax for type {ty}: \"{text}\""), format!("{why}; {help}"))
+        }
         EvalError::DivisionByZero | EvalError::InvalidCast(_) | EvalError::WrongType => {
-            (format!("invalid input syntax for type {ty}: \"{text}\""), help)
+            (format!("invalid input syntax for type {ty}: \"{text}\""), help.to_owned())
         }
     }
 }

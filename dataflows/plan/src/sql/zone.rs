@@ -1,8 +1,10 @@
 //! Time zones in SQL: names of the IANA database, and what is said about others.
 
+use super::calendar::{self, Civil};
 use super::resolve::Resolver;
 use aulaflow_model::fault::nearest;
 use aulaflow_model::window::Zone;
+use jiff::tz::{AmbiguousOffset, TimeZone};
 use sqlparser::ast::{Expr, Value};
 
 /// The zone that an argument names.
@@ -15,6 +17,28 @@ pub fn resolve(resolver: &mut Resolver<'_>, e: &Expr) -> Option<Zone> {
         Some(zone) => Some(zone),
         None => resolver.refuse(e, format!("unknown time zone '{name}'"), Some(&help(name))),
     }
+}
+
+/// The offset from UTC of a local time, in milliseconds to the east. As in PostgreSQL, a time that the clocks skip is
+/// read with the offset before, and one that comes twice with the one after.
+pub fn offset_ms(zone: &TimeZone, local_ms: i64) -> i64 {
+    let day = local_ms.div_euclid(calendar::DAY_MS);
+    let Civil { mut year, month, day, .. } = calendar::civil_of_day(day);
+    // jiff ends with the year 9999. Calendars and the rules of zones repeat every 400 years.
+    if year > 9000 {
+        year = 8800 + year.rem_euclid(400);
+    }
+    let second = local_ms.rem_euclid(calendar::DAY_MS) / 1000;
+    let fields = (i16::try_from(year), i8::try_from(month), i8::try_from(day));
+    let clock = [second / 3600, second / 60 % 60, second % 60].map(i8::try_from);
+    let ((Ok(year), Ok(month), Ok(day)), [Ok(hour), Ok(minute), Ok(second)]) = (fields, clock) else { return 0 };
+    let Ok(local) = jiff::civil::DateTime::new(year, month, day, hour, minute, second, 0) else { return 0 };
+    let offset = match zone.to_ambiguous_timestamp(local).offset() {
+        AmbiguousOffset::Unambiguous { offset } => offset,
+        AmbiguousOffset::Gap { before, .. } => before,
+        AmbiguousOffset::Fold { after, .. } => after,
+    };
+    i64::from(offset.seconds()) * 1000
 }
 
 /// The text of a literal in single quotes.
