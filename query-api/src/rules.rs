@@ -34,7 +34,7 @@ struct RuleQuery {
 }
 
 pub(crate) fn routes(api: Api) -> Api {
-    let read = operation("A subject's grading rule", READERS)
+    let read = operation("A subject's grading rule", READERS).tag("rules")
         .describe(
             "Where a subject has several rules, the one for `period`, or the one for all periods. `scheduled` lists the \
              subject's rules that come into force later.",
@@ -42,7 +42,7 @@ pub(crate) fn routes(api: Api) -> Api {
         .path_parameter("subject", SUBJECT)
         .query("period", "string", "The period that the rule is asked for")
         .answer("200", answer("The rule").schema("Rule"));
-    let write = operation("Set a subject's grading rule", WRITERS)
+    let write = operation("Set a subject's grading rule", WRITERS).tag("rules")
         .describe(
             "From then on the subject has this rule and no other. Exactly the grades that it changes change; 200 once \
              the rule is durable. With an `effective_at` in the future the present rule stays until then, and a rule \
@@ -50,8 +50,9 @@ pub(crate) fn routes(api: Api) -> Api {
         )
         .path_parameter("subject", SUBJECT)
         .body("Rule")
+        .example(serde_json::json!({ "weights": { "exam": "0.7", "homework": "0.3" }, "min_passing": 60 }))
         .answer("200", answer("The rule as it is in force, or scheduled").schema("Rule"));
-    let cancel = operation("Cancel a subject's scheduled rules", WRITERS)
+    let cancel = operation("Cancel a subject's scheduled rules", WRITERS).tag("rules")
         .describe("All of them; the rule in force stays. 204 once that is durable, 404 where none is scheduled.")
         .path_parameter("subject", SUBJECT)
         .answer("204", answer("None is scheduled any more"));
