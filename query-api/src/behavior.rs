@@ -19,13 +19,14 @@ use axum::routing::post;
 const WRITERS: &[Role] = &[Role::Student, Role::Teacher, Role::Service];
 
 pub(crate) fn routes(api: Api) -> Api {
-    let put = operation("Report behaviour events", WRITERS)
+    let put = operation("Report behaviour events", WRITERS).tag("events")
         .describe(
             "Up to 5,000 events, as an array or as JSON lines. Good ones are taken, bad ones are named by index (of the \
              array, or of the line, from 0). 422 where none is good. A student reports its own events only.",
         )
         .query("dead_letters", "boolean", "Keep the bad items in the topic's dead letters as well (service)")
         .body_array("Behavior")
+        .example(serde_json::json!([{ "event_id": "b-1", "student_id": "s-000000", "event_type": "participation", "occurred_at": "2026-03-02T12:00:00Z" }]))
         .answer("202", answer("Durable").schema("BatchAnswer"));
     api.route("post", "/v1/behavior", post(put_events), put)
 }

@@ -27,20 +27,24 @@ const WRITERS: &[Role] = &[Role::Teacher, Role::Admin];
 
 pub(crate) fn routes(api: Api) -> Api {
     let one = operation("Put one evaluation", WRITERS)
+        .tag("events")
         .describe(
             "An upsert by `evaluation_id`. Without an `updated_at` it is an edit and wins over everything before it; with \
              one it loses only to a newer one that was given. 201 once it is durable.",
         )
         .body("Evaluation")
+        .example(serde_json::json!({ "evaluation_id": "e-1", "student_id": "s-000000", "subject": "matematicas", "type": "exam", "score": "84.5", "graded_at": "2026-03-02T12:00:00Z" }))
         .answer("201", answer("Durable").schema("EvaluationTaken"));
-    let batch = operation("Put up to 5,000 evaluations", WRITERS)
+    let batch = operation("Put up to 5,000 evaluations", WRITERS).tag("events")
         .describe(
             "Good ones are taken, bad ones are named by index. JSON lines are accepted as well. 422 where none is good.",
         )
         .query("dead_letters", "boolean", "Keep the bad items in the topic's dead letters as well (admin)")
         .body_array("Evaluation")
+        .example(serde_json::json!([{ "evaluation_id": "e-1", "student_id": "s-000000", "subject": "matematicas", "type": "exam", "score": "84.5", "graded_at": "2026-03-02T12:00:00Z" }]))
         .answer("200", answer("Durable").schema("BatchAnswer"));
     let remove = operation("Delete an evaluation", WRITERS)
+        .tag("events")
         .describe("204 once the deletion is durable, also where there was none.")
         .path_parameter("id", "The evaluation's id")
         .answer("204", answer("Deleted"));

@@ -18,13 +18,15 @@ const MEMBERS: [&str; 2] = ["timezone", "period"];
 
 pub(crate) fn routes(api: Api) -> Api {
     let read = operation("The tenant's grading periods", READERS)
+        .tag("rules")
         .answer("200", answer("Time zone and periods").schema("Periods"));
-    let write = operation("Set the tenant's grading periods", WRITERS)
+    let write = operation("Set the tenant's grading periods", WRITERS).tag("rules")
         .describe(
             "All of them at once; without a `timezone` the present one stays. Exactly the grades that move change; 200 \
              once the periods are durable.",
         )
         .body("Periods")
+        .example(serde_json::json!({ "timezone": "America/Mexico_City", "period": [{ "id": "2026-Q1", "start": "2026-01-15", "end": "2026-04-15" }] }))
         .answer("200", answer("The periods as they are in force").schema("Periods"));
     api.route("get", "/v1/periods", get(read_periods), read).route("put", "/v1/periods", put(write_periods), write)
 }

@@ -46,7 +46,7 @@ struct Shown<'a> {
 }
 
 pub(crate) fn routes(api: Api) -> Api {
-    let preview = operation("Preview a grading rule", WRITERS)
+    let preview = operation("Preview a grading rule", WRITERS).tag("rules")
         .describe(
             "What `PUT` of this rule would change, as of one instant: exactly the rows whose rule would be another one, \
              under both rules. It has no effect. An `effective_at` is checked and not considered: the rule is looked at \
@@ -55,6 +55,7 @@ pub(crate) fn routes(api: Api) -> Api {
         .path_parameter("subject", rules::SUBJECT)
         .query("limit", "integer", "Changed rows in the answer: 1 to 10,000, 1,000 if not given")
         .body("Rule")
+        .example(serde_json::json!({ "weights": { "exam": "0.7", "homework": "0.3" }, "min_passing": 60 }))
         .answer("200", answer("What would change").schema("Preview"));
     api.action("post", "/v1/rules/{subject}:preview", "/v1/rules/{subject}", post(preview_rule), preview)
 }

@@ -34,7 +34,7 @@ struct RuleQuery {
 }
 
 pub(crate) fn routes(api: Api) -> Api {
-    let read = operation("A subject's grading rule", READERS)
+    let read = operation("A subject's grading rule", READERS).tag("rules")
         .describe(
             "The rule that is in force: where a subject has several, the one for `period`, or the one for all periods. Where \
              the subject has none of its own it is the rule of `*`, and `governs` names the subject that was asked for. \
@@ -44,6 +44,7 @@ pub(crate) fn routes(api: Api) -> Api {
         .query("period", "string", "The period that the rule is asked for")
         .answer("200", answer("The rule").schema("Rule"));
     let write = operation("Set a subject's grading rule", WRITERS)
+        .tag("rules")
         .describe(
             "From then on the subject has this rule and no other. Exactly the grades that it changes change; 200 once \
              the rule is durable. With an `effective_at` in the future the present rule stays until then, and a rule \
@@ -51,11 +52,14 @@ pub(crate) fn routes(api: Api) -> Api {
         )
         .path_parameter("subject", SUBJECT)
         .body("Rule")
+        .example(serde_json::json!({ "weights": { "exam": "0.7", "homework": "0.3" }, "min_passing": 60 }))
         .answer("200", answer("The rule as it is in force, or scheduled").schema("Rule"));
     let list = operation("All grading rules", READERS)
+        .tag("rules")
         .describe("Those in force, and in `scheduled` those that come into force later.")
         .answer("200", answer("The rules").schema("Rules"));
     let remove = operation("Delete a subject's grading rule", WRITERS)
+        .tag("rules")
         .describe(
             "The subject has no rule of its own from then on, so that the rule of `*` governs it. Scheduled rules stay. 204 \
              once that is durable, 404 where it has none.",
@@ -63,6 +67,7 @@ pub(crate) fn routes(api: Api) -> Api {
         .path_parameter("subject", SUBJECT)
         .answer("204", answer("It has none of its own any more"));
     let cancel = operation("Cancel a subject's scheduled rules", WRITERS)
+        .tag("rules")
         .describe("All of them; the rule in force stays. 204 once that is durable, 404 where none is scheduled.")
         .path_parameter("subject", SUBJECT)
         .answer("204", answer("None is scheduled any more"));

@@ -21,7 +21,7 @@ struct Resumed {
 }
 
 pub(crate) fn routes(api: Api) -> Api {
-    let resume = operation("Read a source on", OPERATORS)
+    let resume = operation("Read a source on", OPERATORS).tag("operations")
         .describe(
             "Partitions of the topic that were stopped because their error budget was spent are read on, with a fresh one. \
              What they could not use is in the dead letters.",
