@@ -53,7 +53,7 @@ pub(crate) struct About {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 26] = [
+    pub(crate) const ALL: [Self; 27] = [
         Self::MissingToken,
         Self::InvalidToken,
         Self::Forbidden,

@@ -108,7 +108,7 @@ fn a_renamed_output_is_warned_of_before_anything_starts() {
     assert_eq!(check(&[]).stderr, "");
     let data = folder.path().join("data/analytics");
     std::fs::create_dir_all(&data).unwrap();
-    std::fs::write(data.join("columns.json"), r#"{"points_7d": ["clicks", "points"]}"#).unwrap();
+    std::fs::write(data.join("columns.json"), r#"{"points_7d": ["clicks", "points", "updated_at"]}"#).unwrap();
     let done = check(&[]);
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     let says = [

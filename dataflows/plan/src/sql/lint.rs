@@ -250,6 +250,7 @@ fn range(unit: Unit) -> Option<(f64, f64)> {
         | Unit::Century
         | Unit::Millennium
         | Unit::Isoyear
+        | Unit::Julian
         | Unit::Epoch => None,
     }
 }
@@ -273,6 +274,7 @@ fn range_help(unit: Unit) -> &'static str {
         | Unit::Millennium
         | Unit::Doy
         | Unit::Isoyear
+        | Unit::Julian
         | Unit::Epoch => "compare with a value that the part can have",
     }
 }
