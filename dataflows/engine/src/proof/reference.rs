@@ -209,7 +209,7 @@ impl Agg {
             Self::Max(a) => extreme(a, false),
             Self::Stddev(a) => deviation(&values(a).iter().map(micros).collect::<Vec<_>>()),
             Self::First(a) => kept(a).next().unwrap_or(Value::Null),
-            Self::Last(a) => kept(a).last().unwrap_or(Value::Null),
+            Self::Last(a) => kept(a).next_back().unwrap_or(Value::Null),
             Self::Slope(y, x) => {
                 let pairs: Vec<_> = events.iter().filter_map(|e| y.of(e).ok().zip(x.of(e).ok())).collect();
                 let both = pairs.iter().filter(|(y, x)| *y != Value::Null && *x != Value::Null);
