@@ -131,7 +131,7 @@ fn against_says_what_a_restart_makes() {
 
     let event = r#"{"event_id":"e1","student_id":"s1","event_type":"post","occurred_at":"2026-03-02T15:04:05Z"}"#;
     std::fs::write(folder.path().join("events.jsonl"), format!("{event}\n")).unwrap();
-    let import = ["import", "jsonl", "--topic", "behavior", "--tenant", "school_1", "events.jsonl"];
+    let import = ["import", "jsonl", "--topic", "behavior", "--tenant", "school_1", "--create", "events.jsonl"];
     let secret = ("AULAFLOW_PLAN_TEST_SECRET", "a-secret-of-these-tests-that-is-long-enough");
     let output = command(folder.path(), &import).env(secret.0, secret.1).output().unwrap();
     assert!(output.status.success(), "{:?}", said(&output));

@@ -53,13 +53,6 @@ impl Verify {
     pub fn run(self) -> Result<()> {
         let plan = Arc::new(config::load(&self.config.config, &self.overrides)?);
         let scope = Scope { configured_since: self.configured_since };
-        if self.url.is_some() && !log_store::is_shared(&plan.runtime) {
-            return Err(Misuse::error(format!(
-                "--url: the log of {} is embedded, and belongs to the process that runs on it: it cannot be read beside \
-                 an instance. Stop the instance, and run `aulaflow verify` without --url; nothing was compared",
-                self.config.config.display()
-            )));
-        }
         let log = self.open(&plan)?;
         let dump = self.dump.as_deref().map(writer).transpose()?;
         let report = match self.instance(&plan) {
