@@ -93,29 +93,56 @@ fn alone(name: &ObjectName) -> Result<Read, Refusal> {
     }
 }
 
-/// Whether a name fits a pattern of LIKE.
+/// Whether a name fits a pattern of LIKE. Goes back to the last `%` alone, so that no pattern takes long.
 pub(super) fn is_like(name: &str, pattern: &str) -> bool {
-    let mut pattern_chars = pattern.chars();
-    match pattern_chars.next() {
-        None => name.is_empty(),
-        Some('%') => {
-            let rest = pattern_chars.as_str();
-            std::iter::once(name.len())
-                .chain(name.char_indices().map(|(at, _)| at))
-                .any(|at| is_like(name.get(at..).unwrap_or(""), rest))
+    let (name, pattern): (Vec<char>, Vec<Wanted>) = (name.chars().collect(), wanted(pattern));
+    let (mut at, mut next) = (0, 0);
+    // The last `%`, and up to where it reaches.
+    let mut any: Option<(usize, usize)> = None;
+    while at < name.len() {
+        match pattern.get(next) {
+            Some(Wanted::Any) => {
+                any = Some((next, at));
+                next += 1;
+            }
+            Some(Wanted::One) => (at, next) = (at + 1, next + 1),
+            Some(Wanted::Char(c)) if *c == name[at] => (at, next) = (at + 1, next + 1),
+            Some(Wanted::Char(_)) | None => match any {
+                None => return false,
+                Some((percent, reached)) => {
+                    any = Some((percent, reached + 1));
+                    (at, next) = (reached + 1, percent + 1);
+                }
+            },
         }
-        Some('\\') if pattern_chars.clone().next().is_some() => {
-            let escaped = pattern_chars.next();
-            behind(name, |c| Some(c) == escaped).is_some_and(|rest| is_like(rest, pattern_chars.as_str()))
-        }
-        Some('_') => behind(name, |_| true).is_some_and(|rest| is_like(rest, pattern_chars.as_str())),
-        Some(other) => behind(name, |c| c == other).is_some_and(|rest| is_like(rest, pattern_chars.as_str())),
     }
+    pattern[next..].iter().all(|rest| *rest == Wanted::Any)
 }
 
-fn behind(name: &str, fits: impl Fn(char) -> bool) -> Option<&str> {
-    let mut chars = name.chars();
-    chars.next().is_some_and(fits).then(|| chars.as_str())
+/// A part of a pattern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// `%`
+    Any,
+    /// `_`
+    One,
+    /// This character.
+    Char(char),
+}
+
+fn wanted(pattern: &str) -> Vec<Wanted> {
+    let mut chars = pattern.chars();
+    let mut parts = Vec::new();
+    while let Some(c) = chars.next() {
+        parts.push(match c {
+            '%' => Wanted::Any,
+            '_' => Wanted::One,
+            // A backslash at the end is one.
+            '\\' => Wanted::Char(chars.next().unwrap_or('\\')),
+            other => Wanted::Char(other),
+        });
+    }
+    parts
 }
 
 /// The tokens, with texts as they stand between their quotes: the parser's reading of escapes is not ClickHouse's.
