@@ -8,6 +8,7 @@ is a failure, so that a new one needs a call here.
 """
 
 import argparse
+import datetime
 import importlib
 import json
 import subprocess
@@ -166,7 +167,7 @@ class Client:
         if answer.parsed is None:
             raise Failure(f"{where}: the generated client makes nothing of {answer.content[:300]!r}")
         read = written(answer.parsed)
-        if read != came:
+        if comparable(read) != comparable(came):
             raise Failure(f"{where}: the generated client reads {json.dumps(read)[:500]} where {json.dumps(came)[:500]} came")
         return came
 
@@ -193,6 +194,20 @@ def written(parsed: object) -> object:
     return parsed.to_dict() if hasattr(parsed, "to_dict") else parsed
 
 
+def comparable(value: object) -> object:
+    """JSON whose instants are instants: a client writes them in another way than they came."""
+    if isinstance(value, dict):
+        return {key: comparable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [comparable(item) for item in value]
+    if isinstance(value, str) and value[:4].isdigit() and "T" in value:
+        try:
+            return datetime.datetime.fromisoformat(value)
+        except ValueError:
+            return value
+    return value
+
+
 def exercise(client: Client, clickhouse: bool) -> None:
     """Calls everything."""
     call, instance = client.call, client.instance
@@ -216,8 +231,9 @@ def exercise(client: Client, clickhouse: bool) -> None:
     call("post_profiles_batchGet", "service", body={"student_ids": ["s1", "nobody"]})
     call("get_students_id_grades", "teacher", "s1", period="2026-Q1")
     call("get_cohorts", "teacher")
-    for name in ["matematicas", *profile["features"]]:
-        call("get_students_id_explain_name", "teacher", "s1", name, period="2026-Q1")
+    call("get_students_id_explain_name", "teacher", "s1", "matematicas", period="2026-Q1")
+    for name in profile["features"]:
+        call("get_students_id_explain_name", "teacher", "s1", name)
 
     call("get_rules", "admin")
     call("put_rules_subject", "admin", "math:preview", body=RULE)
@@ -245,7 +261,7 @@ def exercise(client: Client, clickhouse: bool) -> None:
         call("post_sql", "analyst", body={"query": "DESCRIBE TABLE grades"})
         call("post_sql", "analyst", body={"query": "SELECT nothing FROM nowhere"}, expected=422)
     else:
-        call("post_sql", "analyst", body={"query": "SELECT 1"}, expected=501)
+        call("post_sql", "analyst", body={"query": "SELECT 1"}, expected=503)
     call("delete_evaluations_id", "teacher", "e2", expected=204)
 
     call("get", None, expected=303)
