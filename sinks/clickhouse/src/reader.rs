@@ -288,7 +288,11 @@ impl Reader {
 /// Adds to the error about a name that is no column the nearest one of the tables that are read.
 fn nearest(error: ReadError, catalog: &Catalog, fenced: &Fenced) -> ReadError {
     let ReadError::Failed(message) = &error else { return error };
-    let unknown = message.split_once("identifier `").and_then(|(_, rest)| rest.split_once('`')).map(|(name, _)| name);
+    // Of a name alone, and of one with a table's.
+    let between = |before: &str, behind: char| {
+        message.split_once(before).and_then(|(_, rest)| rest.split_once(behind)).map(|(name, _)| name)
+    };
+    let unknown = between("identifier `", '`').or_else(|| between("Identifier '", '\''));
     let Some(unknown) = unknown.map(|name| name.rsplit('.').next().unwrap_or(name)) else { return error };
     let shown = fenced.relations.iter().filter_map(|name| catalog.get(name));
     let columns: Vec<&str> = shown.flat_map(|(_, shown)| shown.columns.iter().map(String::as_str)).collect();

@@ -229,8 +229,8 @@ impl AggregateFunction {
             Self::CountRows => 0,
             Self::Count | Self::CountDistinct | Self::Min | Self::Max | Self::First | Self::Last => 1,
             Self::SumInt | Self::SumDecimal | Self::Avg => 2,
-            Self::StddevPop => 3,
-            Self::RegrSlope => 5,
+            Self::StddevPop => 4,
+            Self::RegrSlope => 7,
         }
     }
 }

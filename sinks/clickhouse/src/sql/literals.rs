@@ -29,7 +29,7 @@ pub(super) fn decode(raw: &str) -> Result<Vec<u8>, String> {
             (b'\\', [escape, behind @ ..]) => {
                 let decoded = escaped(*escape);
                 let keeps = !decoded.is_ascii_control() || decoded == 0x7f;
-                if keeps && !matches!(decoded, b'\\' | b'`' | b'"' | b'\'' | b'/') {
+                if keeps && !matches!(decoded, b'\\' | b'`' | b'"' | b'\'' | b'/' | b'=') {
                     bytes.push(b'\\');
                 }
                 bytes.push(decoded);
@@ -138,7 +138,7 @@ mod tests {
             (r"\d\+\_\%\q\.", br"\d\+\_\%\q\."),
             (r"\x41\xfF\x00", b"A\xff\x00"),
             (r"\a\b\e\f\n\r\t\v\0", b"\x07\x08\x1b\x0c\n\r\t\x0b\x00"),
-            (r#"\\\'\"\`\/"#, br#"\'"`/"#),
+            (r#"\\\'\"\`\/\="#, br#"\'"`/="#),
             ("''", b"'"),
             (r"a\Nb", b"ab"),
             ("\\\n\\\u{7f}\\é", b"\n\\\x7f\\\xc3\xa9"),

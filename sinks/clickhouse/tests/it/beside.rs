@@ -130,7 +130,10 @@ impl World {
     }
 }
 
-fn in_order((columns, mut rows): Answer, ordered: bool) -> Answer {
+/// Without the names that ClickHouse makes of expressions: the fence writes functions and types by their own names
+/// (`count`, `Float32`), however the analyst spelled them (`Count`, `FLOAT`).
+fn in_order((mut columns, mut rows): Answer, ordered: bool) -> Answer {
+    columns.iter_mut().filter(|(name, _)| name.contains('(')).for_each(|(name, _)| name.clear());
     if !ordered {
         rows.sort();
     }
@@ -159,9 +162,13 @@ fn answers_are_those_of_the_engine_asked_directly() {
                     faults.push(format!("{text}\n  fenced {fenced:?}\n  direct {direct:?}"));
                 }
             }
-            (Err(ReadError::Refused(why)), _) => {
+            // What the engine refuses too need not be named.
+            (Err(ReadError::Refused(_)), Err(_)) => failed += 1,
+            (Err(ReadError::Refused(why)), Ok(_)) => {
                 refused += 1;
-                if !beyond.iter().any(|name| why.to_lowercase().contains(&name.to_lowercase())) {
+                // An operator of the parser's alone, which a comment behind `||` looks like.
+                let is_named = |name: &&str| why.to_lowercase().contains(&name.to_lowercase());
+                if !beyond.iter().chain(["||/"].iter().filter(|op| text.contains(**op))).any(is_named) {
                     faults.push(format!("{text}\n  refused, without naming one of {beyond:?}: {why}"));
                 }
             }
@@ -207,7 +214,7 @@ fn what_is_asked_is_what_is_answered() {
             "SELECT EXTRACT(ISOYEAR FROM toDate('2024-12-30')), EXTRACT(CENTURY FROM toDate('2026-03-01')), EXTRACT(DECADE FROM toDate('2026-03-01'))",
             "2025,21,202",
         ),
-        ("SELECT count(*) FILTER (WHERE score > 5), count(*) FILTER (WHERE score IS NULL) FROM grades", "15,5"),
+        ("SELECT count(*) FILTER (WHERE score > 5), count(*) FILTER (WHERE score IS NULL) FROM grades", "16,5"),
         ("SELECT 1 || 2 + 3, NULL IS TRUE, 1 = 2 IS NULL, 0x1F, x'4142', $$a\\d'$$", r#""15",0,0,31,"AB","a\\d'""#),
         (
             "SELECT toTypeName(1::FLOAT), toTypeName(-(1)), toTypeName(-1), inf, -5 % 3",
