@@ -25,6 +25,11 @@ impl Dialect for ClickHouse {
         true
     }
 
+    // `SELECT a, b, FROM t`.
+    fn supports_projection_trailing_commas(&self) -> bool {
+        true
+    }
+
     fn is_identifier_start(&self, ch: char) -> bool {
         GIVEN.is_identifier_start(ch)
     }

@@ -8,7 +8,7 @@ use sqlparser::ast::{
 };
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
-use sqlparser::tokenizer::{Span, Token, TokenWithSpan, Tokenizer};
+use sqlparser::tokenizer::{Span, Token, TokenWithSpan, Tokenizer, Whitespace};
 
 /// The most tokens: a tree is as deep as a chain of operators is long, and is dropped recursively.
 const TOKENS_MAX: usize = 5_000;
@@ -194,6 +194,9 @@ fn width(span: Span) -> Option<u64> {
 fn adjacent(text: &str, tokens: &[TokenWithSpan]) -> Result<(), Refusal> {
     for pair in tokens.windows(2) {
         let [first, second] = pair else { continue };
+        if let Some(what) = other_reading(&first.token, &second.token) {
+            return Err(Refusal::at(what, first.span));
+        }
         let what = match (&first.token, &second.token) {
             (Token::Number(..), Token::Word(_)) => "a number does not end in letters",
             (Token::Word(word), Token::SingleQuotedString(_))
@@ -215,6 +218,24 @@ fn adjacent(text: &str, tokens: &[TokenWithSpan]) -> Result<(), Refusal> {
     }
     Ok(())
 }
+
+/// Signs that ClickHouse and the parser tell apart in other ways.
+fn other_reading(first: &Token, second: &Token) -> Option<&'static str> {
+    let comment = |w: &Whitespace| match w {
+        Whitespace::SingleLineComment { .. } | Whitespace::MultiLineComment(_) => true,
+        Whitespace::Space | Whitespace::Newline | Whitespace::Tab => false,
+    };
+    match (first, second) {
+        (Token::Div, Token::Div) => Some(SLASHES),
+        (Token::Div, Token::Whitespace(white)) if comment(white) => Some(SLASHES),
+        (Token::PGCubeRoot, _) => Some("`||/` is not read here: write a space behind `||`"),
+        _ => None,
+    }
+}
+
+/// What is said of two of them.
+const SLASHES: &str =
+    "`//` begins a comment in ClickHouse: write `--` for a comment, or a space behind the `/` of a division";
 
 /// A parser's message, with the query's own words around the place that it names at its end.
 fn unreadable(text: &str, message: &str) -> Refusal {

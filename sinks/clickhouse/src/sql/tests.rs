@@ -382,6 +382,10 @@ fn queries_that_are_refused() {
         ("SELECT :x", ""),
         ("SELECT @@version", ""),
         ("SELECT subject FROM grades UNION ALL SELECT subject FROM cohorts ORDER BY 1", "behind several SELECTs"),
+        // Signs that ClickHouse reads in another way.
+        ("SELECT 7 // 2", "`//` begins a comment"),
+        ("SELECT 7 //* x */ 2", "`//` begins a comment"),
+        ("SELECT 'a' ||/* x */ 'b'", "`||/` is not read"),
         // More than a SELECT.
         ("SELECT 1; SELECT 2", "one query"),
         ("SELECT 1; DROP TABLE grades", "one query"),
