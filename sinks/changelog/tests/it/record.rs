@@ -127,10 +127,10 @@ fn canonical(text: &str) -> String {
     match text.as_bytes()[0] {
         b'{' => {
             let members: BTreeMap<String, Box<serde_json::value::RawValue>> = serde_json::from_str(text).unwrap();
-            let member = |(name, value): (&String, &Box<serde_json::value::RawValue>)| {
-                format!("{}:{}", serde_json::to_string(name).unwrap(), canonical(value.get()))
+            let member = |(name, value): (String, Box<serde_json::value::RawValue>)| {
+                format!("{}:{}", serde_json::to_string(&name).unwrap(), canonical(value.get()))
             };
-            format!("{{{}}}", join(members.iter().map(member).collect()))
+            format!("{{{}}}", join(members.into_iter().map(member).collect()))
         }
         b'[' => {
             let items: Vec<Box<serde_json::value::RawValue>> = serde_json::from_str(text).unwrap();

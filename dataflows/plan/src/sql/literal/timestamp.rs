@@ -362,7 +362,7 @@ impl Reader {
         let (number, rest) = leading_i32(text);
         let number = number.ok_or(LARGE)?;
         let fractional = matches!(label, Label::JulianDay | Label::Time | Label::Second);
-        if !rest.is_empty() && !(fractional && rest.starts_with('.')) {
+        if !(rest.is_empty() || fractional && rest.starts_with('.')) {
             return Err(LABEL);
         }
         let (place, said) = match label {
