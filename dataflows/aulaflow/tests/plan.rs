@@ -167,16 +167,9 @@ fn against_says_what_a_restart_makes() {
     assert!(code == 1 && error.contains("there is no log"), "{error}");
 }
 
-/// Resident memory in MiB that was measured with one event per student, all of it visible and stored: the features of the
-/// benchmarks, one of them, and all with `explain = 20`. The table in `bench/README.md` says how.
-const MEASURED: [(Features, u64, f64); 6] = [
-    (Features::Five, 100_000, 532.0),
-    (Features::Five, 200_000, 857.0),
-    (Features::Five, 1_000_000, 4_753.0),
-    (Features::One, 100_000, 296.0),
-    (Features::One, 200_000, 500.0),
-    (Features::Explained, 100_000, 598.0),
-];
+/// Resident memory in MiB, as the case `memory` of the benchmarks measured it: the table in `bench/README.md`.
+const MEASURED: [(Features, u64, f64); 3] =
+    [(Features::Five, 1_000_000, 3_867.0), (Features::One, 200_000, 502.0), (Features::Explained, 200_000, 976.0)];
 
 #[derive(Debug, Clone, Copy)]
 enum Features {
