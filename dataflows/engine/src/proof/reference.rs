@@ -458,7 +458,7 @@ impl Outer {
             bounds = Some((first, last + gap));
         }
         let last = rows.last()?;
-        let day = |start: i64| (start as f64 / 1000.0 / 86_400.0 * 1e6).round_ties_even() as i128;
+        let day = |start: i64| millionths(start as f64 / 1000.0 / 86_400.0);
         let points: Vec<_> = rows.iter().map(|(start, n)| (i128::from(*n) * 1_000_000, day(*start))).collect();
         let values = [
             Value::Int(rows.len() as i64),
@@ -470,6 +470,15 @@ impl Outer {
         ];
         Some((values.into_iter().map(shown).collect(), bounds))
     }
+}
+
+/// The nearest millionth of the decimal that a double above zero shows, halves up: digit by digit.
+fn millionths(x: f64) -> i128 {
+    let text = x.to_string();
+    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    let digits = format!("{fraction:0<7}");
+    let kept: i128 = format!("{whole}{}", &digits[..6]).parse().unwrap();
+    kept + i128::from(&digits[6..7] >= "5")
 }
 
 fn shown(value: Value) -> FeatureValue {
