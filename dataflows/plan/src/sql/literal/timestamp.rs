@@ -3,7 +3,7 @@
 //! What is read, and as what, follows PostgreSQL's `timestamptz` with the session's time zone at UTC and `DateStyle` at
 //! `ISO, MDY`: fields from left to right, each of which says something that no field before it said. Left out on
 //! purpose: what depends on when it is read (`now`, `today`), infinite times, abbreviations of time zones except those
-//! of UTC, and zones written as rules (`EST5EDT`).
+//! of UTC, and zones written as rules (`UTC+3`).
 
 use super::fields::{self, Field, Kind, clock, leading_i32};
 use super::words::{self, Label, Word};
