@@ -92,12 +92,13 @@ class Batch:
             raise Unusable("future")
         if views.late(at, record.timestamp):
             raise Unusable("late")
-        points, strict = points_of(event.get("context"))
+        points, has_value = points_of(event.get("context"))
         counted = self.events[tenant, event["student_id"]]
         counted.setdefault(
-            event["event_id"], views.Event(at, event["event_id"], event["event_type"], micros, points, strict)
+            event["event_id"], views.Event(at, event["event_id"], event["event_type"], micros, points)
         )
-        if not strict:
+        # It counts in everything else, and a letter says what it does not count in.
+        if not has_value:
             raise Unusable("expression")
 
     def evaluation(self, record: Record) -> None:

@@ -137,7 +137,7 @@ def behaviour(rng: random.Random, now_ms: int, ids: "Ids") -> Behaviour:
         event["value"] = rng.choice((rng.randrange(-5, 100), str(rng.randrange(-5000, 100_000) / 1000), 0, "12.345678"))
     event["occurred_at"] = rfc3339(at)
     if rng.random() < 0.3:
-        # The last one is no number: the view `strict` has no value for it.
+        # The last one is no number: the sum in the view `strict` leaves it out.
         event["context"] = {"n": rng.choice((1, 7, "12", "-3", None, "many"))}
     return Behaviour(student, event["event_id"], json.dumps(event, ensure_ascii=rng.random() < 0.5).encode())
 
