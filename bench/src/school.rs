@@ -12,6 +12,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 
+/// The features, of which one event changes all.
+pub const FEATURES: &str = include_str!("features.sql");
+
 /// The school.
 const TENANT: &str = "bench";
 
@@ -60,12 +63,17 @@ impl School {
 
     /// The same with further settings.
     pub fn make_with(setting: &Setting, students_expected: usize, settings: &str) -> Result<Self> {
+        Self::make_of(setting, students_expected, settings, FEATURES)
+    }
+
+    /// The same with these features.
+    pub fn make_of(setting: &Setting, students_expected: usize, settings: &str, features: &str) -> Result<Self> {
         let folder = setting.folder()?;
         let write = |name: &str, text: &str| {
             let path = folder.path().join(name);
             fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
         };
-        write("features.sql", include_str!("features.sql"))?;
+        write("features.sql", features)?;
         write("school.tenant.toml", TENANT_FILE)?;
         write("runtime.toml", &(runtime(folder.path(), students_expected) + settings))?;
         Ok(Self { folder, binary: setting.binary.clone() })

@@ -184,7 +184,7 @@ fn edge(dir: &std::path::Path) -> Result<(ApiState, String, usize), Fault> {
             view,
             row: Some(FeatureRow {
                 session: None,
-                values: [FeatureValue::Int(i as i64), FeatureValue::Micros(12_500_000)].into(),
+                values: [FeatureValue::Int(i as i128), FeatureValue::Micros(12_500_000)].into(),
                 updated_at: clock,
             }),
         };

@@ -3,7 +3,8 @@
 use crate::config::ApiConfig;
 use crate::error::{ApiError, Kind};
 use crate::scope::Scope;
-use crate::tenants::Tenants;
+use crate::state::ApiState;
+use crate::tenants::{Tenants, last_between};
 use aulaflow_log::{Appended, Log, LogError, Offset, RecordSet, TopicPartition};
 use aulaflow_model::change::ViewSchema;
 use aulaflow_model::ids::StudentId;
@@ -17,6 +18,9 @@ use tokio::sync::oneshot;
 
 /// Where a write went: `topic/partition/offset` of its last record. What is visible is at `GET /v1/lag`.
 pub(crate) const X_LOG_POSITION: HeaderName = HeaderName::from_static("x-log-position");
+
+/// How often a change of settings is made anew where another process changes them at the same time.
+const CHANGE_TRIES_MAX: usize = 5;
 
 pub(crate) struct Access {
     log: Arc<dyn Log>,
@@ -93,24 +97,53 @@ impl Access {
     }
 
     /// Changes the configuration of the scope's tenant: `change` gets the present one, and its answer is durable and
-    /// in force when this returns. Changes of one tenant wait for each other, so that none is lost.
+    /// in force when this returns. Changes of one tenant wait for each other, so that none is lost. What another process
+    /// wrote before is read first; where it wrote in between, the change is made once more, to what that one says.
     pub(crate) async fn change_config(
-        &self,
+        state: &ApiState,
         scope: &Scope,
-        change: impl FnOnce(&TenantConfig) -> Result<TenantConfig, ApiError>,
+        change: impl Fn(&TenantConfig) -> Result<TenantConfig, ApiError>,
     ) -> Result<(Arc<TenantConfig>, Appended), ApiError> {
-        let turn = self.tenants.turn(scope.tenant());
+        let access = &state.access;
+        if !access.writes {
+            return Err(other_role());
+        }
+        let turn = access.tenants.turn(scope.tenant());
         let _turn = turn.lock().await;
-        let next = Arc::new(change(&self.tenant_config(scope))?);
-        let json = serde_json::to_vec(&*next)
+        on_log(state, |access| access.tenants.catch_up(access.log.as_ref())).await?;
+        let place = access.place(scope, aulaflow_model::topic::TENANTS)?;
+        // Before what is present: a record that is followed meanwhile counts as one in between.
+        let mut from = access.tenants.read_to(place.partition);
+        let mut present = access.tenant_config(scope);
+        for _ in 0..CHANGE_TRIES_MAX {
+            let next = Arc::new(change(&present)?);
+            let appended = access.append_config(scope, &next).await?;
+            let (tenant, place, to) = (scope.tenant().clone(), place.clone(), appended.base_offset);
+            let between = move |access: &Self| last_between(access.log.as_ref(), &place, (from, to), &tenant);
+            match on_log(state, between).await? {
+                None => return Ok((next, appended)),
+                Some(other) => present = Arc::new(other.in_force(access.clock()).0),
+            }
+            from = to + 1;
+        }
+        let detail = "other processes change the tenant's settings all the time; look at them, and try again";
+        Err(ApiError::new(Kind::LogUnavailable, detail).retry_after(Duration::from_secs(1)))
+    }
+
+    /// Appends a configuration with what its file said last.
+    async fn append_config(&self, scope: &Scope, next: &Arc<TenantConfig>) -> Result<Appended, ApiError> {
+        let topic = aulaflow_model::topic::TENANTS;
+        let json = serde_json::to_vec(&**next)
             .map_err(|error| ApiError::new(Kind::Internal, format!("cannot write the record: {error}")))?;
         let key = scope.tenant().as_str().as_bytes();
         crate::batch::fits(key, &json, self.record_bytes_max).map_err(|fault| ApiError::invalid(vec![fault]))?;
+        let applied = self.tenants.applied(scope.tenant());
+        let headers = applied.as_ref().map(|applied| applied.headers());
         let mut records = aulaflow_log::record::RecordSetBuilder::default();
-        records.push(now(), scope.tenant().as_str().as_bytes(), Some(&json), &[]);
-        let appended = self.append(scope, aulaflow_model::topic::TENANTS, records.finish()).await?;
-        self.tenants.put(Arc::clone(&next), appended.base_offset);
-        Ok((next, appended))
+        records.push(now(), key, Some(&json), headers.as_ref().map_or(&[][..], |headers| headers));
+        let appended = self.append(scope, topic, records.finish()).await?;
+        self.tenants.put(Arc::clone(next), appended.base_offset);
+        Ok(appended)
     }
 
     /// The partition of the scope's tenant in a topic.
@@ -123,7 +156,7 @@ impl Access {
     /// durable.
     pub(crate) async fn append(&self, scope: &Scope, topic: &str, records: RecordSet) -> Result<Appended, ApiError> {
         if !self.writes {
-            return Err(ApiError::new(Kind::OtherRole, "this process takes no writes: ask one with the role edge"));
+            return Err(other_role());
         }
         let place = self.place(scope, topic)?;
         let (acked, ack) = oneshot::channel();
@@ -149,6 +182,20 @@ impl Access {
     pub(crate) fn tenants(&self) -> &Tenants {
         &self.tenants
     }
+}
+
+fn other_role() -> ApiError {
+    ApiError::new(Kind::OtherRole, "this process takes no writes: ask one with the role edge")
+}
+
+/// Reads the log on a thread that may block.
+async fn on_log<T: Send + 'static>(
+    state: &ApiState,
+    read: impl FnOnce(&Access) -> Result<T, LogError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let state = state.clone();
+    let outcome = tokio::task::spawn_blocking(move || read(&state.access)).await;
+    Ok(outcome.map_err(|error| ApiError::new(Kind::Internal, format!("the log could not be read: {error}")))??)
 }
 
 /// The header of an append.

@@ -17,6 +17,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Items taken at once.
 pub(crate) const ITEMS_MAX: usize = 5_000;
@@ -24,8 +25,10 @@ pub(crate) const ITEMS_MAX: usize = 5_000;
 /// that waits for the same thread.
 pub(crate) const OFFLOAD_BYTES: usize = 64 << 10;
 
-/// The class of what is refused here: the name that the dataflow gives to the same fault of a record on the log.
-const CLASS: &str = "schema";
+/// A class of what is refused here: the name that the dataflow gives to the same fault of a record on the log.
+pub(crate) const SCHEMA: &str = "schema";
+/// Likewise, of what is too far ahead of the clock.
+pub(crate) const FUTURE: &str = "future";
 
 /// What a batch's query may say.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -77,6 +80,7 @@ pub(crate) struct Batch {
     record_bytes_max: usize,
     records: RecordSetBuilder,
     dead: Option<RecordSetBuilder>,
+    dead_by_class: BTreeMap<&'static str, usize>,
     errors: Vec<ItemErrors>,
     warnings: Vec<ItemWarnings>,
 }
@@ -85,6 +89,7 @@ pub(crate) struct Batch {
 pub(crate) struct Prepared {
     records: RecordSet,
     dead: RecordSet,
+    dead_by_class: BTreeMap<&'static str, usize>,
     answer: BatchAnswer,
 }
 
@@ -97,9 +102,15 @@ impl Batch {
             record_bytes_max,
             records: RecordSetBuilder::default(),
             dead: query.dead_letters.then(RecordSetBuilder::default),
+            dead_by_class: BTreeMap::new(),
             errors: Vec::new(),
             warnings: Vec::new(),
         }
+    }
+
+    /// When its records are received.
+    pub(crate) fn now(&self) -> Millis {
+        self.now
     }
 
     pub(crate) fn tenant(&self) -> &TenantId {
@@ -110,7 +121,7 @@ impl Batch {
     pub(crate) fn accept(&mut self, item: &Item<'_>, key: &[u8], value: &[u8]) {
         match fits(key, value, self.record_bytes_max) {
             Ok(()) => self.records.push(self.now, key, Some(value), &[]),
-            Err(fault) => self.refuse(item, vec![fault]),
+            Err(fault) => self.refuse(item, SCHEMA, vec![fault]),
         }
     }
 
@@ -122,18 +133,19 @@ impl Batch {
     }
 
     /// Refuses an item.
-    pub(crate) fn refuse(&mut self, item: &Item<'_>, errors: Vec<Fault>) {
+    pub(crate) fn refuse(&mut self, item: &Item<'_>, class: &'static str, errors: Vec<Fault>) {
         if let Some(dead) = &mut self.dead {
             let error = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
             let failed_at = self.now.to_string();
             // It was never on the source topic, so it has no partition and offset there.
             let headers: [(&str, &[u8]); 4] = [
                 (letters::ERROR, error.as_bytes()),
-                (letters::ERROR_CLASS, CLASS.as_bytes()),
+                (letters::ERROR_CLASS, class.as_bytes()),
                 (letters::SOURCE_TOPIC, self.topic.as_bytes()),
                 (letters::FAILED_AT, failed_at.as_bytes()),
             ];
             dead.push(self.now, self.tenant.as_str().as_bytes(), Some(item.json), &headers);
+            *self.dead_by_class.entry(class).or_default() += 1;
         }
         self.errors.push(ItemErrors { index: item.index, errors });
     }
@@ -143,6 +155,7 @@ impl Batch {
         Prepared {
             records: self.records.finish(),
             dead: self.dead.unwrap_or_default().finish(),
+            dead_by_class: self.dead_by_class,
             answer: BatchAnswer { accepted, errors: self.errors, warnings: self.warnings },
         }
     }
@@ -159,9 +172,10 @@ impl Prepared {
     ) -> Result<Response, ApiError> {
         let (accepted, refused) = (self.answer.accepted as usize, self.answer.errors.len());
         if !self.dead.is_empty() {
-            let kept = self.dead.len() as usize;
             state.access.append(scope, &topic::dead_letters(topic), self.dead).await?;
-            state.dataflow.refused(topic, CLASS, kept);
+            for (class, kept) in self.dead_by_class {
+                state.dataflow.refused(topic, class, kept);
+            }
         }
         state.metrics.count_records(topic, "refused", refused);
         if self.records.is_empty() && refused > 0 {

@@ -1,7 +1,7 @@
 //! `POST /v1/behavior`: behaviour events, the hot path of writing. An event is decoded once to check it; what goes on
 //! the log is the caller's own bytes with the tenant spliced in.
 
-use crate::batch::{Batch, BatchQuery, ITEMS_MAX, Prepared, offload};
+use crate::batch::{Batch, BatchQuery, ITEMS_MAX, Prepared, SCHEMA, offload};
 use crate::body::{self, Format, Item, RequestBody};
 use crate::error::ApiError;
 use crate::openapi::{Api, answer, operation};
@@ -19,13 +19,14 @@ use axum::routing::post;
 const WRITERS: &[Role] = &[Role::Student, Role::Teacher, Role::Service];
 
 pub(crate) fn routes(api: Api) -> Api {
-    let put = operation("Report behaviour events", WRITERS)
+    let put = operation("Report behaviour events", WRITERS).tag("events")
         .describe(
             "Up to 5,000 events, as an array or as JSON lines. Good ones are taken, bad ones are named by index (of the \
              array, or of the line, from 0). 422 where none is good. A student reports its own events only.",
         )
         .query("dead_letters", "boolean", "Keep the bad items in the topic's dead letters as well (service)")
         .body_array("Behavior")
+        .example(serde_json::json!([{ "event_id": "b-1", "student_id": "s-000000", "event_type": "participation", "occurred_at": "2026-03-02T12:00:00Z" }]))
         .answer("202", answer("Durable").schema("BatchAnswer"));
     api.route("post", "/v1/behavior", post(put_events), put)
 }
@@ -71,7 +72,7 @@ pub(crate) fn read_events(
                 splice_tenant(item.json, &tenant, &mut value);
                 batch.accept(&item, &key, &value);
             }
-            Err(faults) => batch.refuse(&item, faults),
+            Err(faults) => batch.refuse(&item, SCHEMA, faults),
         }
     }
     Ok(batch.finish())

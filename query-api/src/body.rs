@@ -136,9 +136,10 @@ pub(crate) fn check_json(bytes: &[u8]) -> Result<(), ApiError> {
     serde_json::from_slice::<&RawValue>(bytes).map(drop).map_err(|error| broken(&error))
 }
 
-/// One JSON document as a value.
+/// One JSON document as a value, in which no key stands twice.
 pub(crate) fn value(bytes: &[u8]) -> Result<serde_json::Value, ApiError> {
-    serde_json::from_slice(bytes).map_err(|error| broken(&error))
+    let (value, repeated) = aulaflow_model::json::value(bytes).map_err(|error| broken(&error))?;
+    if repeated.is_empty() { Ok(value) } else { Err(ApiError::invalid(repeated)) }
 }
 
 /// The items of a body, at most `max`.

@@ -57,6 +57,7 @@ struct Bin {
 
 pub(crate) fn routes(api: Api) -> Api {
     let read = operation("The cohorts: all grades of a subject and period, in numbers", READERS)
+        .tag("students")
         .describe("In order of subject and period. A cohort has the grades with a score; one without any is not there.")
         .query("subject", "string", "Of this subject only")
         .query("period", "string", "Of this period only")

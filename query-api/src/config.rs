@@ -27,6 +27,8 @@ pub struct ApiConfig {
     pub issuer: Option<String>,
     /// The `aud` that tokens must have, if set.
     pub audience: Option<String>,
+    /// How far in the future an evaluation's `updated_at` may be; without a limit where the views' clock is the events'.
+    pub max_skew: Option<Duration>,
     /// Whether it takes writes; else they are answered 503.
     pub writes: bool,
     /// Whether it answers reads of students' data; likewise.
@@ -35,7 +37,7 @@ pub struct ApiConfig {
 
 impl ApiConfig {
     /// Defaults for everything but the address and the keys: 8 MiB bodies, 1 MiB records, 30 s per request, 10 s per append,
-    /// 10 s per question to the dataflows, 1,024 requests in flight, writes and reads.
+    /// 10 s per question to the dataflows, 1,024 requests in flight, 5 minutes of skew, writes and reads.
     pub fn new(listen: SocketAddr, keys: Vec<AuthKey>) -> Self {
         Self {
             listen,
@@ -48,6 +50,7 @@ impl ApiConfig {
             keys,
             issuer: None,
             audience: None,
+            max_skew: Some(Duration::from_secs(300)),
             writes: true,
             reads: true,
         }

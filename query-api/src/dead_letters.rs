@@ -258,23 +258,25 @@ pub(crate) fn routes(api: Api) -> Api {
             .query("limit", "integer", "At most this many: 1 to 1000, else 100")
             .query("cursor", "string", "Go on after a page: its `next_cursor`")
     };
-    let list = filters(operation("Records that cannot be used", READERS))
+    let list = filters(operation("Records that cannot be used", READERS).tag("operations"))
         .describe(
             "In order of topic, partition and offset. Everybody sees those of the own tenant; a letter whose key names no \
              tenant is seen by the platform only. A page may end early: `next_cursor` says where to go on.",
         )
         .answer("200", answer("The letters").schema("DeadLetters"));
     let one = operation("A record that cannot be used", READERS)
+        .tag("operations")
         .path_parameter("topic", "The dead-letter topic")
         .path_parameter("partition", "The partition")
         .path_parameter("offset", "The letter's offset")
         .answer("200", answer("The letter, with the record's bytes").schema("DeadLetter"));
-    let again = operation("Write records once more", READERS)
+    let again = operation("Write records once more", READERS).tag("operations")
         .describe(
             "The original bytes go to the topic and partition that they were on, with the header `replayed-from`. What is \
              written twice counts once. `letters` names some; without it all that the other members describe, up to `limit`.",
         )
         .body("DeadLettersAsked")
+        .example(serde_json::json!({ "topic": "aula.behavior.v1", "class": "schema", "dry_run": true }))
         .answer("200", answer("What became of them").schema("Replayed"));
     api.route("get", "/v1/dead-letters", get(list_letters), list)
         .route("get", "/v1/dead-letters/{topic}/{partition}/{offset}", get(one_letter), one)

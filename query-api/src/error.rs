@@ -26,6 +26,7 @@ pub(crate) enum Kind {
     BodyTooLarge,
     TooManyItems,
     UnsupportedMediaType,
+    NotAcceptable,
     UnsupportedEncoding,
     Overloaded,
     Timeout,
@@ -52,7 +53,7 @@ pub(crate) struct About {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 26] = [
+    pub(crate) const ALL: [Self; 27] = [
         Self::MissingToken,
         Self::InvalidToken,
         Self::Forbidden,
@@ -65,6 +66,7 @@ impl Kind {
         Self::BodyTooLarge,
         Self::TooManyItems,
         Self::UnsupportedMediaType,
+        Self::NotAcceptable,
         Self::UnsupportedEncoding,
         Self::Overloaded,
         Self::Timeout,
@@ -150,6 +152,12 @@ impl Kind {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "The body's media type is not accepted here",
                 "Set `Content-Type` to one that the detail names.",
+            ),
+            Self::NotAcceptable => row(
+                "not-acceptable",
+                StatusCode::NOT_ACCEPTABLE,
+                "There is no such form of the answer",
+                "Set `Accept` to a media type that the detail names, or leave it out.",
             ),
             Self::UnsupportedEncoding => row(
                 "unsupported-encoding",
@@ -329,6 +337,7 @@ impl ApiError {
             | Kind::BodyTooLarge
             | Kind::TooManyItems
             | Kind::UnsupportedMediaType
+            | Kind::NotAcceptable
             | Kind::UnsupportedEncoding
             | Kind::Overloaded
             | Kind::Timeout

@@ -1,7 +1,7 @@
 //! `POST /v1/evaluations`, `POST /v1/evaluations:batch`, `DELETE /v1/evaluations/{id}`.
 
 use crate::access::{now, position};
-use crate::batch::{Batch, BatchQuery, ITEMS_MAX, Prepared, offload};
+use crate::batch::{Batch, BatchQuery, FUTURE, ITEMS_MAX, Prepared, SCHEMA, offload};
 use crate::body::{self, Item, RequestBody, json};
 use crate::error::ApiError;
 use crate::openapi::{Api, answer, operation};
@@ -11,6 +11,7 @@ use aulaflow_log::record::RecordSetBuilder;
 use aulaflow_model::event::{Evaluation, Origin, decode_evaluation, tombstone_key};
 use aulaflow_model::fault::{Fault, suggestion};
 use aulaflow_model::ids::{EvaluationId, PeriodId};
+use aulaflow_model::instant::Millis;
 use aulaflow_model::tenant::{Rule, TenantConfig, Weights};
 use aulaflow_model::topic::EVALUATIONS;
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -19,22 +20,31 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, post};
 use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
 
 const WRITERS: &[Role] = &[Role::Teacher, Role::Admin];
 
 pub(crate) fn routes(api: Api) -> Api {
     let one = operation("Put one evaluation", WRITERS)
-        .describe("An upsert by `evaluation_id`: the newest `updated_at` wins. 201 once it is durable.")
+        .tag("events")
+        .describe(
+            "An upsert by `evaluation_id`. Without an `updated_at` it is an edit and wins over everything before it; with \
+             one it loses only to a newer one that was given. 201 once it is durable.",
+        )
         .body("Evaluation")
+        .example(serde_json::json!({ "evaluation_id": "e-1", "student_id": "s-000000", "subject": "matematicas", "type": "exam", "score": "84.5", "graded_at": "2026-03-02T12:00:00Z" }))
         .answer("201", answer("Durable").schema("EvaluationTaken"));
-    let batch = operation("Put up to 5,000 evaluations", WRITERS)
+    let batch = operation("Put up to 5,000 evaluations", WRITERS).tag("events")
         .describe(
             "Good ones are taken, bad ones are named by index. JSON lines are accepted as well. 422 where none is good.",
         )
         .query("dead_letters", "boolean", "Keep the bad items in the topic's dead letters as well (admin)")
         .body_array("Evaluation")
+        .example(serde_json::json!([{ "evaluation_id": "e-1", "student_id": "s-000000", "subject": "matematicas", "type": "exam", "score": "84.5", "graded_at": "2026-03-02T12:00:00Z" }]))
         .answer("200", answer("Durable").schema("BatchAnswer"));
     let remove = operation("Delete an evaluation", WRITERS)
+        .tag("events")
         .describe("204 once the deletion is durable, also where there was none.")
         .path_parameter("id", "The evaluation's id")
         .answer("204", answer("Deleted"));
@@ -47,15 +57,15 @@ async fn put_one(State(state): State<ApiState>, scope: Scope, body: RequestBody)
     scope.require(WRITERS)?;
     let bytes = body.json()?;
     body::check_json(&bytes)?;
-    let outcome = decode_evaluation(&bytes, Origin::Edge)
-        .and_then(|evaluation| judge(&state.access.tenant_config(&scope), &evaluation).map(|w| (evaluation, w)));
-    let (evaluation, warnings) = outcome.map_err(|faults| {
+    let received = now();
+    let outcome = Judge::new(&state, &scope).read(&bytes, received);
+    let (evaluation, warnings) = outcome.map_err(|(_, faults)| {
         state.metrics.count_records(EVALUATIONS, "refused", 1);
         ApiError::invalid(faults)
     })?;
     let mut records = RecordSetBuilder::default();
     let tenant = scope.tenant();
-    records.push(now(), evaluation.log_key(tenant).as_bytes(), Some(&evaluation.to_log_json(tenant)), &[]);
+    records.push(received, evaluation.log_key(tenant).as_bytes(), Some(&evaluation.to_log_json(tenant)), &[]);
     let outcome = state.access.append(&scope, EVALUATIONS, records.finish()).await;
     state.metrics.count_records(EVALUATIONS, if outcome.is_ok() { "accepted" } else { "failed" }, 1);
     let appended = outcome?;
@@ -74,28 +84,26 @@ async fn put_batch(
 ) -> Result<Response, ApiError> {
     scope.require(WRITERS)?;
     let query = BatchQuery::read(query, &scope)?;
-    let (config, tenant) = (state.access.tenant_config(&scope), scope.tenant().clone());
+    let (judge, tenant) = (Judge::new(&state, &scope), scope.tenant().clone());
     let (size, record_bytes_max) = (body.bytes.len(), state.config.record_bytes_max);
     let prepare = move || {
         let items = body::items(&body.bytes, body.format, ITEMS_MAX, "evaluations")?;
-        Ok::<Prepared, ApiError>(read_batch(&items, &config, Batch::new(tenant, EVALUATIONS, query, record_bytes_max)))
+        Ok::<Prepared, ApiError>(read_batch(&items, &judge, Batch::new(tenant, EVALUATIONS, query, record_bytes_max)))
     };
     let prepared = offload(size, prepare).await?;
     prepared.commit(&state, &scope, EVALUATIONS, StatusCode::OK).await
 }
 
-fn read_batch(items: &[Item<'_>], config: &TenantConfig, mut batch: Batch) -> Prepared {
+fn read_batch(items: &[Item<'_>], judge: &Judge, mut batch: Batch) -> Prepared {
     for item in items {
-        let judged = decode_evaluation(item.json, Origin::Edge)
-            .and_then(|evaluation| judge(config, &evaluation).map(|warnings| (evaluation, warnings)));
-        match judged {
+        match judge.read(item.json, batch.now()) {
             Ok((evaluation, warnings)) => {
                 let key = evaluation.log_key(batch.tenant());
                 let value = evaluation.to_log_json(batch.tenant());
                 batch.accept(item, key.as_bytes(), &value);
                 batch.warn(item.index, warnings);
             }
-            Err(faults) => batch.refuse(item, faults),
+            Err((class, faults)) => batch.refuse(item, class, faults),
         }
     }
     batch.finish()
@@ -114,6 +122,29 @@ async fn remove_one(
     let outcome = state.access.append(&scope, EVALUATIONS, records.finish()).await;
     state.metrics.count_records(EVALUATIONS, if outcome.is_ok() { "accepted" } else { "failed" }, 1);
     Ok((StatusCode::NO_CONTENT, [position(&outcome?)]).into_response())
+}
+
+/// What evaluations of a tenant are judged by.
+struct Judge {
+    config: Arc<TenantConfig>,
+    max_skew_ms: Option<i64>,
+}
+
+impl Judge {
+    fn new(state: &ApiState, scope: &Scope) -> Self {
+        let skew_ms = |max: Duration| i64::try_from(max.as_millis()).unwrap_or(i64::MAX);
+        Self { config: state.access.tenant_config(scope), max_skew_ms: state.config.max_skew.map(skew_ms) }
+    }
+
+    /// Decodes an evaluation received at an instant: it and its warnings, or its faults and their class.
+    fn read(&self, json: &[u8], received: Millis) -> Result<(Evaluation, Vec<Fault>), (&'static str, Vec<Fault>)> {
+        let evaluation = decode_evaluation(json, Origin::Edge).map_err(|faults| (SCHEMA, faults))?;
+        let warnings = judge(&self.config, &evaluation).map_err(|faults| (SCHEMA, faults))?;
+        match self.max_skew_ms.and_then(|max_skew_ms| evaluation.updated_ahead(received, max_skew_ms)) {
+            Some(ahead) => Err((FUTURE, vec![ahead])),
+            None => Ok((evaluation, warnings)),
+        }
+    }
 }
 
 /// What the tenant's configuration says of an evaluation: a fault refuses it, warnings only tell.

@@ -48,6 +48,7 @@ enum Wanted {
 
 pub(crate) fn routes(api: Api) -> Api {
     let explain = operation("Where a grade or feature comes from", READERS)
+        .tag("students")
         .describe(
             "For a feature: its window, the panes and the last events that count. For a grade (`name` is the subject): \
              every evaluation and what became of it, the categories, the exact score before rounding, and the rule. \

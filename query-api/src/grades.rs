@@ -24,7 +24,7 @@ struct GradesQuery {
 }
 
 pub(crate) fn routes(api: Api) -> Api {
-    let grades = operation("A student's grades", READERS)
+    let grades = operation("A student's grades", READERS).tag("students")
         .describe(
             "Those in memory, true as of `as_of`. With `period`: the grades of that period; where memory has none, they are \
              read from the history (`source`), which may be a little behind, and kept for a minute. A student reads its own \

@@ -11,11 +11,15 @@ use axum::routing::get;
 use std::time::Duration;
 
 pub(crate) fn routes(api: Api) -> Api {
-    let live = operation("Whether the process lives", &[]).answer("200", answer("It does"));
+    let live =
+        operation("Whether the process lives", &[]).tag("service").answer("200", answer("It does").schema("Health"));
     let ready = operation("Whether the views are there and fresh", &[])
+        .tag("service")
         .describe("503 says why not. A serve-only process is ready once it has caught up, and says how stale it is.")
-        .answer("200", answer("They are"));
-    let metrics = operation("Metrics in the OpenMetrics text format", &[]).answer("200", answer("The metrics"));
+        .answer("200", answer("They are").schema("Readiness"));
+    let metrics = operation("Metrics in the OpenMetrics text format", &[])
+        .tag("service")
+        .answer("200", answer("The metrics").text(&["application/openmetrics-text"]));
     api.route("get", "/healthz", get(healthz), live).route("get", "/readyz", get(readyz), ready).route(
         "get",
         "/metrics",

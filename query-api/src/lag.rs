@@ -97,7 +97,7 @@ pub struct PartitionLag {
 }
 
 pub(crate) fn routes(api: Api) -> Api {
-    let read = operation("How far the views are behind the log", READERS)
+    let read = operation("How far the views are behind the log", READERS).tag("operations")
         .describe(
             "By topic and partition; `replica` says as of when a serve-only process is true, `sinks` how far sinks outside the process are. A write is visible once `visible_offset` is past the offset of its `X-Log-Position`.",
         )

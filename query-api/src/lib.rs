@@ -5,6 +5,7 @@
 //! things it talks to ([`Parts`]). A tenant's data is reached only through `access`, whose every method asks for a
 //! `scope::Scope`, which only a verified token makes.
 
+mod accept;
 mod access;
 mod ask;
 pub mod auth;

@@ -6,10 +6,21 @@ use crate::scope::Role;
 use crate::state::ApiState;
 use axum::Router;
 use axum::extract::State;
+use axum::http::Uri;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Redirect};
 use axum::routing::{MethodRouter, get};
 use serde_json::{Map, Value, json};
+
+/// The groups of operations.
+pub(crate) const TAGS: &[(&str, &str)] = &[
+    ("events", "What is sent: evaluations and behaviour"),
+    ("students", "What is shown of students: profiles, grades, explanations, cohorts"),
+    ("rules", "Grading rules and periods"),
+    ("analytics", "The past, in SQL"),
+    ("operations", "Lag, dead letters, sources"),
+    ("service", "The process and this interface"),
+];
 
 /// Routes and their descriptions, together.
 #[derive(Default)]
@@ -31,8 +42,14 @@ pub(crate) struct Operation {
 pub(crate) struct Answer(Value);
 
 pub(crate) fn routes(api: Api) -> Api {
-    let document = operation("This interface as an OpenAPI 3.1 document", &[]).answer("200", answer("The document"));
-    let docs = operation("This interface as a page to read", &[]).answer("200", answer("The page"));
+    let document = operation("This interface as an OpenAPI 3.1 document", &[])
+        .answer("200", answer("The document").schema("Document"))
+        .tag("service");
+    let docs = operation("This interface as a page to read", &[])
+        .answer("200", answer("The page").text(&["text/html"]))
+        .tag("service");
+    let root = operation("To the page", &[]).answer("303", answer("It is at `/docs`")).tag("service");
+    let api = api.route("get", "/", get(|| async { Redirect::to("/docs") }), root);
     api.route("get", "/openapi.json", get(document_json), document).route("get", "/docs", get(docs_page), docs)
 }
 
@@ -72,7 +89,15 @@ pub(crate) fn answer(description: &str) -> Answer {
 impl Answer {
     /// With a JSON body of a shape in `schemas.json`.
     pub(crate) fn schema(mut self, name: &str) -> Self {
-        self.0["content"] = content(&reference(name), &["application/json"]);
+        self.0["content"]["application/json"] = json!({ "schema": reference(name) });
+        self
+    }
+
+    /// As a text of these media types.
+    pub(crate) fn text(mut self, media: &[&str]) -> Self {
+        for media in media {
+            self.0["content"][media] = json!({ "schema": { "type": "string" } });
+        }
         self
     }
 }
@@ -81,6 +106,33 @@ impl Operation {
     /// More words.
     pub(crate) fn describe(mut self, description: &str) -> Self {
         self.object.insert("description".to_owned(), json!(description));
+        self
+    }
+
+    /// The group that it belongs to: one of [`TAGS`].
+    pub(crate) fn tag(mut self, tag: &str) -> Self {
+        self.object.insert("tags".to_owned(), json!([tag]));
+        self
+    }
+
+    /// Something that may go wrong besides what goes wrong with every call.
+    pub(crate) fn problem(mut self, status: &str, kinds: &[Kind]) -> Self {
+        self.responses.insert(status.to_owned(), problem(kinds));
+        self
+    }
+
+    /// A body as somebody might send it.
+    pub(crate) fn example(mut self, example: Value) -> Self {
+        if let Some(Value::Object(content)) =
+            self.object.get_mut("requestBody").and_then(|body| body.get_mut("content"))
+        {
+            for (media, content) in content {
+                // Of JSON lines the array's items would be the lines: shown once is enough.
+                if media == "application/json" {
+                    content["example"] = example.clone();
+                }
+            }
+        }
         self
     }
 
@@ -108,9 +160,11 @@ impl Operation {
     }
 
     /// A text, or a JSON body with it.
-    pub(crate) fn body_text(mut self, schema: &str) -> Self {
+    pub(crate) fn body_text(mut self, schema: &str, example: &str) -> Self {
         self = self.any_body(&reference(schema), &["application/json"]);
-        self.object["requestBody"]["content"]["text/plain"] = json!({ "schema": { "type": "string" } });
+        self.object["requestBody"]["content"]["application/json"]["example"] = json!({ "query": example });
+        self.object["requestBody"]["content"]["text/plain"] =
+            json!({ "schema": { "type": "string" }, "example": example });
         for (status, kinds) in [
             ("422", &[Kind::SqlRefused, Kind::SqlFailed, Kind::SqlLimit, Kind::Invalid][..]),
             ("503", &[Kind::AnalyticsOff, Kind::AnalyticsUnavailable, Kind::Overloaded, Kind::Timeout]),
@@ -158,6 +212,12 @@ impl Operation {
     }
 }
 
+/// What stands before the action at the end of a path, such as `:preview`; `None` where the path has no such end. `last` is
+/// the path's last part, decoded: a colon that is encoded belongs to a name and not to the route.
+pub(crate) fn before_action<'a>(uri: &Uri, last: &'a str, action: &str) -> Option<&'a str> {
+    if uri.path().ends_with(action) { last.strip_suffix(action) } else { None }
+}
+
 impl Api {
     /// Adds a route with its description. `handler` answers `method`, and that only.
     pub(crate) fn route(
@@ -202,6 +262,7 @@ impl Api {
             },
             "servers": [{ "url": "/" }],
             "security": [{ "bearer": [] }],
+            "tags": TAGS.iter().map(|(name, description)| json!({ "name": name, "description": description })).collect::<Vec<_>>(),
             "paths": self.paths,
             "components": {
                 "securitySchemes": { "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" } },

@@ -1,6 +1,6 @@
 //! `GET` and `PUT /v1/periods`: the tenant's time zone and grading periods.
 
-use crate::access::position;
+use crate::access::{Access, position};
 use crate::body::{self, RequestBody, json};
 use crate::error::ApiError;
 use crate::openapi::{Api, answer, operation};
@@ -18,13 +18,15 @@ const MEMBERS: [&str; 2] = ["timezone", "period"];
 
 pub(crate) fn routes(api: Api) -> Api {
     let read = operation("The tenant's grading periods", READERS)
+        .tag("rules")
         .answer("200", answer("Time zone and periods").schema("Periods"));
-    let write = operation("Set the tenant's grading periods", WRITERS)
+    let write = operation("Set the tenant's grading periods", WRITERS).tag("rules")
         .describe(
             "All of them at once; without a `timezone` the present one stays. Exactly the grades that move change; 200 \
              once the periods are durable.",
         )
         .body("Periods")
+        .example(serde_json::json!({ "timezone": "America/Mexico_City", "period": [{ "id": "2026-Q1", "start": "2026-01-15", "end": "2026-04-15" }] }))
         .answer("200", answer("The periods as they are in force").schema("Periods"));
     api.route("get", "/v1/periods", get(read_periods), read).route("put", "/v1/periods", put(write_periods), write)
 }
@@ -37,8 +39,8 @@ async fn read_periods(State(state): State<ApiState>, scope: Scope) -> Result<Res
 async fn write_periods(State(state): State<ApiState>, scope: Scope, body: RequestBody) -> Result<Response, ApiError> {
     scope.require(WRITERS)?;
     let value = body::value(&body.json()?)?;
-    let change = |config: &TenantConfig| with_periods(config, value).map_err(ApiError::invalid);
-    let (config, appended) = state.access.change_config(&scope, change).await?;
+    let change = |config: &TenantConfig| with_periods(config, value.clone()).map_err(ApiError::invalid);
+    let (config, appended) = Access::change_config(&state, &scope, change).await?;
     Ok(([position(&appended)], json(shown(&config))).into_response())
 }
 

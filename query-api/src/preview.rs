@@ -7,7 +7,10 @@ use crate::openapi::{Api, answer, operation};
 use crate::rules::{self, PREVIEW, WRITERS};
 use crate::scope::Scope;
 use crate::state::ApiState;
+use aulaflow_model::fault::{Fault, suggestion};
 use aulaflow_model::grade::{Preview, PreviewRow, PreviewSummary};
+use aulaflow_model::ids::Subject;
+use aulaflow_serving::CohortQuery;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::Response;
@@ -19,6 +22,9 @@ use std::collections::BTreeSet;
 const LIMIT: usize = 1_000;
 /// At most.
 const LIMIT_MAX: usize = 10_000;
+
+/// Cohorts that are looked through for a subject of a similar name.
+const SUBJECTS_MAX: usize = 1_000;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -34,11 +40,13 @@ struct Shown<'a> {
     base_rule_versions: &'a BTreeSet<String>,
     summary: &'a PreviewSummary,
     changes_total: usize,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    warnings: &'a [Fault],
     changes: &'a [PreviewRow],
 }
 
 pub(crate) fn routes(api: Api) -> Api {
-    let preview = operation("Preview a grading rule", WRITERS)
+    let preview = operation("Preview a grading rule", WRITERS).tag("rules")
         .describe(
             "What `PUT` of this rule would change, as of one instant: exactly the rows whose rule would be another one, \
              under both rules. It has no effect. An `effective_at` is checked and not considered: the rule is looked at \
@@ -47,6 +55,7 @@ pub(crate) fn routes(api: Api) -> Api {
         .path_parameter("subject", rules::SUBJECT)
         .query("limit", "integer", "Changed rows in the answer: 1 to 10,000, 1,000 if not given")
         .body("Rule")
+        .example(serde_json::json!({ "weights": { "exam": "0.7", "homework": "0.3" }, "min_passing": 60 }))
         .answer("200", answer("What would change").schema("Preview"));
     api.action("post", "/v1/rules/{subject}:preview", "/v1/rules/{subject}", post(preview_rule), preview)
 }
@@ -69,14 +78,27 @@ async fn preview_rule(
     // The checks of a PUT, against what is in force.
     state.access.tenant_config(&scope).with_rule(change.rule.clone()).map_err(ApiError::invalid)?;
     let tenant = scope.tenant().clone();
+    let mut warnings = change.rule.warnings("");
+    warnings.extend(subject.as_ref().and_then(|subject| unknown(&state, &scope, subject)));
     let answer = ask(&state, move |state, timeout| {
         let preview = state.dataflow.preview(&tenant, &change.rule, timeout)?;
-        Ok(shown(&preview, subject.as_ref().map_or("*", |subject| subject.as_str()), limit))
+        Ok(shown(&preview, subject.as_ref().map_or("*", |subject| subject.as_str()), limit, &warnings))
     });
     Ok(json(answer.await?))
 }
 
-fn shown(preview: &Preview, subject: &str, limit: usize) -> Vec<u8> {
+/// Says that nobody has a grade in a subject: its name may be misspelt.
+fn unknown(state: &ApiState, scope: &Scope, subject: &Subject) -> Option<Fault> {
+    let all = state.access.cohorts(scope, CohortQuery { limit: SUBJECTS_MAX, ..CohortQuery::default() }).ok()?;
+    let of_it = CohortQuery { subject: Some(subject), limit: 1, ..CohortQuery::default() };
+    if !state.access.cohorts(scope, of_it).ok()?.is_empty() {
+        return None;
+    }
+    let near = suggestion(subject.as_str(), all.iter().map(|entry| entry.subject.as_str()));
+    Some(Fault::new("/subject", format!("nobody has a grade in `{subject}` now{near}")))
+}
+
+fn shown(preview: &Preview, subject: &str, limit: usize, warnings: &[Fault]) -> Vec<u8> {
     let shown = Shown {
         as_of: preview.as_of.to_string(),
         subject,
@@ -84,6 +106,7 @@ fn shown(preview: &Preview, subject: &str, limit: usize) -> Vec<u8> {
         base_rule_versions: &preview.base_rule_versions,
         summary: &preview.summary,
         changes_total: preview.changes.len(),
+        warnings,
         changes: preview.changes.get(..limit).unwrap_or(&preview.changes),
     };
     // A struct of strings and numbers always serialises.

@@ -23,12 +23,15 @@ const PROFILE_BYTES: usize = 2048;
 
 pub(crate) fn routes(api: Api) -> Api {
     let one = operation("A student's profile", READERS)
+        .tag("students")
         .describe("Grades and features, true as of one instant (`as_of`). A student reads its own only.")
         .path_parameter("id", "The student's id")
         .answer("200", answer("The profile").schema("Profile"));
     let many = operation("Up to 500 profiles", BATCH_READERS)
+        .tag("students")
         .describe("In the order asked; `missing` names the students who have none.")
         .body("ProfilesAsked")
+        .example(serde_json::json!({ "student_ids": ["s-000000", "s-000001"] }))
         .answer("200", answer("The profiles").schema("Profiles"));
     api.route("get", "/v1/students/{id}/profile", get(profile), one).route(
         "post",

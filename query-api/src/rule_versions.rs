@@ -36,6 +36,7 @@ struct VersionsQuery {
 
 pub(crate) fn routes(api: Api) -> Api {
     let read = operation("What a subject's grading rules were", READERS)
+        .tag("rules")
         .describe(
             "Each time they were set, newest first: the rules in force from then on and those scheduled. A scheduled \
              rule makes no version of its own when its time comes. `complete` is false where there may be older \

@@ -2,10 +2,11 @@
 
 use crate::body::json;
 use crate::error::ApiError;
-use crate::openapi::{Api, answer, operation};
+use crate::openapi::{Api, answer, before_action, operation};
 use crate::scope::{AnyCaller, Role};
 use crate::state::ApiState;
 use axum::extract::{Path, State};
+use axum::http::Uri;
 use axum::response::Response;
 use axum::routing::post;
 use serde::Serialize;
@@ -20,7 +21,7 @@ struct Resumed {
 }
 
 pub(crate) fn routes(api: Api) -> Api {
-    let resume = operation("Read a source on", OPERATORS)
+    let resume = operation("Read a source on", OPERATORS).tag("operations")
         .describe(
             "Partitions of the topic that were stopped because their error budget was spent are read on, with a fresh one. \
              What they could not use is in the dead letters.",
@@ -33,9 +34,10 @@ pub(crate) fn routes(api: Api) -> Api {
 async fn resume_source(
     State(state): State<ApiState>,
     AnyCaller(caller): AnyCaller,
+    uri: Uri,
     Path(place): Path<String>,
 ) -> Result<Response, ApiError> {
-    let topic = place.strip_suffix(":resume").ok_or_else(|| ApiError::not_found("source"))?;
+    let topic = before_action(&uri, &place, ":resume").ok_or_else(|| ApiError::not_found("source"))?;
     caller.require(OPERATORS)?;
     let known = (state.lag)().partitions.iter().any(|partition| partition.topic == topic);
     if !known {

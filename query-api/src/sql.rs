@@ -1,6 +1,7 @@
 //! `POST /v1/sql`: an analyst's query over the tenant's own tables. What may be asked is decided by whoever answers it; here
 //! are the body, the forms of the answer, and how many may ask at once.
 
+use crate::accept;
 use crate::body::{self, json};
 use crate::error::{ApiError, Kind};
 use crate::history::SqlRows;
@@ -10,7 +11,7 @@ use crate::state::ApiState;
 use aulaflow_model::fault::Fault;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request, State};
-use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -34,10 +35,15 @@ pub(crate) fn routes(api: Api) -> Api {
         .describe(
             "One SELECT in ClickHouse's SQL over the tenant's own tables: `grades`, `cohorts` and the views with analytics; each \
              with `…_changes` (its history) and `…_as_of(t = '2026-03-01')`. Students are pseudonyms. The answer is JSON, or CSV or \
-             JSON lines by `Accept`.",
+             JSON lines by `Accept`. `SHOW TABLES` and `DESCRIBE TABLE name` say what there is.",
         )
-        .body_text("SqlAsked")
-        .answer("200", answer("The rows").schema("SqlAnswer"));
+        .tag("analytics")
+        .body_text("SqlAsked", "SELECT subject, count(*) AS students, avg(score) AS mean FROM grades GROUP BY subject")
+        .problem("406", &[Kind::NotAcceptable])
+        .answer(
+            "200",
+            answer("The rows").schema("SqlAnswer").text(&["text/csv", "application/x-ndjson"]),
+        );
     api.route("post", "/v1/sql", post(sql), ask)
 }
 
@@ -87,6 +93,8 @@ async fn sql(
 ) -> Result<Response, ApiError> {
     scope.require(ASKERS)?;
     let Asked(text) = asked?;
+    // Before anything is asked.
+    let form = accept::preferred(&headers, FORMS)?;
     let _turn = state.queries.try_acquire().map_err(|_| {
         let detail = format!("{QUERIES_MAX} queries are under way already");
         ApiError::new(Kind::Overloaded, detail).retry_after(Duration::from_secs(1))
@@ -94,8 +102,7 @@ async fn sql(
     let started = Instant::now();
     let rows = state.history.sql(scope.tenant(), &text).await?;
     let elapsed_ms = started.elapsed().as_millis();
-    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    Ok(match Form::of(accept) {
+    Ok(match form {
         Form::Json => json(document(&rows, elapsed_ms)),
         Form::Csv => lines("text/csv; charset=utf-8; header=present", csv(&rows), rows.truncated),
         Form::JsonLines => lines("application/x-ndjson", json_lines(&rows), rows.truncated),
@@ -109,19 +116,13 @@ enum Form {
     JsonLines,
 }
 
-impl Form {
-    /// The first that the header names; JSON where it names none.
-    fn of(accept: &str) -> Self {
-        let mut names = accept.split(',').map(|part| part.split(';').next().unwrap_or_default().trim());
-        let known = names.find_map(|name| match name {
-            "text/csv" => Some(Self::Csv),
-            "application/x-ndjson" | "application/jsonl" => Some(Self::JsonLines),
-            "application/json" => Some(Self::Json),
-            _ => None,
-        });
-        known.unwrap_or(Self::Json)
-    }
-}
+/// By their media types; JSON where the caller does not mind.
+const FORMS: &[(&str, Form)] = &[
+    ("application/json", Form::Json),
+    ("text/csv", Form::Csv),
+    ("application/x-ndjson", Form::JsonLines),
+    ("application/jsonl", Form::JsonLines),
+];
 
 fn document(rows: &SqlRows, elapsed_ms: u128) -> Vec<u8> {
     #[derive(serde::Serialize)]

@@ -1,10 +1,11 @@
 //! The tenants' present configurations: read from the log at start, kept by our own writes and by following the topic.
 
 use crate::state::ApiState;
-use aulaflow_log::{Log, LogError, Offset, TopicPartition};
+use aulaflow_log::{Log, LogError, Offset, RecordRef, TopicPartition};
 use aulaflow_model::event::tenant_of_key;
 use aulaflow_model::ids::TenantId;
 use aulaflow_model::tenant::TenantConfig;
+use aulaflow_model::tenant::merge::Applied;
 use aulaflow_model::topic;
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
@@ -29,6 +30,8 @@ pub(crate) struct Tenants {
 struct Present {
     /// With the offset of its record: an older record never replaces a newer one.
     config: Option<(Arc<TenantConfig>, Offset)>,
+    /// What its file said when it was applied last: every record carries it on.
+    applied: Option<Arc<Applied>>,
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -47,6 +50,16 @@ impl Tenants {
         Arc::clone(&self.present.write().entry(tenant.clone()).or_default().turn)
     }
 
+    /// What a tenant's file said when it was applied last.
+    pub(crate) fn applied(&self, tenant: &TenantId) -> Option<Arc<Applied>> {
+        self.present.read().get(tenant)?.applied.clone()
+    }
+
+    /// Up to where a partition was read.
+    pub(crate) fn read_to(&self, partition: u32) -> Offset {
+        self.next.lock().get(partition as usize).copied().unwrap_or(0)
+    }
+
     /// Takes a configuration that is on the log at `offset`.
     pub(crate) fn put(&self, config: Arc<TenantConfig>, offset: Offset) {
         let mut present = self.present.write();
@@ -56,14 +69,15 @@ impl Tenants {
         }
     }
 
-    /// Takes a record of the topic; a tombstone leaves the tenant without periods and rules. False where it cannot be read.
-    fn take(&self, key: &[u8], value: Option<&[u8]>, offset: Offset) -> bool {
-        let config = match value {
-            Some(value) => TenantConfig::from_json_slice(value).ok(),
-            None => tenant_of_key(key).map(TenantConfig::empty),
-        };
-        let Some(config) = config else { return false };
+    /// Takes a record of the topic. False where it cannot be used: as in the dataflows, what was in force stays, also
+    /// after a tombstone.
+    fn take(&self, record: &RecordRef<'_>, offset: Offset) -> bool {
+        let Some(config) = config_of(record) else { return false };
+        let tenant = config.tenant.clone();
         self.put(Arc::new(config), offset);
+        if let Some(applied) = Applied::of(record.headers.iter(), record.value) {
+            self.present.write().entry(tenant).or_default().applied = Some(Arc::new(applied));
+        }
         true
     }
 
@@ -84,7 +98,7 @@ impl Tenants {
                 };
                 for record in fetched.records.iter() {
                     let offset = fetched.base_offset + u64::from(record.index);
-                    if !self.take(record.key, record.value, offset) {
+                    if !self.take(&record, offset) {
                         unreadable.found(partition, offset);
                     }
                 }
@@ -96,6 +110,33 @@ impl Tenants {
         }
         Ok(())
     }
+}
+
+/// The configuration that a record says, if it is one.
+fn config_of(record: &RecordRef<'_>) -> Option<TenantConfig> {
+    let config = TenantConfig::from_json_slice(record.value?).ok()?;
+    (tenant_of_key(record.key)? == config.tenant).then_some(config)
+}
+
+/// The tenant's last configuration among the records of a partition from `from` to before `to`. Blocks on the disk.
+pub(crate) fn last_between(
+    log: &dyn Log,
+    place: &TopicPartition,
+    (from, to): (Offset, Offset),
+    tenant: &TenantId,
+) -> Result<Option<TenantConfig>, LogError> {
+    let (mut next, mut found) = (from, None);
+    while next < to {
+        let fetched = log.read_aside(place, next, READ_BYTES_MAX)?;
+        for record in fetched.records.iter().take_while(|record| fetched.base_offset + u64::from(record.index) < to) {
+            found = config_of(&record).filter(|config| config.tenant == *tenant).or(found);
+        }
+        if fetched.next_offset <= next {
+            break;
+        }
+        next = fetched.next_offset;
+    }
+    Ok(found)
 }
 
 /// Records that cannot be read, as far as one look came. The dataflow gives them to the dead letters; here they only must

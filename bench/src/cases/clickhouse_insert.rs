@@ -94,7 +94,7 @@ fn value(ty: Type, n: usize) -> FeatureValue {
     match ty {
         Type::Double => FeatureValue::Micros(n as i128 * 1_250_000),
         Type::Boolean => FeatureValue::Bool(n.is_multiple_of(2)),
-        Type::Bigint | Type::Text | Type::Timestamp | Type::Interval | Type::Json => FeatureValue::Int(n as i64),
+        Type::Bigint | Type::Text | Type::Timestamp | Type::Interval | Type::Json => FeatureValue::Int(n as i128),
     }
 }
 

@@ -1,7 +1,9 @@
 //! Goal: memory and disk per student, and how long a killed instance takes until it serves the same state again.
 //!
 //! Load: 1,000,000 students with one event each, which all five features count. Then the process is killed, started
-//! again, and waited for until `/readyz` says that the views are complete.
+//! again, and waited for until `/readyz` says that the views are complete. A fifth of the students is loaded with one of
+//! the features, and with all of them where each keeps its last 20 events. Beside each stands what `aulaflow plan`
+//! estimates for one event per student.
 //!
 //! Configuration: live clock, one worker. Limit: an instance without students, and the bytes of the events as sent.
 
@@ -9,7 +11,7 @@ use super::Case;
 use crate::client::{Client, Kind};
 use crate::disk;
 use crate::report::Outcome;
-use crate::school::{School, event, now, student};
+use crate::school::{FEATURES, School, event, first_events, now, student};
 use crate::setting::Setting;
 use anyhow::{Result, bail};
 use std::time::{Duration, Instant};
@@ -27,8 +29,53 @@ fn run(setting: &Setting) -> Result<Outcome> {
         .say(format!("{students} students, 5 features, 1 worker, live clock; killed once all is visible and stored"));
     for run in 1..=setting.runs {
         measure(setting, run, students, &mut outcome)?;
+        for (name, features) in [("one feature", one_feature()), ("20 events kept", with_explain())] {
+            measure_loaded(setting, students / 5, name, &features, &mut outcome)?;
+        }
     }
     Ok(outcome)
+}
+
+/// The table and its second feature.
+fn one_feature() -> String {
+    let statements: Vec<&str> = FEATURES.split("\n\n").collect();
+    [statements[0], statements[2]].join("\n\n")
+}
+
+fn with_explain() -> String {
+    FEATURES.replace("serve = true", "serve = true, explain = 20")
+}
+
+/// Memory with other features.
+fn measure_loaded(setting: &Setting, students: usize, name: &str, features: &str, outcome: &mut Outcome) -> Result<()> {
+    let school = School::make_of(setting, students, "", features)?;
+    let (server, _, mut client) = school.open(1)?;
+    setting.progress(CASE.name, &format!("{name}: loading {students} students"));
+    first_events(&mut client, students)?;
+    client.until_checkpointed()?;
+    let measured = format!("memory, {students} students, {name}");
+    outcome.add(&measured, "MiB", server.memory()?.resident as f64 / MIB);
+    outcome.add_against(&format!("{name}: estimated by `plan`"), "MiB", estimated(&school, students)? / MIB, &measured);
+    drop(client);
+    server.stop()
+}
+
+/// What `aulaflow plan` estimates, in bytes.
+fn estimated(school: &School, students: usize) -> Result<f64> {
+    let students = students.to_string();
+    let one_event = ["--active-panes", "1", "--events-per-day", "1", "--evaluations", "0", "--grades", "0"];
+    let arguments = [&["plan", "--format", "json", "--students", &students], one_event.as_slice()].concat();
+    let output = school.command(&arguments).output()?;
+    if !output.status.success() {
+        bail!("`aulaflow plan` failed: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let plan: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let kept = plan["nodes"].as_array().into_iter().flatten().flat_map(|node| node["keeps"].as_array());
+    let bytes: f64 = kept.flatten().filter_map(|kept| kept["size"]["bytes"].as_f64()).sum();
+    match plan["process_bytes"].as_f64() {
+        Some(process) => Ok(process + bytes),
+        None => bail!("`aulaflow plan` says nothing of the process"),
+    }
 }
 
 fn measure(setting: &Setting, run: usize, students: usize, outcome: &mut Outcome) -> Result<()> {
@@ -48,6 +95,7 @@ fn measure(setting: &Setting, run: usize, students: usize, outcome: &mut Outcome
     client.until_checkpointed()?;
     let full = server.memory()?;
     outcome.add_against("memory, all students", "MiB", full.resident as f64 / MIB, "memory, no students");
+    outcome.add_against("estimated by `plan`", "MiB", estimated(&school, students)? / MIB, "memory, all students");
     outcome.add("memory, peak", "MiB", full.peak as f64 / MIB);
     outcome.add("memory per student", "bytes", (full.resident as f64 - empty) / students as f64);
     outcome.add("events as sent, per student", "bytes", sent as f64 / students as f64);

@@ -2,6 +2,7 @@
 //! command line overrides, and fetches secrets from where they are kept. What the files mean is `aulaflow-plan`'s.
 
 use crate::failure::Misuse;
+use crate::history_columns;
 use anyhow::Result;
 use aulaflow_plan::diagnostic::any_error;
 use aulaflow_plan::runtime::{ClockMode, KeyMaterial, SecretSource};
@@ -68,13 +69,28 @@ pub fn load(config: &Path, overrides: &Overrides) -> Result<Plan> {
 
 /// Reads and checks every file. An `Err` is a runtime file that cannot be read at all.
 pub fn check(config: &Path) -> Result<Checked> {
+    check_against(config, None)
+}
+
+/// The same, beside what an instance has left in its data directory (the configuration's, or another one).
+pub fn check_with_history(config: &Path, data_dir: Option<&Path>) -> Result<Checked> {
+    check_against(config, Some(data_dir))
+}
+
+fn check_against(config: &Path, history: Option<Option<&Path>>) -> Result<Checked> {
     let mut diagnostics = Vec::new();
     let Some(files) = read(config, &mut diagnostics)? else {
         return Ok(Checked { plan: None, diagnostics });
     };
-    let plan = match compile(files.runtime, &files.tenants, &files.dataflows) {
-        Ok(plan) => {
+    let plan = match compile(files.runtime.clone(), &files.tenants, &files.dataflows) {
+        Ok(mut plan) => {
             diagnostics.extend(plan.warnings.iter().cloned());
+            if let Some(data_dir) = history {
+                if let Some(dir) = data_dir {
+                    dir.clone_into(&mut plan.runtime.data_dir);
+                }
+                diagnostics.extend(history_columns::warnings(config, &plan, &files));
+            }
             Some(plan)
         }
         Err(faults) => {

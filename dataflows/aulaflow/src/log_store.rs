@@ -1,7 +1,7 @@
 //! Opens the log that the configuration names, as every command that needs it does.
 
 use crate::kafka_settings::kafka_config;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use aulaflow_log::embedded::{EmbeddedConfig, EmbeddedLog, Fsync, OpenError};
 use aulaflow_log::{KafkaLog, Log};
 use aulaflow_model::topic;
@@ -24,12 +24,52 @@ pub fn is_shared(runtime: &Runtime) -> bool {
     }
 }
 
+/// Where the log is, in words.
+pub fn place(runtime: &Runtime) -> String {
+    match &runtime.log.kind {
+        LogKind::Embedded => format!("the log in {}", runtime.data_dir.display()),
+        LogKind::Kafka(kafka) => format!("the log in Kafka at {}", kafka.bootstrap),
+    }
+}
+
 /// A log, open.
 pub struct Opened {
     /// Whatever it is.
     pub log: Arc<dyn Log>,
     /// The same, where it is in Kafka: for membership of the consumer group.
     pub kafka: Option<Arc<KafkaLog>>,
+}
+
+/// Opens the log to read it: nothing is made, and a data directory without one is an error that says what to do.
+pub fn open_existing(runtime: &Runtime) -> Result<Opened> {
+    match kafka_config(runtime)? {
+        None => {
+            let dir = runtime.data_dir.join("log");
+            if !has_entries(&dir) {
+                bail!(
+                    "there is no log in {}: no instance has run there. Name the folder of one with --data-dir, or its \
+                     configuration with --config",
+                    runtime.data_dir.display()
+                );
+            }
+            Ok(Opened { log: Arc::new(open_log_in(runtime)?), kafka: None })
+        }
+        Some(config) => Ok(in_kafka(Arc::new(KafkaLog::open(config)?))),
+    }
+}
+
+/// Whether there may be a log already: an embedded one has a folder.
+pub fn is_there(runtime: &Runtime) -> bool {
+    is_shared(runtime) || has_entries(&runtime.data_dir.join("log"))
+}
+
+/// Whether a folder is there and holds something.
+fn has_entries(dir: &Path) -> bool {
+    std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+fn in_kafka(log: Arc<KafkaLog>) -> Opened {
+    Opened { log: Arc::clone(&log) as Arc<dyn Log>, kafka: Some(log) }
 }
 
 /// Opens the log: in the runtime's data directory, which is made if it is missing, or in Kafka, whether its brokers
@@ -39,14 +79,17 @@ pub fn open(runtime: &Runtime) -> Result<Opened> {
         None => Ok(Opened { log: Arc::new(open_embedded(runtime)?), kafka: None }),
         Some(config) => {
             make_data_dir(&runtime.data_dir)?;
-            let log = Arc::new(KafkaLog::open(config)?);
-            Ok(Opened { log: Arc::clone(&log) as Arc<dyn Log>, kafka: Some(log) })
+            Ok(in_kafka(Arc::new(KafkaLog::open(config)?)))
         }
     }
 }
 
 fn open_embedded(runtime: &Runtime) -> Result<EmbeddedLog> {
     make_data_dir(&runtime.data_dir)?;
+    open_log_in(runtime)
+}
+
+fn open_log_in(runtime: &Runtime) -> Result<EmbeddedLog> {
     let settings = &runtime.log;
     let config = EmbeddedConfig {
         partitions: settings.partitions,

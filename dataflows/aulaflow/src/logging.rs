@@ -1,5 +1,6 @@
 //! What the process says about itself: lines on stderr, as text on a terminal and as JSON elsewhere.
 
+use crate::stdio::LogLines;
 use clap::{Args, ValueEnum};
 use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
@@ -27,10 +28,12 @@ impl Logging {
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
         let terminal = std::io::stderr().is_terminal();
         let format = self.log_format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
-        let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        // A line that cannot be written is lost: saying so would be written to the same place.
+        let lines =
+            tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| LogLines).log_internal_errors(false);
         // A second start is refused, and then the first one goes on.
         let _ = match format {
-            LogFormat::Text => lines.with_ansi(terminal).try_init(),
+            LogFormat::Text => lines.try_init(),
             LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).try_init(),
         };
     }

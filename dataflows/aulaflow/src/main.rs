@@ -1,6 +1,10 @@
 //! The `aulaflow` program: reads the command line, starts logging, runs the command, and ends with its exit code.
 //! The only crate that knows all others; what they do is not here.
 
+// First: its macros are those that all modules after it print with.
+#[macro_use]
+mod stdio;
+
 mod archive;
 mod clickhouse;
 mod client;
@@ -9,6 +13,7 @@ mod config;
 mod crash;
 mod derived;
 mod failure;
+mod history_columns;
 mod ingest;
 mod kafka_settings;
 mod lag;
@@ -20,6 +25,7 @@ mod oulad;
 mod outlet;
 mod progress;
 mod random;
+mod stop_signal;
 mod tenant_records;
 mod token;
 mod traffic;

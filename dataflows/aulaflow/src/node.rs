@@ -19,6 +19,7 @@ use crate::clickhouse::ClickHouse;
 use crate::commands::topics;
 use crate::failure::Misuse;
 use crate::log_store::Opened;
+use crate::stop_signal::StopSignal;
 use crate::{crash, log_store, tenant_records, token};
 use anyhow::{Result, anyhow};
 use archiving::{Archiving, Copying};
@@ -40,7 +41,7 @@ pub use shares::{Shares, state_dir};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// How long requests in flight may go on when the instance stops.
@@ -66,8 +67,7 @@ pub struct Node {
     past: Option<PastPeriods>,
     runtime: tokio::runtime::Runtime,
     server: Option<Server>,
-    /// Turns true when somebody asks the process to stop.
-    asked: watch::Receiver<bool>,
+    stop_signal: StopSignal,
     _retention: Retention,
     /// What removes from ClickHouse what is old.
     keeper: Option<Keeper>,
@@ -81,7 +81,7 @@ struct Server {
 /// Why a running instance should stop.
 #[derive(Debug)]
 pub enum End {
-    /// Somebody asked: Ctrl-C or SIGTERM.
+    /// Somebody asked: see [`StopSignal`].
     Asked,
     /// It cannot go on.
     Failed(anyhow::Error),
@@ -89,12 +89,17 @@ pub enum End {
 
 impl Node {
     /// Starts what the roles ask for. What is returned answers requests; `/readyz` says when the views are up to date.
-    pub fn start(plan: Plan, roles: Roles) -> Result<Self> {
+    pub fn start(plan: Plan, roles: Roles, stop_signal: StopSignal) -> Result<Self> {
         crash::install();
-        Self::start_on(plan, roles, log_store::open)
+        Self::start_on(plan, roles, stop_signal, log_store::open)
     }
 
-    fn start_on(plan: Plan, roles: Roles, open: impl FnOnce(&Runtime) -> Result<Opened>) -> Result<Self> {
+    fn start_on(
+        plan: Plan,
+        roles: Roles,
+        stop_signal: StopSignal,
+        open: impl FnOnce(&Runtime) -> Result<Opened>,
+    ) -> Result<Self> {
         let plan = Arc::new(plan);
         let settings = &plan.runtime;
         let keys = token::keys(&settings.auth)?;
@@ -128,11 +133,11 @@ impl Node {
             tokio::runtime::Builder::new_multi_thread().enable_all().thread_name(crash::HTTP_THREAD).build()?;
         let address = listener.local_addr()?;
         let server = runtime.block_on(async { serve(listener, state) })?;
-        let asked = listen_for_signals(&runtime);
         let keeper = shares.keep_history()?;
         let url = format!("http://{address}");
         let server = Some(server);
         let retention = Retention::start(Arc::clone(&log), settings.log.retention)?;
+        stop_signal.started();
         Ok(Self {
             url,
             log,
@@ -143,7 +148,7 @@ impl Node {
             past,
             runtime,
             server,
-            asked,
+            stop_signal,
             _retention: retention,
             keeper,
         })
@@ -152,13 +157,13 @@ impl Node {
     /// Waits until somebody asks it to stop, or until it cannot go on.
     pub fn until_end(&mut self) -> End {
         let Some(server) = &mut self.server else { return End::Asked };
-        self.runtime.block_on(end(&mut server.task, &mut self.asked, &self.shares, self.replica.as_ref()))
+        self.runtime.block_on(end(&mut server.task, &mut self.stop_signal, &self.shares, self.replica.as_ref()))
     }
 
     /// The same, for a while. `None`: it runs on.
     pub fn until_end_or(&mut self, pause: Duration) -> Option<End> {
         let Some(server) = &mut self.server else { return Some(End::Asked) };
-        let end = end(&mut server.task, &mut self.asked, &self.shares, self.replica.as_ref());
+        let end = end(&mut server.task, &mut self.stop_signal, &self.shares, self.replica.as_ref());
         self.runtime.block_on(async { tokio::time::timeout(pause, end).await.ok() })
     }
 
@@ -233,7 +238,7 @@ fn start_dataflow(
     shares: &Arc<Shares>,
     registry: &mut Registry,
 ) -> Result<Dataflow> {
-    tenant_records::record_files(log.as_ref(), &plan.tenants)?;
+    tenant_records::record_files(log.as_ref(), plan)?;
     let settings = plan.runtime.archive.as_ref();
     let archiving = settings.map(|settings| Archiving::open(settings, registry)).transpose()?;
     let follow = match (kafka, &plan.runtime.log.kind) {
@@ -287,45 +292,18 @@ fn serve(listener: TcpListener, state: aulaflow_query_api::ApiState) -> Result<S
 /// Completes when the instance should stop.
 async fn end(
     server: &mut JoinHandle<std::io::Result<()>>,
-    asked: &mut watch::Receiver<bool>,
+    stop_signal: &mut StopSignal,
     shares: &Shares,
     replica: Option<&Replica>,
 ) -> End {
     tokio::select! {
-        asked = asked.wait_for(|asked| *asked) => match asked {
-            Ok(_) => End::Asked,
-            Err(_) => End::Failed(anyhow!("signals cannot be heard any more")),
-        },
+        () = stop_signal.asked() => End::Asked,
         ended = server => End::Failed(match ended {
             Ok(Ok(())) => anyhow!("the HTTP server has ended"),
             Ok(Err(error)) => anyhow::Error::new(error).context("the HTTP server has failed"),
             Err(error) => anyhow::Error::new(error).context("the HTTP server has ended"),
         }),
         reason = failure(shares, replica) => End::Failed(anyhow!("{reason}")),
-    }
-}
-
-/// Remembers a signal, also while nobody waits for one.
-fn listen_for_signals(runtime: &tokio::runtime::Runtime) -> watch::Receiver<bool> {
-    let (ask, asked) = watch::channel(false);
-    runtime.spawn(async move {
-        match signal().await {
-            // Whoever does not wait any more is stopping already.
-            Ok(()) => drop(ask.send(true)),
-            Err(error) => tracing::error!(%error, "signals cannot be heard"),
-        }
-        // Keeps the channel open: its end would mean that no signal can come.
-        std::future::pending::<()>().await;
-    });
-    asked
-}
-
-/// Completes on Ctrl-C or SIGTERM.
-async fn signal() -> std::io::Result<()> {
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted,
-        _ = terminate.recv() => Ok(()),
     }
 }
 

@@ -124,7 +124,9 @@ fn letters_are_listed_shown_and_replayed_from_the_terminal() {
         "{shown}"
     );
     assert!(shown.contains("header     trace: abc (text)"), "{shown}");
-    assert_eq!(dlq(&["list", "--since", &hours_from_now(1)]), "");
+    let none = folder.run(&["dlq", "list", "--since", &hours_from_now(1), "--config", "aulaflow.toml"]);
+    assert_eq!((none.code, none.stdout.as_str()), (Some(1), ""), "{}", none.stderr);
+    assert!(none.stderr.contains("there are no dead letters that match"), "{}", none.stderr);
     assert_eq!(dlq(&["replay", "--dry-run"]), "3 records can be written once more\n");
     let done = folder.run(&["dlq", "replay", "--config", "aulaflow.toml"]);
     done.failed(2, &["say --yes, or --dry-run"]);

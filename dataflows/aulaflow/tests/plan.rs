@@ -95,6 +95,7 @@ fn assumptions_change_sizes_and_json_has_everything() {
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         let nodes = json["nodes"].as_array().unwrap();
         let keeps = nodes.iter().flat_map(|node| node["keeps"].as_array().unwrap());
+        assert!(json["process_bytes"].as_u64().unwrap() > 50 << 20, "the process itself");
         keeps.filter_map(|kept| kept["size"]["bytes"].as_u64()).sum::<u64>()
     };
     let default = bytes(&[]);
@@ -130,7 +131,7 @@ fn against_says_what_a_restart_makes() {
 
     let event = r#"{"event_id":"e1","student_id":"s1","event_type":"post","occurred_at":"2026-03-02T15:04:05Z"}"#;
     std::fs::write(folder.path().join("events.jsonl"), format!("{event}\n")).unwrap();
-    let import = ["import", "jsonl", "--topic", "behavior", "--tenant", "school_1", "events.jsonl"];
+    let import = ["import", "jsonl", "--topic", "behavior", "--tenant", "school_1", "--create", "events.jsonl"];
     let secret = ("AULAFLOW_PLAN_TEST_SECRET", "a-secret-of-these-tests-that-is-long-enough");
     let output = command(folder.path(), &import).env(secret.0, secret.1).output().unwrap();
     assert!(output.status.success(), "{:?}", said(&output));
@@ -164,4 +165,56 @@ fn against_says_what_a_restart_makes() {
     std::fs::remove_dir_all(folder.path().join("data/log")).unwrap();
     let (code, _, error) = said(&plan(folder.path(), &["--against"]));
     assert!(code == 1 && error.contains("there is no log"), "{error}");
+}
+
+/// Resident memory in MiB, as the case `memory` of the benchmarks measured it: the table in `bench/README.md`.
+const MEASURED: [(Features, u64, f64); 3] =
+    [(Features::Five, 1_000_000, 3_867.0), (Features::One, 200_000, 502.0), (Features::Explained, 200_000, 976.0)];
+
+#[derive(Debug, Clone, Copy)]
+enum Features {
+    Five,
+    One,
+    Explained,
+}
+
+impl Features {
+    fn sql(self) -> String {
+        let all = include_str!("../../../bench/src/features.sql");
+        match self {
+            Self::Five => all.to_owned(),
+            Self::One => {
+                let statements: Vec<_> = all.split("\n\n").collect();
+                format!("{}\n\n{}", statements[0], statements[2])
+            }
+            Self::Explained => all.replace("serve = true", "serve = true, explain = 20"),
+        }
+    }
+}
+
+/// An estimate is for deciding on a machine: a quarter off is what is promised.
+#[test]
+fn estimates_are_near_what_was_measured() {
+    for (features, students, measured) in MEASURED {
+        let folder = folder();
+        std::fs::write(folder.path().join("features.sql"), features.sql()).unwrap();
+        let config = folder.path().join("aulaflow.toml");
+        let text = std::fs::read_to_string(&config).unwrap();
+        std::fs::write(&config, format!("{text}\n[serving]\nstudents_expected = {students}\n")).unwrap();
+        let students = students.to_string();
+        let one_event = ["--active-panes", "1", "--events-per-day", "1", "--evaluations", "0", "--grades", "0"];
+        let arguments = [&["--format", "json", "--students", &students], one_event.as_slice()].concat();
+        let (code, json, wrong) = said(&plan(folder.path(), &arguments));
+        assert_eq!(code, 0, "{wrong}");
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let nodes = json["nodes"].as_array().unwrap();
+        let keeps = nodes.iter().flat_map(|node| node["keeps"].as_array().unwrap());
+        let kept = keeps.filter_map(|kept| kept["size"]["bytes"].as_u64()).sum::<u64>();
+        let mib = (kept + json["process_bytes"].as_u64().unwrap()) as f64 / f64::from(1 << 20);
+        println!(
+            "{features:?}, {students} students: estimated {mib:.0} MiB, measured {measured:.0}: {:.2}",
+            mib / measured
+        );
+        assert!((0.75..=1.25).contains(&(mib / measured)), "{features:?}, {students}: {mib:.0} MiB of {measured:.0}");
+    }
 }

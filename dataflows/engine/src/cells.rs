@@ -6,17 +6,24 @@
 
 use crate::sum::{Slot, Sums};
 use aulaflow_model::change::FeatureValue;
+use aulaflow_model::exact::Exact;
 use aulaflow_model::instant::Millis;
+use aulaflow_model::tenant::RoundingMode;
 use aulaflow_plan::sql::expr::{EvalError, Value};
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use xxhash_rust::xxh3::xxh3_128;
 
-/// The longest text that a window keeps, in bytes.
-pub const TEXT_BYTES_MAX: usize = 1_024;
-/// The largest magnitude of a number whose squares and products are summed, in millionths.
-const FACTOR_MAX: i128 = 1_000_000_000_000_000;
+/// The longest text that a window keeps or an output shows, in bytes. Texts that are only counted may be longer.
+pub const TEXT_BYTES_MAX: usize = 64 << 10;
+/// The largest magnitude of a number in an aggregate's argument, in millionths: 10^21. The sum of 10^11 such numbers can be
+/// shown, and every BIGINT is one.
+pub const ARGUMENT_MAX: i128 = 10_i128.pow(27);
+/// The largest magnitude of a DOUBLE that is shown, in millionths: ClickHouse's `Decimal(38, 6)`.
+const SHOWN_MAX: i128 = 10_i128.pow(38) - 1;
+/// Up to here millionths of a double are nearly exact in doubles, in units.
+const DOUBLE_MILLIONTHS_MAX: f64 = 10_000_000.0;
 
 /// A value that can be compared, stored and shown. Numbers with a point are millionths.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -25,8 +32,8 @@ pub enum Scalar {
     Null,
     /// BOOLEAN
     Bool(bool),
-    /// BIGINT
-    Int(i64),
+    /// BIGINT, or a sum of BIGINTs.
+    Int(i128),
     /// DOUBLE, in millionths.
     Micros(i128),
     /// TIMESTAMP, in milliseconds.
@@ -36,25 +43,42 @@ pub enum Scalar {
 }
 
 impl Scalar {
-    /// An expression's value. A DOUBLE is rounded to millionths once, half to even.
+    /// An expression's value. A number is rounded to millionths once, half up.
     pub fn new(value: &Value<'_>) -> Result<Self, EvalError> {
         Ok(match value {
             Value::Null => Self::Null,
             Value::Boolean(b) => Self::Bool(*b),
-            Value::Bigint(n) => Self::Int(*n),
-            Value::Double(d) => {
-                let scaled = (d * 1e6).round_ties_even();
-                // What an event's value can be always passes: up to 2^63 millionths.
-                if scaled.is_nan() || scaled.abs() > 9.3e18 {
-                    return Err(EvalError::OutOfRange("double precision"));
-                }
-                Self::Micros(scaled as i128)
-            }
-            Value::Text(text) if text.len() <= TEXT_BYTES_MAX => Self::Text(CompactString::new(text)),
-            Value::Text(_) => return Err(EvalError::OutOfRange("text")),
+            Value::Bigint(n) => Self::Int(i128::from(*n)),
+            Value::Wide(n) => Self::Int(**n),
+            Value::Double(d) => Self::Micros(millionths(*d)?),
+            Value::Exact(x) => Self::Micros(shown_millionths(x.scaled(RoundingMode::HalfUp, 6))?),
+            Value::Text(text) => Self::Text(CompactString::new(text)),
             Value::Timestamp(at) => Self::Time(at.0),
             Value::Interval { .. } | Value::Json(_) => return Err(EvalError::WrongType),
         })
+    }
+
+    /// As [`Scalar::new`], for an aggregate's argument: in the range whose sums are exact.
+    pub fn argument(value: &Value<'_>) -> Result<Self, EvalError> {
+        match Self::new(value)? {
+            Self::Micros(m) if m.abs() > ARGUMENT_MAX => Err(EvalError::OutOfRange("a number beyond 10^21 is")),
+            // Of windows of another view, whose sums may be wide.
+            Self::Int(n) if n.abs() > ARGUMENT_MAX / 1_000_000 => {
+                Err(EvalError::OutOfRange("a number beyond 10^21 is"))
+            }
+            scalar => Ok(scalar),
+        }
+    }
+
+    /// As [`Scalar::new`], for what an expression over aggregates shows.
+    pub fn output(value: &Value<'_>) -> Result<Self, EvalError> {
+        let scalar = Self::new(value)?;
+        if scalar.is_long() { Err(TEXT_TOO_LONG) } else { Ok(scalar) }
+    }
+
+    /// Whether it is a text that is too long to be kept.
+    pub fn is_long(&self) -> bool {
+        matches!(self, Self::Text(text) if text.len() > TEXT_BYTES_MAX)
     }
 
     /// As a value of an expression.
@@ -62,8 +86,8 @@ impl Scalar {
         match self {
             Self::Null => Value::Null,
             Self::Bool(b) => Value::Boolean(*b),
-            Self::Int(n) => Value::Bigint(*n),
-            Self::Micros(m) => Value::Double(*m as f64 / 1e6),
+            Self::Int(n) => i64::try_from(*n).map_or_else(|_| Value::Wide(Box::new(*n)), Value::Bigint),
+            Self::Micros(m) => number(*m),
             Self::Time(at) => Value::Timestamp(Millis(*at)),
             Self::Text(text) => Value::Text(Cow::Borrowed(text)),
         }
@@ -84,7 +108,7 @@ impl Scalar {
     /// A BIGINT's integer.
     pub fn whole(&self) -> Option<i128> {
         match self {
-            Self::Int(n) => Some(i128::from(*n)),
+            Self::Int(n) => Some(*n),
             Self::Null | Self::Bool(_) | Self::Micros(_) | Self::Time(_) | Self::Text(_) => None,
         }
     }
@@ -92,17 +116,9 @@ impl Scalar {
     /// A number's millionths.
     pub fn micros(&self) -> Option<i128> {
         match self {
-            Self::Int(n) => Some(i128::from(*n) * 1_000_000),
+            Self::Int(n) => Some(*n * 1_000_000),
             Self::Micros(m) => Some(*m),
             Self::Null | Self::Bool(_) | Self::Time(_) | Self::Text(_) => None,
-        }
-    }
-
-    /// A number's millionths, if their squares can be summed.
-    pub fn factor(&self) -> Result<Option<i128>, EvalError> {
-        match self.micros() {
-            Some(m) if m.abs() > FACTOR_MAX => Err(EvalError::OutOfRange("double precision")),
-            micros => Ok(micros),
         }
     }
 
@@ -111,11 +127,41 @@ impl Scalar {
         match self {
             Self::Null => 0,
             Self::Bool(b) => u128::from(*b),
-            Self::Int(n) | Self::Time(n) => *n as u128,
+            Self::Int(n) => *n as u128,
+            Self::Time(n) => *n as u128,
             Self::Micros(m) => *m as u128,
             Self::Text(text) => xxh3_128(text.as_bytes()),
         }
     }
+}
+
+/// Why a text is not kept.
+pub const TEXT_TOO_LONG: EvalError = EvalError::OutOfRange("a text longer than 64 KiB is");
+
+/// A number of millionths as a value: a double where it shows them all, up to where its last bit is less than a millionth.
+pub fn number(micros: i128) -> Value<'static> {
+    if micros.unsigned_abs() <= 1 << 52 {
+        Value::Double(micros as f64 / 1e6)
+    } else {
+        Value::Exact(Box::new(Exact::from_micros(micros)))
+    }
+}
+
+/// A double in millionths: the nearest to the decimal number that it shows, halves away from zero, as PostgreSQL rounds a
+/// double's numeric.
+fn millionths(x: f64) -> Result<i128, EvalError> {
+    let scaled = x * 1e6;
+    let rounded = scaled.round();
+    // The product is off by less than this where it is nearest to a half.
+    let near_half = ((scaled - rounded).abs() - 0.5).abs() < 0.01;
+    if x.abs() <= DOUBLE_MILLIONTHS_MAX && !near_half {
+        return Ok(rounded as i128);
+    }
+    shown_millionths(Exact::from_shown(x).and_then(|x| x.scaled(RoundingMode::HalfUp, 6)))
+}
+
+fn shown_millionths(micros: Option<i128>) -> Result<i128, EvalError> {
+    micros.filter(|m| m.abs() <= SHOWN_MAX).ok_or(EvalError::OutOfRange("double precision"))
 }
 
 /// How a slot's contents are combined.
@@ -289,6 +335,9 @@ impl Cells {
     }
 }
 
+/// What a pane keeps of a value: wider numbers must not cost every window.
+const _: () = assert!(std::mem::size_of::<Scalar>() <= 32 && std::mem::size_of::<(Slot, Part)>() <= 80);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -302,7 +351,7 @@ mod tests {
             let moment = Moment { at: *at, id: CompactString::new(format!("{id}")) };
             cells.sums.add(100, i128::from(*value));
             for (slot, kind) in KINDS.iter().enumerate() {
-                cells.merge_part(slot as Slot, *kind, Part::of_event(*kind, &moment, Scalar::Int(*value)));
+                cells.merge_part(slot as Slot, *kind, Part::of_event(*kind, &moment, Scalar::Int(i128::from(*value))));
             }
         }
         cells
@@ -323,11 +372,11 @@ mod tests {
             prop_assert_eq!(&merged, &whole);
             // By the definition.
             let values = || events.iter().map(|(_, _, v)| *v);
-            prop_assert_eq!(whole.part(0), Some(&Part::Extreme(Scalar::Int(values().min().unwrap()))));
-            prop_assert_eq!(whole.part(1), Some(&Part::Extreme(Scalar::Int(values().max().unwrap()))));
+            prop_assert_eq!(whole.part(0), Some(&Part::Extreme(Scalar::Int(i128::from(values().min().unwrap())))));
+            prop_assert_eq!(whole.part(1), Some(&Part::Extreme(Scalar::Int(i128::from(values().max().unwrap())))));
             let last = events.iter().max_by_key(|(at, id, _)| (*at, id.to_string())).unwrap();
             let Some(Part::Edge(moment, value)) = whole.part(3) else { panic!("no last") };
-            prop_assert_eq!((moment.at, value), (last.0, &Scalar::Int(last.2)));
+            prop_assert_eq!((moment.at, value), (last.0, &Scalar::Int(i128::from(last.2))));
             let distinct: std::collections::BTreeSet<_> = values().collect();
             let Some(Part::Distinct(keys)) = whole.part(4) else { panic!("no set") };
             prop_assert_eq!(keys.len(), distinct.len());
@@ -339,9 +388,18 @@ mod tests {
     #[test]
     fn what_cannot_be_kept_is_an_error() {
         assert!(Scalar::new(&Value::Double(f64::NAN)).is_err());
-        assert!(Scalar::new(&Value::Double(1e18)).is_err());
-        assert!(Scalar::new(&Value::Text(Cow::Owned("x".repeat(TEXT_BYTES_MAX + 1)))).is_err());
-        assert!(Scalar::Micros(FACTOR_MAX + 1).factor().is_err());
+        assert!(Scalar::new(&Value::Double(1e33)).is_err());
+        assert_eq!(Scalar::argument(&Value::Double(1e21)).unwrap(), Scalar::Micros(ARGUMENT_MAX));
+        assert!(Scalar::argument(&Value::Double(-1.1e21)).is_err());
+        assert!(Scalar::argument(&Value::Bigint(i64::MIN)).is_ok());
+        let text = |bytes: usize| Scalar::output(&Value::Text(Cow::Owned("x".repeat(bytes))));
+        assert!(text(TEXT_BYTES_MAX).is_ok() && text(TEXT_BYTES_MAX + 1).is_err());
+        // Seven digits, the last of which is 5: the double is a little less or more.
+        for (x, micros) in [(-40_191_652.011_461_5, -40_191_652_011_462), (0.000_000_5, 1), (1.000_001_5, 1_000_002)] {
+            assert_eq!(Scalar::new(&Value::Double(x)).unwrap(), Scalar::Micros(micros), "{x}");
+        }
+        // Where a double has few digits left behind the point, those that it shows are kept.
+        assert_eq!(Scalar::new(&Value::Double(1e15 + 0.125)).unwrap(), Scalar::Micros(10_i128.pow(21) + 100_000));
         assert_eq!(Scalar::new(&Value::Double(0.1)).unwrap(), Scalar::Micros(100_000));
     }
 }

@@ -1,6 +1,7 @@
 //! The thread that turns the log into epochs: it reads bounded batches, decides each epoch's time, hands its parts to
 //! the workers, and keeps at most a few epochs under way: that is the backpressure.
 
+mod next;
 mod sources;
 
 use crate::Status;
@@ -21,6 +22,7 @@ use aulaflow_log::{Log, LogError, Offset};
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::topic;
 use crossbeam_channel::{Receiver, Sender};
+use next::{CatchingUp, Outstanding, Reading};
 use parking_lot::Mutex;
 pub use sources::{Source, positions, versions_bound};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -80,6 +82,8 @@ pub struct Coordinator {
     /// The checkpoint's clock, if there is one: all that can be claimed until the log was read to where it ended at the
     /// start, since records that were accepted soon after it are not read yet.
     pub claim: Option<Millis>,
+    /// Everything up to this time is in a checkpoint, or will be in the one that is under way.
+    pub saved: Time,
     /// Questions that wait for an epoch.
     pub asks: Receiver<Ask>,
     /// For whoever wants to know.
@@ -103,6 +107,11 @@ struct Loop {
     last_look: Instant,
     /// Offsets that the last barrier covers.
     covered: Vec<Offset>,
+    /// Offsets that the last epoch was made at.
+    made_at: Vec<Offset>,
+    catching_up: CatchingUp,
+    /// No epoch was made yet.
+    first: bool,
     /// The last gathering took all it may: more is waiting.
     backlog: bool,
     seen: u64,
@@ -134,14 +143,15 @@ impl Coordinator {
             last_barrier: started,
             last_look: started,
             covered: self.durable_offsets(),
+            made_at: self.offsets(),
+            catching_up: CatchingUp::default(),
+            first: true,
             backlog: true,
             seen: 0,
             turn: 0,
             asked: 0,
             sampling: Sampling::default(),
         };
-        // The first epoch shows what was loaded, also where the log has nothing to add.
-        let mut first = true;
         while !self.stop.load(Ordering::Acquire) {
             self.reap(&mut state);
             self.resume();
@@ -154,7 +164,8 @@ impl Coordinator {
                 continue;
             }
             let tick = self.shared.plan.runtime.engine.tick;
-            if let Some(rest) = tick.checked_sub(state.last_epoch.elapsed()).filter(|_| !state.backlog && !first) {
+            if let Some(rest) = tick.checked_sub(state.last_epoch.elapsed()).filter(|_| !state.backlog && !state.first)
+            {
                 std::thread::park_timeout(rest);
                 continue;
             }
@@ -168,9 +179,8 @@ impl Coordinator {
                 Room::Full => self.nothing(),
                 Room::Short | Room::Enough => self.gather(room, &mut state).map_err(|e| e.to_string())?,
             };
-            if gathered.records > 0 || first || !self.asks.is_empty() || self.due(&state) {
+            if gathered.records > 0 || self.outstanding(&state).epoch_is_due() {
                 self.epoch(gathered, &mut state, false);
-                first = false;
             } else if state.under_way.is_empty() {
                 self.rest(&mut state);
             } else {
@@ -188,6 +198,11 @@ impl Coordinator {
         let durable = self.durable.lock();
         let key = |s: &Source| (s.topic.to_owned(), s.place.partition);
         self.sources.iter().map(|s| durable.offsets.get(&key(s)).copied().unwrap_or(0)).collect()
+    }
+
+    /// How far was read.
+    fn offsets(&self) -> Vec<Offset> {
+        self.sources.iter().map(|s| s.next).collect()
     }
 
     /// Reads what there is, in turns, up to the batch's limit.
@@ -280,18 +295,47 @@ impl Coordinator {
         Millis(panes.min(self.shared.next_switch.load(Ordering::Relaxed)))
     }
 
-    /// Whether an epoch without records is due.
-    fn due(&self, state: &Loop) -> bool {
-        if !state.under_way.is_empty() {
-            return false;
-        }
+    /// What waits for an epoch.
+    fn outstanding(&self, state: &Loop) -> Outstanding {
         let clock = self.clock();
         let heartbeat = self.shared.live && state.last_epoch.elapsed() >= HEARTBEAT;
         // A clock set by hand moves because somebody waits for it.
-        let asked = !self.shared.live || !self.wall.moves();
-        let moved = clock > self.time.clock() && (asked || clock >= self.next_due());
-        let waits = self.shared.settling.any() || self.shared.untold() > 0;
-        heartbeat || moved || waits || self.shared.export.parts.load(Ordering::Acquire) > 0
+        let waited_for = !self.shared.live || !self.wall.moves();
+        let moved = clock > self.time.clock() && (waited_for || clock >= self.next_due());
+        Outstanding {
+            first: state.first,
+            asked: !self.asks.is_empty(),
+            under_way: !state.under_way.is_empty(),
+            reading: self.reading(),
+            passed: self.sources.iter().map(|s| s.next).ne(state.made_at.iter().copied()),
+            unemitted: self.shared.untold() > 0,
+            settling: self.shared.settling.any(),
+            exporting: self.shared.export.parts.load(Ordering::Acquire) > 0,
+            checkpoint: self.checkpoint_is_due(state),
+            clock: heartbeat || moved,
+        }
+    }
+
+    fn reading(&self) -> Reading {
+        if self.status.lock().caught_up {
+            Reading::CaughtUp
+        } else if self.is_caught_up_at(self.sources.iter().map(|s| s.next)) {
+            Reading::Read
+        } else {
+            Reading::Behind
+        }
+    }
+
+    /// Whether a checkpoint would hold something that the last one does not: records, or what was made without any.
+    fn is_unsaved(&self, state: &Loop) -> bool {
+        let read = self.sources.iter().map(|s| s.next).ne(state.covered.iter().copied());
+        read || self.shared.unsaved.load(Ordering::Acquire) > self.saved
+    }
+
+    fn checkpoint_is_due(&self, state: &Loop) -> bool {
+        let interval = self.shared.plan.runtime.engine.checkpoint_interval;
+        let may = state.last_barrier.elapsed() >= interval && !self.shared.export.open.load(Ordering::Acquire);
+        may && self.is_unsaved(state)
     }
 
     /// Sleeps until something is appended, or the clock must move.
@@ -316,38 +360,24 @@ impl Coordinator {
     fn epoch(&mut self, mut gathered: Gathered, state: &mut Loop, last: bool) {
         self.time = self.time.next(self.clock());
         let asks = self.take_asks(&mut gathered.inputs, state);
-        state.last_epoch = Instant::now();
-        let offsets: Vec<_> = self.sources.iter().map(|s| s.next).collect();
-        let interval = self.shared.plan.runtime.engine.checkpoint_interval;
-        let export = &self.shared.export;
-        let due = state.last_barrier.elapsed() >= interval && !export.open.load(Ordering::Acquire);
-        let barrier = last || (due && offsets != state.covered);
+        (state.last_epoch, state.first) = (Instant::now(), false);
+        let offsets = self.offsets();
+        let barrier = last || self.checkpoint_is_due(state);
         if barrier {
-            self.shared.versions.unsaved.store(false, Ordering::Release);
+            self.saved = self.time.0;
+            let export = &self.shared.export;
             export.parts.store(self.workers.len() * EXPORT_PARTS, Ordering::Release);
             export.open.store(true, Ordering::Release);
         }
-        let tell = self.tell();
+        let tell = state.catching_up.tell(self.reading(), self.shared.untold());
         self.send(std::mem::take(&mut gathered.inputs), (barrier, tell), false);
         if barrier {
             state.last_barrier = Instant::now();
             state.covered.clone_from(&offsets);
         }
+        state.made_at.clone_from(&offsets);
         let Gathered { accepted, read, .. } = gathered;
         state.under_way.push_back(UnderWay { time: self.time, offsets, accepted, barrier, tell, asks, read });
-    }
-
-    /// Which rows leave after the next epoch. Until the log was read to where it ended at the start nobody is told that they
-    /// are true, so each student is told of once, in steps.
-    fn tell(&self) -> Tell {
-        if self.status.lock().caught_up {
-            return Tell::All;
-        }
-        match (self.is_caught_up_at(self.sources.iter().map(|s| s.next)), self.shared.untold()) {
-            (true, 0) => Tell::All,
-            (true, _) => Tell::Some,
-            (false, _) => Tell::Later,
-        }
     }
 
     /// Whether what is read up to these offsets, one per source, is all that was on the log at the start. What is not read on
@@ -417,6 +447,7 @@ impl Coordinator {
         while state.under_way.front().is_some_and(|e| e.time.0 <= complete) {
             let Some(epoch) = state.under_way.pop_front() else { break };
             let time = epoch.time;
+            state.catching_up.complete(epoch.tell, self.shared.untold());
             self.shared.settling.complete(time.0);
             epoch.asks.iter().for_each(|no| self.shared.asks.close(*no, time.0));
             state.sampling.check(&self.shared);
@@ -439,8 +470,7 @@ impl Coordinator {
             self.publish(&epoch, &state.under_way, wall);
         }
         if let Some(at) = self.durable.lock().at {
-            let behind = self.sources.iter().map(|s| s.next).ne(state.covered.iter().copied());
-            let age = if behind { at.elapsed().as_secs_f64() } else { 0.0 };
+            let age = if self.is_unsaved(state) { at.elapsed().as_secs_f64() } else { 0.0 };
             self.shared.metrics.checkpoint_age.get_or_create(&self.shared.share_labels()).set(age);
         }
     }
@@ -474,8 +504,7 @@ impl Coordinator {
             self.epoch(self.nothing(), state, false);
             self.drain(state)?;
         }
-        let read = !self.sources.iter().map(|s| s.next).eq(state.covered.iter().copied());
-        if read || self.shared.versions.unsaved.load(Ordering::Acquire) {
+        if self.is_unsaved(state) {
             self.epoch(self.nothing(), state, true);
         }
         self.drain(state)?;

@@ -23,13 +23,14 @@ pub enum Class {
     Late,
     /// Further in the future than the allowed skew.
     Future,
-    /// An expression of a view has no value for it; the other views count it.
+    /// An expression of a view has no value for it: an aggregate's argument, whose aggregate alone leaves it out, or a
+    /// WHERE, whose view leaves it out. Everything else counts it.
     Expression,
     /// The tenant's records belong in another partition, which another engine may read.
     Partition,
     /// Larger than a record may be.
     Size,
-    /// The student has too many distinct values in a window; the other views count it.
+    /// The student has too many distinct values in a window: their count leaves it out, everything else counts it.
     Limit,
 }
 

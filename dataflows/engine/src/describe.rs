@@ -8,6 +8,9 @@ mod changes;
 mod graph;
 mod sizes;
 
+pub use graph::SERVING_STORE;
+pub use sizes::{block as allocated, table as table_bytes};
+
 pub use changes::{Changes, Fate, Incomplete, Read, StateSummary, SummaryError, ViewChange};
 
 use crate::layout::{Layout, ViewLayout};
@@ -63,6 +66,16 @@ pub struct Description {
     pub views: Vec<ViewUse>,
     /// What a restart would do, where that was asked.
     pub changes: Option<Changes>,
+    /// Bytes that the process takes beside what nodes keep: itself, and what it works on while it reads as fast as it can.
+    pub process_bytes: u64,
+}
+
+impl Description {
+    /// All of it, in bytes of resident memory.
+    pub fn memory_bytes(&self) -> u64 {
+        let kept = self.nodes.iter().flat_map(|node| &node.keeps).filter_map(|kept| kept.size);
+        self.process_bytes + kept.map(|size| size.bytes).sum::<u64>()
+    }
 }
 
 /// What a node of the dataflow is.
@@ -211,6 +224,7 @@ pub fn describe(plan: &Plan, state: Option<&StateSummary>, assumptions: Assumpti
         grids: (0..layout.grids.len()).map(|grid| grid_use(plan, &layout, grid)).collect(),
         views: plan.views.iter().enumerate().map(|(at, view)| view_use(plan, &layout, at, view)).collect(),
         changes: state.map(|state| changes::changes(plan, &layout, state)),
+        process_bytes: sizes::process(plan, &layout, &assumptions),
     }
 }
 
@@ -256,14 +270,14 @@ fn grid_use(plan: &Plan, layout: &Layout, index: usize) -> GridUse {
 
 /// The condition that a slot's events meet.
 fn filter_of(plan: &Plan, layout: &Layout, slot: Slot) -> Option<String> {
-    let holds = |group: &crate::layout::GroupProgram| {
+    let holds = |filter: &crate::layout::FilterProgram| {
         let of_grid = |grid: &crate::layout::GridProgram| {
             grid.rows == slot || grid.adds.iter().any(|(add, ..)| *add == slot) || grid.tails.contains(&slot)
         };
-        group.grids.iter().any(of_grid)
+        filter.grids.iter().any(of_grid)
     };
     let programs = layout.programs.iter().flat_map(|p| p.filters.iter().map(move |filter| (p.table, filter)));
-    let (table, filter) = programs.into_iter().find(|(_, filter)| filter.groups.iter().any(holds))?;
+    let (table, filter) = programs.into_iter().find(|(_, filter)| holds(filter))?;
     let columns = &plan.tables[table].columns;
     let name = |index: usize| columns.get(index).map_or_else(String::new, |column| column.name.clone());
     filter.filter.as_ref().map(|filter| filter.canonical(&name))

@@ -1,14 +1,18 @@
 //! The upsert stage of evaluations: the present value per natural key, and which grade each belongs to.
 //! Pure state; the operator around it is in `operators/evaluations.rs`.
 //!
-//! Law: a key's records, in the order of their offsets, fold to one present value. An upsert replaces the present
-//! value unless that one's `updated_at` is newer; a tombstone removes it. Each change of what is present leaves as an
-//! exact retraction and insertion, so nothing outside can ever make a multiplicity negative.
+//! Law: a key's records, in the order of their offsets, fold to one present value and the newest `updated_at` that was
+//! given. An upsert with an `updated_at` older than that changes nothing; every other one replaces the value, also one
+//! without: it is an edit at its place on the log. A tombstone removes both. So records that all give an `updated_at` fold
+//! to the newest in any order. Each change of what is present leaves as an exact retraction and insertion, so nothing
+//! outside can ever make a multiplicity negative.
 
 use crate::configs::{ConfigNo, Configs};
+use crate::state::StoredEvaluation;
 use crate::symbols::{Symbols, TenantNo};
 use aulaflow_model::event::Evaluation;
 use aulaflow_model::grade::Item;
+use aulaflow_model::updated_at::UpdatedAt;
 use compact_str::CompactString;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
@@ -25,6 +29,8 @@ pub struct EvaluationChange {
     pub offset: u64,
     /// The value, or a tombstone.
     pub value: Option<Box<Evaluation>>,
+    /// From the state: the newest `updated_at` given before a value without one.
+    pub given: Option<UpdatedAt>,
 }
 
 /// A grade's key: a student's evaluations of one subject and period.
@@ -43,15 +49,24 @@ pub struct GradeKey {
 /// A difference for the grades dataflow.
 pub type ItemDiff = ((GradeKey, Arc<Item>), isize);
 
-/// What to store of an evaluation: tenant, student, evaluation, and the value with its offset (`None`: it is gone).
-pub type StoredEvaluation<'a> = (TenantNo, CompactString, CompactString, Option<(&'a Evaluation, u64)>);
+/// What to store of an evaluation: tenant, student, evaluation, and the row (`None`: it is gone).
+pub type DirtyEvaluation = (TenantNo, CompactString, CompactString, Option<StoredEvaluation>);
 
 /// A present evaluation.
 struct Present {
     value: Box<Evaluation>,
     offset: u64,
+    /// The newest `updated_at` given before it, where it has none of its own.
+    given: Option<Box<UpdatedAt>>,
     /// The grade it counts in; `None` while no period holds it.
     placed: Option<(GradeKey, Arc<Item>)>,
+}
+
+impl Present {
+    /// The newest `updated_at` given: an upsert takes effect only where its own is not older, so it is the value's own.
+    fn given(&self) -> Option<&UpdatedAt> {
+        self.value.updated_at.as_ref().or(self.given.as_deref())
+    }
 }
 
 /// What an entry takes in memory, without the evaluation and the item behind it: for estimates.
@@ -84,8 +99,7 @@ impl EvaluationStore {
     pub fn apply(&mut self, change: EvaluationChange, out: &mut Vec<ItemDiff>) {
         let present = self.by_tenant.entry(change.tenant).or_default();
         let stale = |old: &Present| {
-            change.offset <= old.offset
-                || change.value.as_ref().is_some_and(|new| new.updated_at < old.value.updated_at)
+            change.offset <= old.offset || change.value.as_ref().is_some_and(|new| new.yields_to(old.given()))
         };
         if present.get(&change.evaluation_id).is_some_and(stale) {
             return;
@@ -96,7 +110,9 @@ impl EvaluationStore {
         let student = change.value.as_deref().map(|new| CompactString::new(new.student_id.as_str()));
         let old = match change.value {
             Some(value) => {
-                let new = Present { value, offset: change.offset, placed: placed.clone() };
+                let before = present.get(&change.evaluation_id).and_then(Present::given).cloned().or(change.given);
+                let given = if value.updated_at.is_none() { before.map(Box::new) } else { None };
+                let new = Present { value, offset: change.offset, given, placed: placed.clone() };
                 present.insert(change.evaluation_id.clone(), new)
             }
             None => present.remove(&change.evaluation_id),
@@ -127,7 +143,7 @@ impl EvaluationStore {
     }
 
     /// What changed since the last call.
-    pub fn take_dirty(&mut self) -> Vec<StoredEvaluation<'_>> {
+    pub fn take_dirty(&mut self) -> Vec<DirtyEvaluation> {
         let dirty = std::mem::take(&mut self.dirty);
         let with_value = |(tenant, student, id): (TenantNo, CompactString, CompactString)| {
             let value = self.of_student(tenant, &student, &id);
@@ -136,9 +152,11 @@ impl EvaluationStore {
         dirty.into_iter().map(with_value).collect()
     }
 
-    fn of_student(&self, tenant: TenantNo, student: &str, id: &str) -> Option<(&Evaluation, u64)> {
-        let present = self.by_tenant.get(&tenant)?.get(id)?;
-        (present.value.student_id.as_str() == student).then_some((&*present.value, present.offset))
+    fn of_student(&self, tenant: TenantNo, student: &str, id: &str) -> Option<StoredEvaluation> {
+        let Present { value, offset, given, .. } = self.by_tenant.get(&tenant)?.get(id)?;
+        let stored =
+            || StoredEvaluation { value: Evaluation::clone(value), offset: *offset, given: given.as_deref().cloned() };
+        (value.student_id.as_str() == student).then(stored)
     }
 
     /// Forgets that anything changed: what is loaded from the state is stored already.

@@ -3,13 +3,13 @@
 //!
 //! - A *grid* is a way to cut a table's events into panes: views over one table with the same slide and calendar share one.
 //! - A *slot* is one part of an aggregate under one filter: views that need the same part share it.
-//! - A *group* is what an event adds to or not as a whole: the slots under one filter and one set of expressions that may
-//!   have no value for an event. So a view whose expression fails leaves the event out, and the others count it.
+//! - A *filter*'s views see the same events, and evaluate each argument once. An argument that has no value for an event
+//!   leaves it out of its own aggregates' slots alone: the rows, and everybody else, count it.
 //!
 //! A slot keeps its number from checkpoint to checkpoint by its identity, a hash of what it computes.
 
 use crate::cells::Kind;
-use crate::fold::{Fold, Op, Place, needs};
+use crate::fold::{Fold, Op, Place, keeps_value, needs};
 use crate::state::{KnownSlot, KnownSlots};
 use crate::sum::Slot;
 use aulaflow_model::change::ViewIndex;
@@ -17,7 +17,7 @@ use aulaflow_model::instant::Millis;
 use aulaflow_model::window::{WindowKind, WindowSpec};
 use aulaflow_plan::Plan;
 use aulaflow_plan::sql::expr::Expr;
-use aulaflow_plan::sql::{AggregateFunction, Relation, View};
+use aulaflow_plan::sql::{Output, Relation, View};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
 use xxhash_rust::xxh3::xxh3_64;
@@ -118,23 +118,37 @@ pub struct Program {
     pub grids: Vec<usize>,
 }
 
-/// The groups under one filter.
+/// What an event adds under one filter, on every grid.
 pub struct FilterProgram {
     /// The filter.
     pub filter: Option<Expr>,
-    /// The groups.
-    pub groups: Vec<GroupProgram>,
-}
-
-/// What an event adds or not as a whole, on every grid.
-pub struct GroupProgram {
     /// The arguments of aggregates, each list once.
-    pub arguments: Vec<Vec<Expr>>,
+    pub arguments: Vec<ArgumentProgram>,
     /// Per grid.
     pub grids: Vec<GridProgram>,
-    /// The views, for messages.
-    pub views: Vec<String>,
+    /// The views and their grids, for messages.
+    pub views: Vec<(String, usize)>,
     key: String,
+}
+
+/// The arguments of aggregates.
+pub struct ArgumentProgram {
+    /// The expressions.
+    pub expressions: Vec<Expr>,
+    /// Who needs them, for messages and metrics.
+    pub readers: Vec<Reader>,
+}
+
+/// An output that reads an aggregate.
+pub struct Reader {
+    /// The view.
+    pub view: String,
+    /// The output.
+    pub output: String,
+    /// The view's grid.
+    pub grid: usize,
+    /// Whether the aggregate keeps its argument's value, so that a text must not be too long for it.
+    pub keeps_value: bool,
 }
 
 /// What an event adds on one grid.
@@ -183,6 +197,16 @@ impl Layout {
         let mut layout = build.layout;
         layout.number(known);
         layout
+    }
+
+    /// Whether there are numbers left for the slots of a plan that a state does not know. A plan's own slots always have
+    /// one: `aulaflow check` counts them. But a number is never given twice, so that changes of views use them up.
+    pub fn has_room(plan: &Plan, known: &KnownSlots) -> bool {
+        let fresh = Self::new(plan, &KnownSlots::default());
+        let is_known =
+            |info: &SlotInfo| known.slots.iter().any(|k| k.identity == info.identity && k.panes >= info.panes);
+        let new = fresh.slots.iter().flatten().filter(|info| !is_known(info)).count();
+        usize::from(known.next) + new <= usize::from(Slot::MAX)
     }
 
     fn empty(plan: &Plan, known_tables: &[String]) -> Self {
@@ -247,7 +271,7 @@ impl Layout {
             info.missing = kept.is_none();
             info.number = kept.map_or(next, |k| k.number);
             if kept.is_none() {
-                next = next.checked_add(1).unwrap_or_else(|| panic!("more than 65,535 parts of aggregates"));
+                next = next.checked_add(1).unwrap_or_else(|| unreachable!("who starts has asked `has_room`"));
             }
             numbers.push(info.number);
         }
@@ -259,7 +283,7 @@ impl Layout {
                 view.parts.iter_mut().chain(&mut view.tail).for_each(of);
             }
         }
-        for program in self.programs.iter_mut().flat_map(|p| &mut p.filters).flat_map(|f| &mut f.groups) {
+        for program in self.programs.iter_mut().flat_map(|p| &mut p.filters) {
             for grid in &mut program.grids {
                 of(&mut grid.rows);
                 grid.adds.iter_mut().for_each(|(slot, ..)| of(slot));
@@ -280,34 +304,24 @@ struct Build<'p> {
     layout: Layout,
 }
 
-/// Where a view's events go: its table, filter, and the expressions that may have no value for an event.
-struct GroupKey {
-    text: String,
-    filter: String,
-}
-
 impl Build<'_> {
     fn pane_view(&mut self, index: usize, view: &View, table: usize) -> PaneView {
-        let key = self.group_key(view, table);
+        let key = self.filter_key(view, table);
         let session = view.schema.window.kind == WindowKind::Session;
-        let (grid, window) = self.grid(view, table, if session { &key.text } else { "" });
+        let (grid, window) = self.grid(view, table, if session { &key } else { "" });
         let place = (index as ViewIndex, grid, window);
         let panes = view.schema.window.panes();
         let rows = self.slot(&key, place, panes, Kind::Sum, "count(*)");
-        let group = self.group(&key, view, table, (grid, rows));
+        let filter = self.filter(&key, view, table, (grid, rows));
         let mut placed = PaneView { grid, window, rows, places: Vec::new(), parts: Vec::new(), tail: None };
-        for aggregate in &view.aggregates {
+        for (number, aggregate) in view.aggregates.iter().enumerate() {
             let text = self.texts(&aggregate.arguments, table);
+            let readers = readers(view, number, grid);
+            let argument = self.at(filter).argument(&aggregate.arguments, readers);
             let mut slots = SmallVec::new();
             for (op, kind) in needs(aggregate.function) {
                 let slot = self.slot(&key, place, panes, *kind, &label(*op, *kind, &text));
-                let group = self.at(group);
-                let known = group.arguments.iter().position(|known| *known == aggregate.arguments);
-                let argument = known.unwrap_or_else(|| {
-                    group.arguments.push(aggregate.arguments.clone());
-                    group.arguments.len() - 1
-                });
-                let grid = grid_of(group, grid);
+                let grid = grid_of(self.at(filter), grid);
                 if !grid.adds.iter().any(|(known, ..)| *known == slot) {
                     grid.adds.push((slot, *op, *kind, argument));
                 }
@@ -321,7 +335,7 @@ impl Build<'_> {
         if view.explain_events > 0 {
             let most = view.explain_events;
             let slot = self.slot(&key, place, panes, Kind::Tail(most), &format!("last {most} events"));
-            let grid = grid_of(self.at(group), grid);
+            let grid = grid_of(self.at(filter), grid);
             if !grid.tails.contains(&slot) {
                 grid.tails.push(slot);
             }
@@ -388,14 +402,14 @@ impl Build<'_> {
     /// A slot, shared with whoever needs the same on the same grid.
     fn slot(
         &mut self,
-        key: &GroupKey,
+        key: &str,
         (view, grid, window): (ViewIndex, usize, usize),
         panes: i64,
         kind: Kind,
         label: &str,
     ) -> Slot {
         let of_grid = &self.layout.grids[grid];
-        let identity = xxh3_64(format!("{}\0{}\0{label}", of_grid.key, key.text).as_bytes());
+        let identity = xxh3_64(format!("{}\0{}\0{label}", of_grid.key, key).as_bytes());
         let bit = if of_grid.is_session() { 0 } else { 1 << window };
         let known =
             self.layout.slots.iter_mut().flatten().find(|s| s.identity == identity && usize::from(s.grid) == grid);
@@ -422,8 +436,8 @@ impl Build<'_> {
         number
     }
 
-    /// The group of a view, with its grid in it.
-    fn group(&mut self, key: &GroupKey, view: &View, table: usize, (grid, rows): (usize, Slot)) -> [usize; 3] {
+    /// The program of a view's filter, with its grid in it.
+    fn filter(&mut self, key: &str, view: &View, table: usize, (grid, rows): (usize, Slot)) -> [usize; 2] {
         let programs = &mut self.layout.programs;
         let program = programs.iter().position(|p| p.table == table).unwrap_or_else(|| {
             programs.push(Program { table, filters: Vec::new(), grids: Vec::new() });
@@ -433,46 +447,25 @@ impl Build<'_> {
             programs[program].grids.push(grid);
         }
         let filters = &mut programs[program].filters;
-        let filter = filters.iter().position(|f| f.groups.iter().any(|g| g.key.starts_with(&key.filter)));
-        let filter = filter.unwrap_or_else(|| {
-            filters.push(FilterProgram { filter: view.filter.clone(), groups: Vec::new() });
+        let filter = filters.iter().position(|f| f.key == *key).unwrap_or_else(|| {
+            let (arguments, grids, views) = (Vec::new(), Vec::new(), Vec::new());
+            filters.push(FilterProgram { filter: view.filter.clone(), arguments, grids, views, key: key.to_owned() });
             filters.len() - 1
         });
-        let groups = &mut filters[filter].groups;
-        let group = groups.iter().position(|g| g.key == key.text).unwrap_or_else(|| {
-            let (arguments, grids, views) = (Vec::new(), Vec::new(), Vec::new());
-            groups.push(GroupProgram { arguments, grids, views, key: key.text.clone() });
-            groups.len() - 1
-        });
-        groups[group].views.push(view.schema.name.clone());
-        if !groups[group].grids.iter().any(|g| g.grid == grid) {
-            groups[group].grids.push(GridProgram { grid, rows, adds: Vec::new(), tails: Vec::new() });
+        let program_of = &mut filters[filter];
+        program_of.views.push((view.schema.name.clone(), grid));
+        if !program_of.grids.iter().any(|g| g.grid == grid) {
+            program_of.grids.push(GridProgram { grid, rows, adds: Vec::new(), tails: Vec::new() });
         }
-        [program, filter, group]
+        [program, filter]
     }
 
-    fn at(&mut self, [program, filter, group]: [usize; 3]) -> &mut GroupProgram {
-        &mut self.layout.programs[program].filters[filter].groups[group]
+    fn at(&mut self, [program, filter]: [usize; 2]) -> &mut FilterProgram {
+        &mut self.layout.programs[program].filters[filter]
     }
 
-    fn group_key(&self, view: &View, table: usize) -> GroupKey {
-        let filter = view.filter.iter().map(|f| self.text(f, table)).collect::<String>();
-        // A plain column always has a value; whether numbers are small enough to be squared, an event decides.
-        let fallible = view.aggregates.iter().filter(|a| {
-            let squares = matches!(a.function, AggregateFunction::StddevPop | AggregateFunction::RegrSlope);
-            // A set can be full.
-            let bounded = a.function == AggregateFunction::CountDistinct;
-            squares || bounded || a.arguments.iter().any(|e| e.as_column().is_none())
-        });
-        let guards: BTreeSet<String> = fallible
-            .map(|a| {
-                let bounded = if a.function == AggregateFunction::CountDistinct { "distinct " } else { "" };
-                format!("{bounded}{}", self.texts(&a.arguments, table))
-            })
-            .collect();
-        let filter = format!("{filter}\0");
-        let text = guards.into_iter().fold(filter.clone(), |text, guard| text + &guard + "\0");
-        GroupKey { text, filter }
+    fn filter_key(&self, view: &View, table: usize) -> String {
+        view.filter.iter().map(|f| self.text(f, table)).chain(["\0".to_owned()]).collect()
     }
 
     /// The canonical text of an expression over a table.
@@ -486,10 +479,34 @@ impl Build<'_> {
     }
 }
 
-fn grid_of(group: &mut GroupProgram, grid: usize) -> &mut GridProgram {
-    let at = group.grids.iter().position(|g| g.grid == grid);
-    let at = at.unwrap_or_else(|| unreachable!("a group has the grid that it was asked for with"));
-    &mut group.grids[at]
+impl FilterProgram {
+    /// The place of an argument list, with whoever needs it.
+    fn argument(&mut self, expressions: &[Expr], readers: Vec<Reader>) -> usize {
+        let at = self.arguments.iter().position(|known| known.expressions == expressions).unwrap_or_else(|| {
+            self.arguments.push(ArgumentProgram { expressions: expressions.to_vec(), readers: Vec::new() });
+            self.arguments.len() - 1
+        });
+        self.arguments[at].readers.extend(readers);
+        at
+    }
+}
+
+/// The outputs of a view that read one of its aggregates.
+fn readers(view: &View, aggregate: usize, grid: usize) -> Vec<Reader> {
+    let reads = |output: &Output| match output {
+        Output::Aggregate(index) => *index == aggregate,
+        Output::Expression(expression) => expression.reads(aggregate),
+    };
+    let named = view.schema.outputs.iter().zip(&view.outputs).filter(|(_, output)| reads(output));
+    let keeps_value = keeps_value(view.aggregates[aggregate].function);
+    let reader = |name: &String| Reader { view: view.schema.name.clone(), output: name.clone(), grid, keeps_value };
+    named.map(|(name, _)| reader(name)).collect()
+}
+
+fn grid_of(filter: &mut FilterProgram, grid: usize) -> &mut GridProgram {
+    let at = filter.grids.iter().position(|g| g.grid == grid);
+    let at = at.unwrap_or_else(|| unreachable!("a filter has the grid that it was asked for with"));
+    &mut filter.grids[at]
 }
 
 /// What a slot computes, for people and for its identity.
@@ -499,11 +516,14 @@ fn label(op: Op, kind: Kind, arguments: &str) -> String {
         (Op::Whole, _) => format!("sum({arguments})"),
         (Op::Micros, _) => format!("sum of millionths({arguments})"),
         (Op::Square, _) => format!("sum of squares({arguments})"),
+        (Op::SquareHigh, _) => format!("sum of squares, high bits({arguments})"),
         (Op::PairOne, _) => format!("count of pairs({arguments})"),
         (Op::PairY, _) => format!("sum of y({arguments})"),
         (Op::PairX, _) => format!("sum of x({arguments})"),
         (Op::PairXy, _) => format!("sum of products({arguments})"),
+        (Op::PairXyHigh, _) => format!("sum of products, high bits({arguments})"),
         (Op::PairXx, _) => format!("sum of squares of x({arguments})"),
+        (Op::PairXxHigh, _) => format!("sum of squares of x, high bits({arguments})"),
         (Op::Value | Op::Any, kind) => format!("{}({arguments})", kind.name()),
     }
 }

@@ -20,6 +20,7 @@ mod fold;
 mod gate;
 mod grade_views;
 mod layout;
+mod measure;
 mod memory;
 mod metrics;
 mod operators;

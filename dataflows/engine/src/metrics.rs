@@ -20,6 +20,15 @@ pub struct RecordLabels {
     pub outcome: &'static str,
 }
 
+/// `view`, `output`
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LeftOutLabels {
+    /// The view.
+    pub view: String,
+    /// Its output.
+    pub output: String,
+}
+
 /// `topic`, `error_class`
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct DeadLabels {
@@ -100,6 +109,8 @@ pub struct Metrics {
     pub dead: Family<DeadLabels, Counter>,
     /// Expressions of views' outputs that had no value: they show null.
     pub output_errors: Counter,
+    /// Events that an output's aggregate leaves out since its argument has no value for them.
+    pub left_out: Family<LeftOutLabels, Counter>,
     /// Behaviour events older than every window.
     pub late: Family<PartitionTopic, Counter>,
     /// Records on the log that are not visible yet.
@@ -161,6 +172,7 @@ impl Metrics {
             records: Family::default(),
             dead: Family::default(),
             output_errors: Counter::default(),
+            left_out: Family::default(),
             late: Family::default(),
             lag_records: Family::default(),
             lag_seconds: Family::default(),
@@ -189,6 +201,8 @@ impl Metrics {
         r.register("dlq_records", "Records written to dead-letter topics", metrics.dead.clone());
         let failed = "Expressions of views' outputs that had no value (a division by zero, a bad cast): they show null";
         r.register("output_errors", failed, metrics.output_errors.clone());
+        let left_out = "Events that an output's aggregate leaves out since its argument has no value for them";
+        r.register("values_left_out", left_out, metrics.left_out.clone());
         r.register("late_records", "Behaviour events older than every window that reads them", metrics.late.clone());
         metrics.register_sources(r);
         r.register_with_unit(

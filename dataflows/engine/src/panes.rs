@@ -175,8 +175,8 @@ impl PaneStore {
         self.settling.front().map(|(boundary, _)| Millis(*boundary))
     }
 
-    /// Adds one event of a student. Grids that keep no pane so old ignore it. Returns the slots whose set is full: their
-    /// segment was left out.
+    /// Adds one event of a student. Grids that keep no pane so old ignore it. Returns the slots whose set is full: they
+    /// leave the event out.
     pub fn add(&mut self, number: StudentNo, moment: &Moment, segments: &[Segment<'_>]) -> SmallVec<[Slot; 1]> {
         let student = self.students.entry(number).or_default();
         if student.dirty.is_some_and(|round| round != self.round) {
@@ -186,10 +186,7 @@ impl PaneStore {
         let mut touched = false;
         let mut full = SmallVec::new();
         for segment in segments {
-            match self.place.add(student, moment, segment) {
-                Ok(added) => touched |= added,
-                Err(slot) => full.push(slot),
-            }
+            touched |= self.place.add(student, moment, segment, &mut full);
         }
         let dirty = touched || student.rings.is_empty();
         self.note(number, dirty);
@@ -306,23 +303,28 @@ impl PaneStore {
 }
 
 impl Place {
-    /// Adds to one grid; false if it keeps no pane so old. `Err`: a set is full, and nothing was added.
-    fn add(&mut self, student: &mut Student, moment: &Moment, segment: &Segment<'_>) -> Result<bool, Slot> {
+    /// Adds to one grid; false if it keeps no pane so old. Slots whose set is full leave the event out, and are put into
+    /// `all_full`.
+    fn add(
+        &mut self,
+        student: &mut Student,
+        moment: &Moment,
+        segment: &Segment<'_>,
+        all_full: &mut SmallVec<[Slot; 1]>,
+    ) -> bool {
         let at = usize::from(segment.grid);
         let layout = Arc::clone(&self.layout);
         let grid = &layout.grids[at];
         let number = self.clocks[at].pane(Millis(moment.at));
         let now = self.clocks[at].now();
         if number + grid.panes <= now {
-            return Ok(false);
+            return false;
         }
         let ring_at = self.ring(student, segment.grid);
         let Student { rings, changed, .. } = student;
         let ring = &mut rings[ring_at];
-        if let Some(slot) = segment.parts.iter().find_map(|(slot, value)| full_set(&layout, ring, number, *slot, value))
-        {
-            return Err(slot);
-        }
+        let full = segment.parts.iter().filter_map(|(slot, value)| full_set(&layout, ring, number, *slot, value));
+        let full: SmallVec<[Slot; 1]> = full.collect();
         let before = ring.panes.len();
         let pane = if grid.is_session() {
             let offset = moment.at - self.clocks[at].start(number).0;
@@ -341,7 +343,7 @@ impl Place {
                 changed.extend(&info.views);
             }
         }
-        for (slot, value) in segment.parts {
+        for (slot, value) in segment.parts.iter().filter(|(slot, _)| !full.contains(slot)) {
             let Some(info) = needed(*slot) else { continue };
             let part = Part::of_event(info.kind, moment, value.clone());
             ring.panes[pane].cells.merge_part(*slot, info.kind, part);
@@ -357,7 +359,8 @@ impl Place {
         if ring.panes.len() != before || grid.is_session() {
             student.rings[ring_at].wake = self.wake(at, &student.rings[ring_at]);
         }
-        Ok(true)
+        all_full.extend(full);
+        true
     }
 
     /// The place of a student's ring on a grid, which is settled at the present clock.

@@ -7,7 +7,7 @@ use crate::operators::behavior::{BehaviorInput, Loaded};
 use crate::operators::evaluations::EvaluationInput;
 use crate::operators::tenants::TenantInput;
 use crate::shared::Shared;
-use crate::state::{self, Key, Row, StateStore};
+use crate::state::{self, Key, Row, StateStore, StoredEvaluation};
 use crate::worker::EpochInput;
 use compact_str::CompactString;
 
@@ -84,10 +84,11 @@ impl Step {
             (Key::History(tenant, id), Row::History(history)) => {
                 shared.histories.insert(student(&tenant, &id).number, history);
             }
-            (Key::Evaluation(tenant, _, id), Row::Evaluation(value, offset)) => {
+            (Key::Evaluation(tenant, _, id), Row::Evaluation(stored)) => {
+                let StoredEvaluation { value, offset, given } = *stored;
                 let (tenant, _) = shared.symbols.tenant(&tenant);
                 let evaluation_id = CompactString::new(id);
-                let change = EvaluationChange { tenant, evaluation_id, offset, value: Some(value) };
+                let change = EvaluationChange { tenant, evaluation_id, offset, value: Some(Box::new(value)), given };
                 push(&mut input.evaluations, change);
             }
             (Key::Ids(table, generation, ..), Row::Ids(ids)) => {

@@ -123,6 +123,9 @@ pub struct Shared {
     pub state: Sender<StateMessage>,
     /// The checkpoint under way.
     pub export: Export,
+    /// The last epoch that made something which a checkpoint holds: rows with their versions and times of change, a floor of
+    /// versions, or what the plan changed. Records are not counted: their offsets say that they were read.
+    pub unsaved: AtomicU64,
     /// What bounds the versions of grades.
     pub versions: Versions,
     /// Students whose rows have not been told yet, by worker.
@@ -143,6 +146,11 @@ impl Shared {
     /// How many students' rows have not been told yet.
     pub fn untold(&self) -> usize {
         self.untold.iter().map(|untold| untold.load(Ordering::Acquire)).sum()
+    }
+
+    /// An epoch has made something that a checkpoint holds.
+    pub fn note_unsaved(&self, time: Time) {
+        self.unsaved.fetch_max(time, Ordering::AcqRel);
     }
 
     /// The metrics' label of the partitions that are read.
@@ -257,8 +265,6 @@ pub struct Versions {
     pub floor: u32,
     /// Whether this life began uncleanly: versions are cut to the epoch's bound.
     pub capped: bool,
-    /// Whether there is a version, or a floor, that no checkpoint will have without a further one.
-    pub unsaved: AtomicBool,
 }
 
 impl Versions {

@@ -29,7 +29,7 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use timely::worker::Worker;
@@ -103,30 +103,23 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
     let Start { plan, log, share, state_dir, outlets, gates, metrics, wall } = start;
     let gates = Gates::new(gates);
     let (store, covered) = open_state(&plan, &state_dir)?;
+    refuse_without_room(&plan, covered.as_ref())?;
     let (layout, rebuild) = layout(&plan, covered.as_ref());
-    let loaded = covered.is_some();
-    let covered = covered.unwrap_or_default();
+    let (loaded, covered) = (covered.is_some(), covered.unwrap_or_default());
     gates.resume(&covered.marks);
-    let live = plan.runtime.engine.clock == ClockMode::Live;
+    let (live, workers) = (plan.runtime.engine.clock == ClockMode::Live, outlets.len());
     let sources = sources(log.as_ref(), share, &covered)?;
     let versions = match leaves {
         Leaves::Everything => versions(&store, share, &sources, covered.versions_floor)?,
         Leaves::Nothing => Versions::default(),
     };
     let began = positions(&sources);
-    let letters = match leaves {
-        Leaves::Everything => {
-            let (seen, written) = (&covered.dead_letter_ends, covered.dead_letters_written.clone());
-            Some(Writer::open(&log, share, &SOURCES, seen, written)?)
-        }
-        // Opening one would end that of an engine which runs.
-        Leaves::Nothing => None,
-    };
-    let workers = outlets.len();
+    let letters = letters(leaves, &log, share, &covered)?;
     let (state, messages) = bounded(STATE_QUEUE);
     let event_high = covered.event_high.iter().map(|((_, p), at)| (*p, Millis(*at))).collect();
     let scene = (share, home(&log)?, metrics);
     let shared = Arc::new(shared(plan, layout, &covered, scene, (workers, versions, state)));
+    note_changes(&shared, loaded.then_some(&covered));
     let time = first_time(&covered, live.then(|| wall.now()));
     let status = Arc::new(Mutex::new(Status::at_start(store.approximate_rows(), positions(&sources))));
     let durable = Arc::new(Mutex::new(Durable { offsets: covered.offsets.clone(), at: None, failing: None }));
@@ -161,6 +154,7 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
         sources,
         event_high,
         time,
+        saved: covered.time,
         claim: loaded.then(|| ClockTime(covered.time).clock()),
         asks,
         status: status.clone(),
@@ -172,6 +166,26 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
     let monitor = Monitor { status, durable, resumes, log: log.clone() };
     let coordinator = spawn_coordinator(coordinator, (store.clone(), rebuild), monitor.clone(), abandon.clone())?;
     Ok(Engine { monitor, began, stop, abandon, log, store, asker, coordinator, checkpointer, workers: threads })
+}
+
+/// What writes dead letters, where the engine leaves anything behind.
+fn letters(leaves: Leaves, log: &Arc<dyn Log>, share: Share, covered: &Covered) -> Result<Option<Writer>, StartError> {
+    match leaves {
+        Leaves::Everything => {
+            let (seen, written) = (&covered.dead_letter_ends, covered.dead_letters_written.clone());
+            Ok(Some(Writer::open(log, share, &SOURCES, seen, written)?))
+        }
+        // Opening one would end that of an engine which runs.
+        Leaves::Nothing => Ok(None),
+    }
+}
+
+/// An error where the numbers of parts that the state has given out leave none for the plan's new ones.
+fn refuse_without_room(plan: &Plan, covered: Option<&Covered>) -> Result<(), StartError> {
+    match covered {
+        Some(covered) if !Layout::has_room(plan, &covered.slots) => Err(StartError::State(NO_ROOM.to_owned())),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// What the threads of an engine share, at its start.
@@ -199,6 +213,7 @@ fn shared(
         next_due: (0..workers).map(|_| AtomicI64::new(i64::MAX)).collect(),
         state,
         export: crate::shared::Export::default(),
+        unsaved: AtomicU64::new(0),
         versions,
         behind: AtomicBool::new(true),
         untold: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
@@ -338,7 +353,7 @@ fn versions(store: &StateStore, share: Share, sources: &[Source], floor: u32) ->
     let moved = share != Share::All && sources.iter().any(|s| s.topic != topic::BEHAVIOR && s.next < s.end_at_start);
     let unclean = noted || moved;
     let floor = if unclean { floor.max(versions_bound(sources)) } else { floor };
-    Ok(Versions { floor, capped: unclean, unsaved: AtomicBool::new(unclean) })
+    Ok(Versions { floor, capped: unclean })
 }
 
 /// Every topic has a tenant in a partition of the same number, so one topic tells.
@@ -347,6 +362,28 @@ pub fn home(log: &Arc<dyn Log>) -> Result<Home, LogError> {
     // Asked once more whenever it is needed, so that an error here is found before anything starts.
     log.partition_of(topic::BEHAVIOR, "")?;
     Ok(Box::new(move |tenant| log.partition_of(topic::BEHAVIOR, tenant).unwrap_or(u32::MAX)))
+}
+
+/// Notes what a checkpoint is to hold though no record comes: a floor of versions, or a plan that is not that of the checkpoint
+/// which is started from.
+fn note_changes(shared: &Shared, covered: Option<&Covered>) {
+    if shared.versions.capped || covered.is_some_and(|covered| is_changed(shared, covered)) {
+        // Any epoch from now on is later than the checkpoint.
+        shared.note_unsaved(covered.map_or(0, |covered| covered.time) + 1);
+    }
+}
+
+/// Whether the next checkpoint holds another plan than the one that is started from: other views, other parts of aggregates, or
+/// another memory of event ids. Without it the next start would make good for the same changes once more.
+fn is_changed(shared: &Shared, covered: &Covered) -> bool {
+    // Where ids are not remembered any more, what is known of them stays as it was.
+    let horizon = |(at, number): (usize, &u16)| {
+        let known = covered.forgotten.get(&u32::from(*number)).map(|forgotten| forgotten.horizon_ms);
+        shared.plan.tables[at].dedupe_horizon_ms.is_some_and(|horizon| known != Some(horizon))
+    };
+    shared.layout.known() != covered.slots
+        || shared.known_views() != covered.views
+        || shared.layout.tables.iter().enumerate().any(horizon)
 }
 
 /// Tables that the state has nothing of.
@@ -363,6 +400,10 @@ fn make_missing(coordinator: &mut Coordinator, monitor: &Monitor) -> Result<(), 
     tracing::warn!(views = names.join(", "), "views were added or changed: what they need is made from the log");
     backfill::run(coordinator, &|done, total| monitor.status.lock().loading = Some((done, total.max(done))))
 }
+
+/// What is said where a state has no number left for a part of an aggregate.
+pub const NO_ROOM: &str = "the state has given out all 65,535 numbers of parts of aggregates, after many changes of views: \
+                           stop the instance, move the state folder away, and start again; everything is then made from the log";
 
 /// The layout of a plan over what a state covers, and whether a part of it must be made from the log.
 pub fn layout(plan: &Plan, covered: Option<&Covered>) -> (Layout, bool) {

@@ -11,20 +11,25 @@ use crate::sum::Slot;
 use crate::symbols::{StudentNo, Symbols};
 use aulaflow_log::Offset;
 use aulaflow_model::event::Evaluation;
+use aulaflow_model::updated_at::UpdatedAt;
 use aulaflow_state::{CheckpointStore, Committed, Expired, Options, Pinned, Refusal, Refused, StoreError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+mod format_4;
 mod load;
 
+pub use format_4::EvaluationOf4;
 #[cfg(test)]
 pub use load::Gather;
 pub use load::{Load, Loaded};
 
-/// The version of what is stored. Another one is refused.
-const FORMAT: u32 = 4;
+/// The version of what is stored.
+const FORMAT: u32 = 5;
+/// The oldest version that is read. Earlier ones and later ones are refused.
+const OLDEST: u32 = 4;
 /// The version that was stored in another way.
 const FORMAT_BEFORE: u32 = 3;
 
@@ -164,14 +169,27 @@ pub enum Row {
         /// Its offset.
         offset: u64,
     },
-    /// A present evaluation and its offset.
-    Evaluation(Box<Evaluation>, u64),
+    /// A present evaluation as format 4 wrote it, and its offset. Only read.
+    EvaluationOf4(Box<EvaluationOf4>, u64),
     /// A pane of a student: what it holds, of a session grid its runs.
     Pane(Vec<StoredRun>),
     /// Event ids of one table and generation: (route, id).
     Ids(Vec<(u64, IdHash)>),
     /// What history adds to a student's rows.
     History(StoredHistory),
+    /// A present evaluation.
+    Evaluation(Box<StoredEvaluation>),
+}
+
+/// A present evaluation as it is stored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StoredEvaluation {
+    /// What was sent.
+    pub value: Evaluation,
+    /// Where it stands on the log.
+    pub offset: u64,
+    /// The newest `updated_at` given before it, where it has none of its own.
+    pub given: Option<UpdatedAt>,
 }
 
 /// What history adds to a student's rows: names, version, time of change, digest of the row (0: no row now).
@@ -335,7 +353,7 @@ impl StateStore {
     /// Opens or creates the store, at the newest checkpoint that is sound; `kept` of them are kept.
     pub fn open(dir: &Path, kept: usize) -> Result<Self, StateError> {
         check_format(dir)?;
-        let (store, refused) = CheckpointStore::open(dir, Options { kept, format: FORMAT })?;
+        let (store, refused) = CheckpointStore::open(dir, Options { kept, format: FORMAT, oldest: OLDEST })?;
         for refused in &refused {
             tracing::warn!(%refused, "a checkpoint cannot be used: the state goes on from an older one");
         }
@@ -345,7 +363,7 @@ impl StateStore {
     /// What the state in a folder covers, without opening it for work; `None` before the first checkpoint.
     pub fn inspect(dir: &Path) -> Result<Option<Covered>, StateError> {
         check_format(dir)?;
-        let found = CheckpointStore::inspect(dir, Options { kept: 1, format: FORMAT })?;
+        let found = CheckpointStore::inspect(dir, Options { kept: 1, format: FORMAT, oldest: OLDEST })?;
         found.checkpoint.map(|(_, meta)| decode_covered(&meta)).transpose()
     }
 
@@ -461,15 +479,36 @@ mod tests {
         assert!(!expired(&Key::History("t".into(), "s".into()).encode()) && !expired(b"P"));
     }
 
-    /// What is stored must mean the same to every later version that reads the format.
-    #[test]
-    fn rows_are_written_as_ever() {
+    fn evaluation() -> Evaluation {
         let json =
             br#"{"tenant_id":"t","evaluation_id":"e1","student_id":"s","subject":"math","period":"p1","type":"exam",
             "score":"7.5","max_score":"10","graded_at":"2026-03-01T10:00:00Z","updated_at":"2026-03-01T10:00:00Z"}"#;
         let tenant = aulaflow_model::ids::TenantId::new("t").unwrap();
-        let origin = aulaflow_model::event::Origin::Log(&tenant);
-        let evaluation = aulaflow_model::event::decode_evaluation(json, origin).unwrap();
+        aulaflow_model::event::decode_evaluation(json, aulaflow_model::event::Origin::Log(&tenant)).unwrap()
+    }
+
+    /// A state that the version before wrote goes on to be read.
+    #[test]
+    fn rows_of_format_4_are_read() {
+        let bytes = |hex: &str| -> Vec<u8> {
+            (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+        };
+        let mut gather = Gather::default();
+        let mut read = Vec::new();
+        for line in include_str!("../tests/golden/rows-4.hex").lines() {
+            let (key, row) = line.split_once(' ').unwrap();
+            read.extend(gather.push(&bytes(key), &bytes(row)).unwrap());
+        }
+        let stored = StoredEvaluation { value: evaluation(), offset: 5, given: None };
+        let key = Key::Evaluation("t".into(), "s".into(), "e1".into());
+        assert!(read.contains(&Loaded::Row(key, Row::Evaluation(Box::new(stored)))), "{read:?}");
+        read.extend(gather.finish());
+        assert_eq!(read.len(), 5);
+    }
+
+    /// What is stored must mean the same to every later version that reads the format.
+    #[test]
+    fn rows_are_written_as_ever() {
         let history = StoredHistory {
             grades: vec![("math".into(), "p1".into(), 3, 1_700_000_000_000, 99)],
             features: vec![(5, -1, 7)],
@@ -480,7 +519,18 @@ mod tests {
         .unwrap();
         let rows = [
             (Key::Tenant("t".into()), Row::Tenant { json: b"{}".to_vec(), offset: 12 }),
-            (Key::Evaluation("t".into(), "s".into(), "e1".into()), Row::Evaluation(Box::new(evaluation), 5)),
+            (
+                Key::Evaluation("t".into(), "s".into(), "e1".into()),
+                Row::Evaluation(Box::new(StoredEvaluation { value: evaluation(), offset: 5, given: None })),
+            ),
+            (
+                Key::Evaluation("t".into(), "s".into(), "e2".into()),
+                Row::Evaluation(Box::new(StoredEvaluation {
+                    given: evaluation().updated_at,
+                    value: Evaluation { updated_at: None, ..evaluation() },
+                    offset: 6,
+                })),
+            ),
             (Key::Pane("t".into(), "s".into(), 77, 490_000), Row::Pane(vec![run])),
             (Key::Ids(1, -2, 3, 0), Row::Ids(vec![(7, 8 << 16)])),
             (Key::History("t".into(), "s".into()), Row::History(history)),
@@ -491,7 +541,7 @@ mod tests {
             let (key, row) = encode(&(key, Some(row)));
             text += &format!("{} {}\n", hex(&key), hex(&row.unwrap()));
         }
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/rows-4.hex");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/rows-5.hex");
         if std::env::var_os("UPDATE_EXPECT").is_some() {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(&path, &text).unwrap();
@@ -506,12 +556,12 @@ mod tests {
         assert!(StateStore::exists(dir.path()));
         assert!(matches!(StateStore::open(dir.path(), 3).map(drop), Err(StateError::Format { found: 3 })));
         let dir = tempfile::tempdir().unwrap();
-        let newer = Options { kept: 3, format: 99 };
+        let newer = Options { kept: 3, format: 99, oldest: 99 };
         let (store, _) = CheckpointStore::open(dir.path(), newer).unwrap();
         store.commit(&mut [], b"?", &aulaflow_state::never()).unwrap();
         drop(store);
         let refused = StateStore::open(dir.path(), 3).map(drop).unwrap_err();
-        assert!(refused.to_string().contains("written in format 99, and this version reads format 4"), "{refused}");
+        assert!(refused.to_string().contains("written in format 99, and this version reads format 5"), "{refused}");
     }
 
     #[test]

@@ -94,6 +94,9 @@ impl FromIterator<(Slot, i128)> for Sums {
     }
 }
 
+/// A sum of squares or products that exceeds 128 bits takes a second cell; nobody else pays for it.
+const _: () = assert!(std::mem::size_of::<Amount>() == 24);
+
 #[cfg(test)]
 mod tests {
     use super::*;

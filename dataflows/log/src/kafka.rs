@@ -12,6 +12,7 @@ mod membership;
 mod murmur2;
 mod oauth;
 mod orphans;
+mod rejoin;
 mod signal;
 mod slot;
 #[cfg(test)]

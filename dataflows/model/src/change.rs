@@ -16,8 +16,8 @@ pub type ViewIndex = u16;
 pub enum FeatureValue {
     /// SQL's NULL.
     Null,
-    /// A BIGINT: a JSON number.
-    Int(i64),
+    /// A BIGINT, or a sum of BIGINTs, which may exceed 64 bits: a JSON number.
+    Int(i128),
     /// An exact sum or average, in millionths: a JSON string such as `"12.5"`.
     Micros(i128),
     /// A BOOLEAN.
@@ -31,7 +31,12 @@ impl FeatureValue {
     pub fn to_json(&self) -> serde_json::Value {
         match self {
             Self::Null => serde_json::Value::Null,
-            Self::Int(n) => (*n).into(),
+            // A `Value` has no numbers beyond 64 bits: as a text they keep their digits.
+            Self::Int(n) => match (i64::try_from(*n), u64::try_from(*n)) {
+                (Ok(n), _) => n.into(),
+                (_, Ok(n)) => n.into(),
+                (Err(_), Err(_)) => n.to_string().into(),
+            },
             Self::Micros(micros) => {
                 let mut digits = String::new();
                 // Writing to a String cannot fail.

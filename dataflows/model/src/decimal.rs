@@ -13,6 +13,9 @@ const MAX_MICROS: i64 = 1_000_000_000 * MICROS - 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Decimal(i64);
 
+/// The largest magnitude of an event's value: 999,999,999,999.999999, the most of ClickHouse's `Decimal(18, 6)`.
+const VALUE_MAX_MICROS: i64 = 1_000_000_000_000 * MICROS - 1;
+
 /// Why a text is not a decimal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecimalError {
@@ -25,6 +28,9 @@ pub enum DecimalError {
     /// A magnitude of 10^9 or more.
     #[error("is out of range; the magnitude must stay below 1000000000")]
     OutOfRange,
+    /// A magnitude of 10^12 or more, of an event's value.
+    #[error("is out of range; the magnitude of a value must stay below 1000000000000")]
+    ValueOutOfRange,
 }
 
 impl Decimal {
@@ -60,6 +66,43 @@ impl Decimal {
             Some(decimal) => Ok(decimal),
             None => Self::parse_any(text),
         }
+    }
+
+    /// Parses an event's value: a number of a DOUBLE column, kept to the nearest millionth (halves away from zero), so that
+    /// what floats add to a number, such as 0.30000000000000004, is no fault.
+    pub fn parse_value(text: &str) -> Result<Self, DecimalError> {
+        if let Some(decimal) = Self::parse_short(text.as_bytes()) {
+            return Ok(decimal);
+        }
+        let micros = match Self::parse_within(text, VALUE_MAX_MICROS) {
+            Err(DecimalError::TooPrecise) => Self::parse_rounded(text)?,
+            Err(DecimalError::OutOfRange) => return Err(DecimalError::ValueOutOfRange),
+            other => return other,
+        };
+        if micros.0.abs() > VALUE_MAX_MICROS { Err(DecimalError::ValueOutOfRange) } else { Ok(micros) }
+    }
+
+    /// A text with too many fractional digits, to the nearest millionth: it is a number in form and in range.
+    fn parse_rounded(text: &str) -> Result<Self, DecimalError> {
+        let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+        let exponent: i32 = exponent.parse().map_err(|_| DecimalError::OutOfRange)?;
+        let negative = mantissa.starts_with('-');
+        let (whole, fraction) =
+            mantissa.trim_start_matches('-').split_once('.').unwrap_or((mantissa.trim_start_matches('-'), ""));
+        // The millionths are the first `kept` digits; the digit after them decides.
+        let kept = whole.len() as i64 + i64::from(exponent) + 6;
+        let mut micros: i64 = 0;
+        for (i, digit) in whole.bytes().chain(fraction.bytes()).map(|b| i64::from(b - b'0')).enumerate() {
+            match (i as i64).cmp(&kept) {
+                std::cmp::Ordering::Less => {
+                    let next = micros.checked_mul(10).and_then(|micros| micros.checked_add(digit));
+                    micros = next.ok_or(DecimalError::ValueOutOfRange)?;
+                }
+                std::cmp::Ordering::Equal => micros += i64::from(digit >= 5),
+                std::cmp::Ordering::Greater => break,
+            }
+        }
+        Ok(Self(if negative { -micros } else { micros }))
     }
 
     /// The usual case, quickly: up to 9 digits, and perhaps a point and up to 6 more. `None` says nothing of others.
@@ -100,6 +143,10 @@ impl Decimal {
 
     /// Every case.
     fn parse_any(text: &str) -> Result<Self, DecimalError> {
+        Self::parse_within(text, MAX_MICROS)
+    }
+
+    fn parse_within(text: &str, max_micros: i64) -> Result<Self, DecimalError> {
         let (negative, rest) = match text.strip_prefix('-') {
             Some(rest) => (true, rest),
             None => (false, text),
@@ -122,12 +169,12 @@ impl Decimal {
         if whole.is_empty() || !whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit()) {
             return Err(DecimalError::NotANumber);
         }
-        let micros = Self::scale(whole, fraction, exponent)?;
+        let micros = Self::scale(whole, fraction, exponent, max_micros)?;
         Ok(Self(if negative { -micros } else { micros }))
     }
 
     /// `whole.fraction × 10^exponent` in millionths.
-    fn scale(whole: &str, fraction: &str, exponent: i32) -> Result<i64, DecimalError> {
+    fn scale(whole: &str, fraction: &str, exponent: i32, max_micros: i64) -> Result<i64, DecimalError> {
         // The digit at index i has the weight 10^(point - 1 - i); millionths keep weights down to 10^-6.
         let point = i64::try_from(whole.len()).map_err(|_| DecimalError::OutOfRange)? + i64::from(exponent);
         let mut micros: i64 = 0;
@@ -143,7 +190,7 @@ impl Decimal {
             let term = unit.and_then(|u| u.checked_mul(digit)).ok_or(DecimalError::OutOfRange)?;
             micros = micros.checked_add(term).ok_or(DecimalError::OutOfRange)?;
         }
-        if micros > MAX_MICROS { Err(DecimalError::OutOfRange) } else { Ok(micros) }
+        if micros > max_micros { Err(DecimalError::OutOfRange) } else { Ok(micros) }
     }
 }
 
@@ -245,6 +292,30 @@ mod tests {
     }
 
     #[test]
+    fn values_are_kept_to_the_nearest_millionth() {
+        use DecimalError::*;
+        for (text, expected) in [
+            ("0.30000000000000004", Ok(300_000)),
+            ("-0.30000000000000004", Ok(-300_000)),
+            ("0.1234565", Ok(123_457)),
+            ("-0.1234565", Ok(-123_457)),
+            ("0.1234564999999999999999", Ok(123_456)),
+            ("1e-7", Ok(0)),
+            ("5e-7", Ok(1)),
+            ("123456789.12345678901e3", Ok(123_456_789_123_456_789)),
+            ("999999999999.999999", Ok(VALUE_MAX_MICROS)),
+            ("999999999999.9999995", Err(ValueOutOfRange)),
+            ("1000000000000", Err(ValueOutOfRange)),
+            ("1e300", Err(ValueOutOfRange)),
+            ("0.1.2", Err(NotANumber)),
+            ("1e", Err(NotANumber)),
+            ("", Err(NotANumber)),
+        ] {
+            assert_eq!(Decimal::parse_value(text).map(Decimal::micros), expected, "{text:?}");
+        }
+    }
+
+    #[test]
     fn prints_without_trailing_zeros() {
         for (micros, text) in [(0, "0"), (84_300_000, "84.3"), (-1, "-0.000001"), (100_000_000, "100")] {
             assert_eq!(Decimal::from_micros(micros).to_string(), text);
@@ -274,7 +345,7 @@ mod tests {
 
         #[test]
         fn nothing_panics(text in ".{0,40}") {
-            let _ = Decimal::parse(&text);
+            let _ = (Decimal::parse(&text), Decimal::parse_value(&text));
         }
     }
 }

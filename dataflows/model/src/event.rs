@@ -11,10 +11,11 @@ mod members;
 pub use encode::{splice_tenant, tombstone_key};
 
 use crate::decimal::Decimal;
-use crate::fault::Fault;
+use crate::fault::{Fault, shown};
 use crate::grade::{Item, Status};
 use crate::ids::{EvaluationId, EvaluationType, EventId, PeriodId, StudentId, Subject, TenantId, check_printable};
 use crate::instant::Millis;
+use crate::updated_at::UpdatedAt;
 use members::Members;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -39,8 +40,8 @@ pub struct Evaluation {
     pub weight: Decimal,
     /// When it was graded: decides the period where none is given.
     pub graded_at: Millis,
-    /// The newest wins, then the later offset.
-    pub updated_at: Millis,
+    /// When it was changed last, where the sender says so. Which of two records wins is [`Evaluation::yields_to`].
+    pub updated_at: Option<UpdatedAt>,
     /// Who graded.
     pub teacher_id: Option<compact_str::CompactString>,
     /// The period given, if any.
@@ -58,7 +59,7 @@ pub struct Behavior<'a> {
     pub student_id: Cow<'a, str>,
     /// What happened.
     pub event_type: Cow<'a, str>,
-    /// How much; 1 if not given.
+    /// How much, to the nearest millionth; 1 if not given.
     pub value: Decimal,
     /// When.
     pub occurred_at: Millis,
@@ -144,10 +145,7 @@ fn read_evaluation(object: &mut Members<'_, 13>) -> Option<Evaluation> {
     };
     let weight = object.get("weight").map_or(Some(Decimal::ONE), |member| object.amount(member));
     let graded_at = object.need("graded_at").and_then(|member| object.time(member));
-    let updated_at = match object.get("updated_at") {
-        Some(member) => object.time(member),
-        None => graded_at,
-    };
+    let updated_at = optional(object.get("updated_at"), |member| object.parse(member, UpdatedAt::parse_rfc3339));
     let teacher_id = optional(object.get("teacher_id"), |member| {
         object.parse(member, |text| check_printable(text).map(|()| compact_str::CompactString::new(text)))
     });
@@ -182,7 +180,7 @@ pub fn decode_behavior<'a>(json: &'a [u8], origin: Origin<'_>) -> Result<Behavio
     let event_id = object.need("event_id").and_then(|m| object.text(m, EventId::check));
     let student_id = object.need("student_id").and_then(|m| object.text(m, StudentId::check));
     let event_type = object.need("event_type").and_then(|m| object.text(m, check_printable));
-    let value = object.get("value").map_or(Some(Decimal::ONE), |member| object.decimal(member));
+    let value = object.get("value").map_or(Some(Decimal::ONE), |member| object.value(member));
     let occurred_at = object.need("occurred_at").and_then(|member| object.time(member));
     let context = optional(object.get("context"), |member| object.object(member));
     object.check_extra("context", context.flatten());
@@ -239,6 +237,28 @@ fn check_tenant<const N: usize>(object: &mut Members<'_, N>, origin: Origin<'_>)
 }
 
 impl Evaluation {
+    /// Whether it changes nothing: `given` is the newest `updated_at` of the records before it that took effect, since
+    /// the last deletion. One without is an edit at its place on the log and never yields; of equal ones the later wins.
+    pub fn yields_to(&self, given: Option<&UpdatedAt>) -> bool {
+        self.updated_at.as_ref().is_some_and(|own| given.is_some_and(|given| own < given))
+    }
+
+    /// The fault of an `updated_at` that is more than `max_skew_ms` after the record was received: it would win over every
+    /// correction until then.
+    pub fn updated_ahead(&self, received: Millis, max_skew_ms: i64) -> Option<Fault> {
+        let updated_at = self.updated_at.as_ref()?;
+        let ahead = updated_at.is_after(Millis(received.0.saturating_add(max_skew_ms)));
+        ahead.then(|| {
+            let detail = format!(
+                "`{}` is more than `max_skew` ({} s) after it was received, at {received}: send the time of the change, or \
+                 none",
+                shown(&updated_at.to_string()),
+                max_skew_ms / 1000
+            );
+            Fault::new("/updated_at", detail)
+        })
+    }
+
     /// Whether the score is above the maximum, which only a rule with extra credit allows.
     pub fn above_max(&self) -> bool {
         self.score > self.max_score

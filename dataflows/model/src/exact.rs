@@ -50,6 +50,41 @@ impl Exact {
         }
     }
 
+    /// From a whole number of any size.
+    pub fn from_integer(n: i128) -> Self {
+        Self(Form::Small(n, 1))
+    }
+
+    /// `a / b`; `None` where `b` is zero.
+    pub fn from_big(a: BigInt, b: BigInt) -> Option<Self> {
+        match b.sign() {
+            Sign::NoSign => None,
+            Sign::Plus => Some(Self(Form::Big(Box::new((a, b))))),
+            Sign::Minus => Some(Self(Form::Big(Box::new((-a, -b))))),
+        }
+    }
+
+    /// The decimal number that a double is shown as, the shortest that reads back as the same double: `0.1` is one tenth,
+    /// though the double is a little more. `None` where it is not finite.
+    pub fn from_shown(x: f64) -> Option<Self> {
+        if !x.is_finite() {
+            return None;
+        }
+        let text = format!("{x:e}");
+        let (mantissa, exponent) = text.split_once('e')?;
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let digits: i128 = format!("{whole}{fraction}").parse().ok()?;
+        let power = exponent.parse::<i64>().ok()? - i64::try_from(fraction.len()).ok()?;
+        let scale = u32::try_from(power.unsigned_abs()).ok()?;
+        let small = || 10_i128.checked_pow(scale);
+        match (power >= 0, small()) {
+            (true, Some(unit)) if digits.checked_mul(unit).is_some() => Some(Self(Form::Small(digits * unit, 1))),
+            (false, Some(unit)) => Some(Self(Form::Small(digits, unit))),
+            (true, _) => Self::from_big(BigInt::from(digits) * BigInt::from(10).pow(scale), BigInt::from(1)),
+            (false, None) => Self::from_big(BigInt::from(digits), BigInt::from(10).pow(scale)),
+        }
+    }
+
     /// Whole numbers are the usual case, and small numbers stay in 128 bits for longer.
     fn without_millionths(self) -> Self {
         const M: i64 = MICROS;
@@ -119,6 +154,74 @@ impl Exact {
             },
         };
         Some(self.mul(&Self(inverse)))
+    }
+
+    /// The magnitude.
+    pub fn abs(&self) -> Self {
+        if self.is_negative() { self.neg() } else { self.clone() }
+    }
+
+    /// Whether it is below zero.
+    pub fn is_negative(&self) -> bool {
+        match &self.0 {
+            Form::Small(num, _) => *num < 0,
+            Form::Big(parts) => parts.0.sign() == Sign::Minus,
+        }
+    }
+
+    /// The greatest whole number that is not above it.
+    pub fn floor(&self) -> Self {
+        match &self.0 {
+            Form::Small(num, den) => Self(Form::Small(num.div_euclid(*den), 1)),
+            Form::Big(parts) => Self(Form::Big(Box::new((parts.0.div_floor(&parts.1), BigInt::from(1))))),
+        }
+    }
+
+    /// The smallest whole number that is not below it.
+    pub fn ceil(&self) -> Self {
+        self.neg().floor().neg()
+    }
+
+    /// What is left of it after as many whole multiples of `other` as fit, with its own sign, as SQL's `%`; `None` where
+    /// `other` is zero.
+    pub fn rem(&self, other: &Self) -> Option<Self> {
+        let quotient = self.div(other)?;
+        let whole = if quotient.is_negative() { quotient.ceil() } else { quotient.floor() };
+        Some(self.sub(&whole.mul(other)))
+    }
+
+    /// Rounded to `decimals` fractional digits, as a fraction again; with fewer than none, to tens, hundreds and so on.
+    pub fn rounded(&self, mode: RoundingMode, decimals: i32) -> Self {
+        let unit = BigInt::from(10).pow(decimals.unsigned_abs());
+        let (num, den) = self.to_big();
+        if decimals >= 0 {
+            Self(Form::Big(Box::new((round_big(&(num * &unit), &den, mode), unit))))
+        } else {
+            Self(Form::Big(Box::new((round_big(&num, &(den * &unit), mode) * unit, BigInt::from(1)))))
+        }
+    }
+
+    /// In units of `10^-decimals`, rounded once; `None` where it does not fit.
+    pub fn scaled(&self, mode: RoundingMode, decimals: u32) -> Option<i128> {
+        let scale = 10_i128.checked_pow(decimals)?;
+        if let Form::Small(num, den) = &self.0
+            && let Some(scaled) = num.checked_mul(scale).and_then(|num| round_small(num, *den, mode))
+        {
+            return Some(scaled);
+        }
+        let (num, den) = self.to_big();
+        i128::try_from(round_big(&(num * scale), &den, mode)).ok()
+    }
+
+    /// The nearest double, or nearly so.
+    pub fn to_f64(&self) -> f64 {
+        // 25 significant digits are more than a double tells apart; the parser rounds to the nearest.
+        let (num, den) = self.to_big();
+        let digits = |n: &BigInt| i64::try_from(n.bits() * 301 / 1000).unwrap_or(i64::MAX);
+        let power = 25 - (digits(&num) - digits(&den));
+        let unit = BigInt::from(10).pow(u32::try_from(power.unsigned_abs()).unwrap_or(u32::MAX));
+        let scaled = if power >= 0 { num * unit / den } else { num / (den * unit) };
+        format!("{scaled}e{}", -power).parse().unwrap_or(f64::NAN)
     }
 
     /// Runs the quick way on what is given, then on its reduced form, and at last the way that always goes.
@@ -361,6 +464,42 @@ mod tests {
                 assert_eq!(big(num, den).round(mode, decimals).to_string(), text, "{num}/{den} {mode:?}, big");
             }
         }
+    }
+
+    #[test]
+    fn doubles_are_the_decimals_that_they_show() {
+        for (x, fraction) in [
+            (0.1, "1/10"),
+            (-2.675, "-107/40"),
+            (0.0, "0"),
+            (1e23, "100000000000000000000000"),
+            (5e-7, "1/2000000"),
+            (0.300_000_000_000_000_04, "7500000000000001/25000000000000000"),
+        ] {
+            assert_eq!(Exact::from_shown(x).unwrap().to_fraction(), fraction);
+        }
+        for x in [f64::MAX, f64::MIN_POSITIVE, -5e-324, 1.0 / 3.0, 9_007_199_254_740_993.0, 1e300] {
+            assert_eq!(Exact::from_shown(x).unwrap().to_f64().to_bits(), x.to_bits(), "{x:e}");
+        }
+        assert_eq!(Exact::from_shown(f64::NAN), None);
+        assert_eq!(exact(1, 3).to_f64().to_bits(), (1.0_f64 / 3.0).to_bits());
+    }
+
+    #[test]
+    fn whole_parts_and_rests() {
+        for (num, den, floor, ceil, rest_of_two) in
+            [(7, 2, "3", "4", "3/2"), (-7, 2, "-4", "-3", "-3/2"), (4, 1, "4", "4", "0"), (-1, 3, "-1", "0", "-1/3")]
+        {
+            for x in [exact(num, den), big(num, den)] {
+                assert_eq!((x.floor().to_fraction(), x.ceil().to_fraction()), (floor.to_owned(), ceil.to_owned()));
+                assert_eq!(x.rem(&Exact::from_int(-2)).unwrap().to_fraction(), rest_of_two);
+                assert_eq!(x.rem(&Exact::ZERO), None);
+            }
+        }
+        assert_eq!(exact(2675, 1000).rounded(HalfUp, 2).to_fraction(), "67/25");
+        assert_eq!(exact(-2665, 1).rounded(HalfUp, -1).to_fraction(), "-2670");
+        assert_eq!(exact(2, 3).scaled(HalfUp, 6), Some(666_667));
+        assert_eq!(exact(i128::MAX, 3).scaled(HalfUp, 6), None);
     }
 
     #[test]

@@ -310,9 +310,11 @@ pub fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// Parses a JSON text; what is broken is one fault at `""` with line and column.
-pub fn parse_json(json: &[u8]) -> Result<Value, Fault> {
-    serde_json::from_slice(json).map_err(|error| Fault::new("", format!("is not JSON: {error}")))
+/// Parses a JSON text; what is broken is one fault at `""` with line and column, and a repeated key one at its pointer.
+pub fn parse_json(json: &[u8]) -> Result<Value, Vec<Fault>> {
+    let broken = |error: serde_json::Error| vec![Fault::new("", format!("is not JSON: {error}"))];
+    let (value, repeated) = crate::json::value(json).map_err(broken)?;
+    if repeated.is_empty() { Ok(value) } else { Err(repeated) }
 }
 
 #[cfg(test)]

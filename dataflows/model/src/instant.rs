@@ -8,6 +8,12 @@ use std::fmt;
 #[serde(transparent)]
 pub struct Millis(pub i64);
 
+/// Days in 400 years: then the calendar repeats, weekdays included.
+pub(crate) const DAYS_IN_400_YEARS: i64 = 146_097;
+
+/// Years of six digits or fewer, which [`Millis::parse_shown`] reads.
+const YEAR_MAX: i64 = 999_999;
+
 /// Why a text is not an instant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("is not an RFC 3339 time with an offset, such as 2026-03-02T15:04:05.120Z")]
@@ -16,8 +22,8 @@ pub struct InstantError;
 impl Millis {
     /// The earliest instant that has an RFC 3339 text: 0000-01-01T00:00:00Z.
     const EARLIEST: Self = Self(-62_167_219_200_000);
-    /// The latest instant accepted: 9999-12-30T22:00:00.999Z, the last one that every time zone can show.
-    const LATEST: Self = Self(253_402_207_200_999);
+    /// The latest instant that has one: 9999-12-31T23:59:59.999Z.
+    const LATEST: Self = Self(253_402_300_799_999);
 
     /// Parses an RFC 3339 time; digits past milliseconds are cut off, a leap second is the second before it.
     ///
@@ -26,6 +32,18 @@ impl Millis {
     pub fn parse_rfc3339(text: &str) -> Result<Self, InstantError> {
         let (date_time, rest) = text.as_bytes().split_first_chunk::<19>().ok_or(InstantError)?;
         parse_parts(date_time, rest).filter(|at| (Self::EARLIEST..=Self::LATEST).contains(at)).ok_or(InstantError)
+    }
+
+    /// Reads what `Display` wrote, instants beyond the years of RFC 3339 included.
+    pub fn parse_shown(text: &str) -> Result<Self, InstantError> {
+        let Some(rest) = text.strip_prefix(['+', '-']) else { return Self::parse_rfc3339(text) };
+        let (year, rest) = rest.split_once('-').ok_or(InstantError)?;
+        let year: i64 = year.parse().ok().filter(|year| *year <= YEAR_MAX).ok_or(InstantError)?;
+        let year = if text.starts_with('-') { -year } else { year };
+        // The calendar repeats every 400 years.
+        let text = format!("{:04}-{}", year.rem_euclid(400), rest);
+        let Self(ms) = Self::parse_rfc3339(&text)?;
+        Ok(Self(ms + year.div_euclid(400) * DAYS_IN_400_YEARS * 86_400_000))
     }
 
     /// The pane (or any bucket) of `width_ms` that holds the instant: floor division, also before 1970.
@@ -97,13 +115,13 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let era = year.div_euclid(400);
     let year_of_era = year.rem_euclid(400);
     let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+    era * DAYS_IN_400_YEARS + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
 }
 
 /// Year, month and day of a day since 1970-01-01 (`civil_from_days`, as above).
 fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
-    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let (era, day_of_era) = (days.div_euclid(DAYS_IN_400_YEARS), days.rem_euclid(DAYS_IN_400_YEARS));
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
@@ -112,11 +130,14 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
 }
 
 impl fmt::Display for Millis {
-    /// RFC 3339 in UTC with exactly three fractional digits: always 24 characters for years 0 to 9999.
+    /// RFC 3339 in UTC with exactly three fractional digits: always 24 characters for years 0 to 9999. Others have a sign
+    /// and six digits, as ISO 8601 expands years: `+010000-01-01T00:00:00.000Z`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (year, month, day) = civil_from_days(self.0.div_euclid(86_400_000));
         if !(0..=9999).contains(&year) {
-            return write!(f, "{} ms", self.0);
+            let sign = if year < 0 { '-' } else { '+' };
+            let within = Self(self.0 - year.div_euclid(400) * DAYS_IN_400_YEARS * 86_400_000).to_string();
+            return write!(f, "{sign}{:06}{}", year.unsigned_abs(), &within[4..]);
         }
         let ms = self.0.rem_euclid(86_400_000);
         let mut text = *b"0000-00-00T00:00:00.000Z";
@@ -176,9 +197,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// jiff ends 26 hours earlier, so that every zone can show its instants.
+    const JIFF_LAST: i64 = 253_402_207_200_999;
+
     proptest! {
         #[test]
-        fn agrees_with_jiff(ms in Millis::EARLIEST.0..=Millis::LATEST.0, offset in -1439_i64..=1439) {
+        fn agrees_with_jiff(ms in Millis::EARLIEST.0..=JIFF_LAST, offset in -1439_i64..=1439) {
             let at = jiff::Timestamp::from_millisecond(ms).map_err(|e| TestCaseError::fail(e.to_string()))?;
             let text = Millis(ms).to_string();
             prop_assert_eq!(&text, &format!("{at:.3}"));
@@ -205,16 +229,26 @@ mod tests {
         #[test]
         fn nothing_panics(text in ".{0,40}", ms in any::<i64>()) {
             let _ = Millis::parse_rfc3339(&text);
+            let _ = Millis::parse_shown(&text);
             let _ = Millis(ms).to_string();
+        }
+
+        #[test]
+        fn what_is_shown_is_read(ms in -200_000_000_000_000_i64..=9_224_318_015_999_999) {
+            prop_assert_eq!(Millis::parse_shown(&Millis(ms).to_string()), Ok(Millis(ms)));
         }
     }
 
     #[test]
     fn the_bounds_are_the_calendars() {
-        assert_eq!(Millis::LATEST.0, jiff::Timestamp::MAX.as_millisecond());
+        assert_eq!(JIFF_LAST, jiff::Timestamp::MAX.as_millisecond());
+        assert_eq!(Millis::LATEST.to_string(), "9999-12-31T23:59:59.999Z");
+        assert_eq!(Millis(Millis::LATEST.0 + 1).to_string(), "+010000-01-01T00:00:00.000Z");
+        assert_eq!(Millis(Millis::EARLIEST.0 - 1).to_string(), "-000001-12-31T23:59:59.999Z");
         assert_eq!(Millis::EARLIEST.to_string(), "0000-01-01T00:00:00.000Z");
         assert_eq!(Millis::parse_rfc3339("0000-01-01T00:00:00+00:01"), Err(InstantError));
-        assert_eq!(Millis::parse_rfc3339("9999-12-31T23:59:59Z"), Err(InstantError));
+        assert_eq!(Millis::parse_rfc3339("9999-12-31T23:59:59.9999Z"), Ok(Millis::LATEST));
+        assert_eq!(Millis::parse_rfc3339("9999-12-31T23:59:59-00:01"), Err(InstantError));
         assert_eq!(Millis::parse_rfc3339("2016-12-31T23:59:60Z"), Millis::parse_rfc3339("2016-12-31T23:59:59Z"));
         assert_eq!(ClockTime::at(Millis(i64::MAX)).clock(), Millis((1 << 44) - 1));
     }

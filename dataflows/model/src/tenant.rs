@@ -1,14 +1,16 @@
 //! A tenant's configuration: its calendar of periods and its grading rules, checked. How it is
-//! read from JSON is in `check`, how dates become instants in `calendar`, rules that come later in `schedule`.
+//! read from JSON is in `check`, how dates become instants in `calendar`, rules that come later in `schedule`, and how a
+//! file goes together with what was set otherwise in `merge`.
 
 mod calendar;
 mod check;
+pub mod merge;
 mod schedule;
 
 pub use schedule::{RuleChange, ScheduledRule};
 
 use crate::decimal::Decimal;
-use crate::fault::Fault;
+use crate::fault::{Fault, join};
 use crate::ids::{EvaluationType, PeriodId, Subject, TenantId};
 use crate::instant::Millis;
 use serde::ser::{SerializeSeq, SerializeStruct};
@@ -175,9 +177,14 @@ impl TenantConfig {
         check::config(value)
     }
 
+    /// What a configuration from outside allows and probably does not mean. Of one with faults, what can be read of it.
+    pub fn warnings(value: &serde_json::Value) -> Vec<Fault> {
+        check::warnings(value)
+    }
+
     /// Checks the JSON text of a configuration, such as a record's value on `aula.tenants.v1`.
     pub fn from_json_slice(json: &[u8]) -> Result<Self, Vec<Fault>> {
-        Self::from_json(&crate::fields::parse_json(json).map_err(|fault| vec![fault])?)
+        Self::from_json(&crate::fields::parse_json(json)?)
     }
 
     /// A tenant without periods and rules: nothing of it has a grade.
@@ -261,6 +268,20 @@ impl Rule {
         pointer: &str,
     ) -> Result<Self, Vec<Fault>> {
         check::rule(value, pointer, Some(subject))
+    }
+
+    /// What is allowed and probably not meant; pointers are relative to `pointer`.
+    pub fn warnings(&self, pointer: &str) -> Vec<Fault> {
+        let Weights::Categories(weights) = &self.weights else { return Vec::new() };
+        let pointer = format!("{pointer}/weights");
+        if weights.values().all(|weight| *weight == Decimal::ZERO) {
+            return vec![Fault::new(pointer, "add up to 0, so that no grade of this rule has a score")];
+        }
+        let idle = weights.iter().filter(|(_, weight)| **weight == Decimal::ZERO);
+        let warn = |(category, _): (&EvaluationType, _)| {
+            Fault::new(join(&pointer, category.as_str()), "is 0, so that evaluations of this type count for nothing")
+        };
+        idle.map(warn).collect()
     }
 
     /// How a category is combined.

@@ -1,11 +1,12 @@
-//! Evaluates SQL expressions over rows, for comparisons with other engines (`tests/sql/compare_duckdb.py`).
+//! Evaluates SQL expressions over rows, for comparisons with other engines (`tests/sql/compare_postgres.py`,
+//! `tests/sql/compare_duckdb.py`).
 //!
 //! Reads JSON lines from stdin. The first is `{"columns": [["a", "bigint"], …], "rows": [["1", null, …], …]}`, with
 //! values as texts; every other is `{"expr": "a + 1", "rows": [0, 3]}`. Prints one line for each expression: an array
-//! with `["v", text]`, `["n"]` for NULL or `["e", message]` for each row, or `{"faults": [message, …]}`.
+//! with `["v", text]`, `["n"]` for NULL or `["e", message]` for each row, or `{"faults": [message and help, …]}`.
 
-use aulaflow_plan::sql::compile_scalar;
 use aulaflow_plan::sql::expr::{Expr, Row, Type, Value};
+use aulaflow_plan::sql::{SqlFault, compile_scalar};
 use serde::Deserialize;
 use serde_json::json;
 use std::io::{BufRead, BufWriter, Write};
@@ -66,11 +67,16 @@ fn main() -> Result<(), Failure> {
         let task: Task = serde_json::from_str(&line?)?;
         let result = match compile_scalar(&task.expr, &columns) {
             Ok(expr) => task.rows.iter().map(|&row| evaluate(&expr, &rows[row])).collect(),
-            Err(faults) => json!({ "faults": faults.iter().map(|f| f.message.as_str()).collect::<Vec<_>>() }),
+            Err(faults) => json!({ "faults": faults.iter().map(told).collect::<Vec<_>>() }),
         };
         writeln!(out, "{result}")?;
     }
     Ok(out.flush()?)
+}
+
+/// A fault and its help line.
+fn told(fault: &SqlFault) -> String {
+    format!("{} ({})", fault.message, fault.help.as_deref().unwrap_or_default())
 }
 
 fn evaluate(expr: &Expr, row: &Constants) -> serde_json::Value {

@@ -19,6 +19,7 @@ pub fn compile(
     let mut diagnostics = runtime.diagnostics.clone();
     let tenants = tenant_file::check(tenant_sources, &mut diagnostics);
     let (tables, views) = compile_sql(sql_sources, &mut diagnostics);
+    diagnostics.extend(too_many_parts(&views, sql_sources));
     warn_of_short_horizons(&runtime, &tables, &views, sql_sources, &mut diagnostics);
     warn_of_short_retention(&runtime, &views, &mut diagnostics);
     sort(&mut diagnostics);
@@ -30,19 +31,44 @@ pub fn compile(
 
 fn compile_sql(sources: &[Source], diagnostics: &mut Vec<Diagnostic>) -> (Vec<sql::Table>, Vec<sql::View>) {
     let files: Vec<(String, String)> = sources.iter().map(|s| (s.name().to_owned(), s.text().to_owned())).collect();
-    match sql::compile(&files) {
-        Ok(compiled) => compiled,
-        Err(faults) => {
-            for (file, fault) in faults {
-                if let Some(source) = sources.get(file) {
-                    let mut diagnostic = source.error(fault.span, fault.message);
-                    diagnostic.help = fault.help;
-                    diagnostics.push(diagnostic);
-                }
+    let mut add = |severity: Severity, found: Vec<sql::FileFault>| {
+        for (file, fault) in found {
+            if let Some(source) = sources.get(file) {
+                let mut diagnostic = source.diagnostic(severity, fault.span, &[], fault.message);
+                diagnostic.help = fault.help;
+                diagnostics.push(diagnostic);
             }
-            (Vec::new(), Vec::new())
         }
-    }
+    };
+    let checked = sql::check(&files);
+    add(Severity::Warning, checked.warnings);
+    checked.made.unwrap_or_else(|faults| {
+        add(Severity::Error, faults);
+        (Vec::new(), Vec::new())
+    })
+}
+
+/// The most parts of aggregates in the panes of all views: each has a number of 16 bits, in memory and in checkpoints.
+const PARTS_MAX: usize = 65_535;
+
+/// The view with which the parts of aggregates become too many.
+fn too_many_parts(views: &[sql::View], sources: &[Source]) -> Option<Diagnostic> {
+    let mut parts = 0;
+    let view = views.iter().find(|view| {
+        parts += view.parts_max();
+        parts > PARTS_MAX
+    })?;
+    let found = |source: &Source| Some((source.clone(), source.text().find(&view.text)?));
+    let (source, start) = sources.iter().find_map(found)?;
+    let name = view.text.find(&view.schema.name).unwrap_or(0);
+    let at = start + name..start + name + view.schema.name.len();
+    let message = format!(
+        "with `{}` the views have more than {PARTS_MAX} parts of aggregates: {parts}, counting each view's own",
+        view.schema.name
+    );
+    let help = "a count is one part, a sum or an average two, a slope five: leave outputs or views out, or share the \
+                tenants among instances with other views";
+    Some(source.error(at, message).with_help(help))
 }
 
 /// On the event clock a log can be read again years later, and a repetition may come as late as the

@@ -13,6 +13,11 @@ pub enum Severity {
     Warning,
 }
 
+/// The most characters of a line that are printed; where it is cut, `…` says so.
+const LINE_MAX: usize = 300;
+/// The most of them before the place.
+const BEFORE_MAX: usize = 200;
+
 /// One fault at one place, ready to be printed. Places are sorted before words, so `sort` gives the order of reading.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Diagnostic {
@@ -43,13 +48,16 @@ impl fmt::Display for Diagnostic {
             Severity::Warning => "warning",
         };
         writeln!(f, "{file}:{line}:{column}: {severity}: {message}")?;
-        writeln!(f, "{source_line}")?;
+        let from = column.saturating_sub(BEFORE_MAX);
+        let (before, after) = (if from > 0 { "…" } else { "" }, source_line.chars().skip(from).nth(LINE_MAX).is_some());
+        let shown: String = source_line.chars().skip(from).take(LINE_MAX).collect();
+        writeln!(f, "{before}{shown}{}", if after { "…" } else { "" })?;
         // Tabs stay tabs, so that the caret stands under its character however wide the terminal makes them.
-        for character in source_line.chars().take(column - 1) {
+        for character in before.chars().chain(shown.chars().take(column - 1 - from)) {
             f.write_str(if character == '\t' { "\t" } else { " " })?;
         }
         f.write_str("^")?;
-        for _ in column + 1..self.end_column {
+        for _ in column + 1..self.end_column.min(from + LINE_MAX + 1) {
             f.write_str("~")?;
         }
         match &self.help {
@@ -214,6 +222,18 @@ mod tests {
         let diagnostic = source.error(at..at + "\"número\"".len(), "not a number").with_help("write 3");
         let expected = "a.toml:2:10: error: not a number\n\tclave = \"número\" # ñ\n\t        ^~~~~~~~\nhelp: write 3";
         assert_eq!(diagnostic.to_string(), expected);
+    }
+
+    #[test]
+    fn long_lines_are_cut_around_the_place() {
+        let source = Source::new("a", format!("{}here{}", "x".repeat(1_000), "y".repeat(1_000)));
+        let printed = source.error(1_000..1_004, "m").to_string();
+        let lines: Vec<_> = printed.lines().collect();
+        assert_eq!(lines[0], "a:1:1001: error: m");
+        assert_eq!(lines[1], format!("…{}here{}…", "x".repeat(199), "y".repeat(97)));
+        assert_eq!(lines[2], format!("{}^~~~", " ".repeat(200)));
+        let all = source.error(0..2_004, "m").to_string();
+        assert!(all.lines().all(|line| line.chars().count() <= LINE_MAX + 2), "{all}");
     }
 
     #[test]

@@ -344,7 +344,7 @@ fn engine(mut s: Section<'_, '_>) -> Engine {
             "max_skew",
             seconds(300),
             ms(0)..=hours(24),
-            "how far in the future an event may be on the live clock; others go to the dead letters",
+            "how far ahead an event or `updated_at` may be on the live clock; others are refused or dead letters",
         ),
         idle_timeout: s.duration(
             "idle_timeout",

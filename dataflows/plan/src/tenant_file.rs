@@ -1,8 +1,9 @@
 //! A tenant's TOML file to a checked `TenantConfig`, with places for its faults. What is right or wrong in it is
 //! decided by the model, which checks the same configuration when it comes over HTTP.
 
-use crate::diagnostic::{Diagnostic, Source};
+use crate::diagnostic::{Diagnostic, Severity, Source};
 use crate::document::{At, Document};
+use aulaflow_model::fault::Fault;
 use aulaflow_model::tenant::TenantConfig;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -25,6 +26,8 @@ pub(crate) fn check(sources: &[Source], diagnostics: &mut Vec<Diagnostic>) -> Ve
     for document in &documents {
         match TenantConfig::from_json(document.value()) {
             Ok(config) => {
+                let warn = |fault: &Fault| Diagnostic { severity: Severity::Warning, ..document.fault(fault) };
+                diagnostics.extend(TenantConfig::warnings(document.value()).iter().map(warn));
                 let hash = hash(&config);
                 tenants.push((config, hash));
             }

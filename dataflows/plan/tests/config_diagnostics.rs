@@ -138,3 +138,36 @@ fn right_configurations() {
     }
     report(cases.len(), 3, &failures);
 }
+
+/// A view with so many counts, each under a condition of its own.
+fn counts(name: &str, outputs: usize) -> String {
+    let outputs: Vec<String> = (0..outputs).map(|n| format!("count(*) FILTER (WHERE value > {n}) AS o{n}")).collect();
+    format!(
+        "CREATE MATERIALIZED VIEW {name} AS SELECT student_id,\n{}\nFROM behavior GROUP BY student_id, tumble(interval '1 day');",
+        outputs.join(",\n")
+    )
+}
+
+/// A part's number has 16 bits: the view that is one too many is named, and nothing starts.
+#[test]
+fn too_many_parts_of_aggregates_are_a_fault() {
+    let table = "CREATE TABLE behavior (event_id TEXT, student_id TEXT, value DOUBLE, occurred_at TIMESTAMP)
+        WITH (connector = 'log', topic = 'aula.behavior.v1', event_time = 'occurred_at');";
+    // 200 files of one view with 327 parts each: a file has 20,000 tokens at most.
+    let mut files = vec![Source::new("000.sql", table)];
+    files.extend((1..=200).map(|n| Source::new(format!("{n:03}.sql"), counts(&format!("v{n}"), 326))));
+    let compiled = |files: &[Source]| {
+        let (file, _) = parse_runtime(&Source::new("runtime.toml", RUNTIME));
+        compile(file.unwrap(), &[], files)
+    };
+    assert!(compiled(&files).is_ok(), "200 * 327 parts have numbers");
+    files.push(Source::new("201.sql", counts("one_more", 326)));
+    let faults = compiled(&files).unwrap_err();
+    assert_eq!(
+        render(&faults),
+        "201.sql:1:26: error: with `one_more` the views have more than 65535 parts of aggregates: 65727, counting each view's own\n\
+         CREATE MATERIALIZED VIEW one_more AS SELECT student_id,\n                         ^~~~~~~~\n\
+         help: a count is one part, a sum or an average two, a slope five: leave outputs or views out, or share the tenants \
+         among instances with other views\n"
+    );
+}

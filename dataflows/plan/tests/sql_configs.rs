@@ -54,3 +54,45 @@ fn open_university_features() {
     // material_share divides a sum that is an output too.
     assert_eq!(views[4].aggregates.len(), 3);
 }
+
+/// Every option has a row in the guide, and the guide has no other.
+#[test]
+fn options_are_documented() {
+    let guide = include_str!("../../../docs/guides/features.md");
+    let section = guide.split("\n## ").find(|section| section.starts_with("Options\n")).unwrap();
+    let rows = |of: &str| -> Vec<&str> {
+        let table = section.split(&format!("| of `{of}` |")).nth(1).unwrap().split("\n\n").next().unwrap();
+        table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect()
+    };
+    assert_eq!(rows("CREATE TABLE"), aulaflow_plan::sql::TABLE_OPTIONS);
+    let (mut documented, mut known) = (rows("CREATE MATERIALIZED VIEW"), aulaflow_plan::sql::VIEW_OPTIONS.to_vec());
+    documented.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(documented, known);
+}
+
+/// What ships divides nothing by accident.
+#[test]
+fn nothing_that_ships_is_warned_of() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/dataflows");
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        let inner = if path.is_dir() {
+            std::fs::read_dir(&path).unwrap().map(|e| e.unwrap().path()).collect()
+        } else {
+            vec![path]
+        };
+        let sql = inner.into_iter().filter(|path| path.extension().is_some_and(|ending| ending == "sql"));
+        files.extend(sql.map(|path| (path.display().to_string(), std::fs::read_to_string(path).unwrap())));
+    }
+    assert!(files.len() >= 11, "{} files", files.len());
+    let checked = aulaflow_plan::sql::check(&files);
+    assert!(checked.made.is_ok());
+    assert!(checked.warnings.is_empty(), "{:#?}", checked.warnings);
+    let bench = |file: &str| std::fs::read_to_string(folder.join("../../bench/src").join(file)).unwrap();
+    for file in ["features.sql", "views.sql"] {
+        let checked = aulaflow_plan::sql::check(&[(file.to_owned(), bench(file))]);
+        assert!(checked.made.is_ok() && checked.warnings.is_empty(), "{:#?}", checked.warnings);
+    }
+}

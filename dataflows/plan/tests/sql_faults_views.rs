@@ -53,7 +53,7 @@ fn calls_of_aggregates() {
         (
             &format!("student_id, last(value) FILTER (WHERE value > 1) {group}"),
             "FILTER is not supported for last",
-            "last(value)",
+            "last(value) FILTER (WHERE value > 1)",
         ),
         (
             &format!("student_id, count(*) FILTER (WHERE value) {group}"),

@@ -292,8 +292,11 @@ fn casts() {
         ("CAST(context->>'seconds' AS DOUBLE)", "90"),
     ]);
     check_errors(&[
-        ("CAST(event_type AS BIGINT)", EvalError::InvalidCast("bigint")),
-        ("CAST(event_type AS DOUBLE)", EvalError::InvalidCast("double precision")),
+        (
+            "CAST(event_type AS BIGINT)",
+            EvalError::InvalidText { ty: Type::Bigint, why: "expected digits only, a sign before them perhaps" },
+        ),
+        ("CAST(event_type AS DOUBLE)", EvalError::InvalidText { ty: Type::Double, why: "expected a decimal number" }),
         ("CAST(value * 1e300 AS BIGINT)", EvalError::OutOfRange("bigint")),
         ("CAST(CAST(n AS TEXT) || 'e999' AS DOUBLE)", EvalError::OutOfRange("double precision")),
         ("CAST(substr('NaN', n - 6) AS DOUBLE)", EvalError::OutOfRange("double precision")),
@@ -372,7 +375,7 @@ fn times() {
         ("date_trunc('day', NULL)", "NULL"),
     ]);
     check_errors(&[
-        ("occurred_at + interval '9000 years'", EvalError::OutOfRange("timestamp")),
+        ("occurred_at + interval '300000 years'", EvalError::OutOfRange("timestamp")),
         ("interval '1 day' * (value * 1e300)", EvalError::OutOfRange("interval")),
         ("interval '1 day' / (value - 2.5)", EvalError::DivisionByZero),
     ]);

@@ -117,6 +117,16 @@ fn filter_is_a_case() {
 }
 
 #[test]
+fn sums_of_bigints_may_exceed_64_bits() {
+    let whole = "CAST(value AS BIGINT)";
+    let view = outputs(&format!(
+        "sum({whole}) AS s, count(*) AS n, sum({whole}) * 2 AS d, max({whole}) AS m, count(*) + max({whole}) AS e"
+    ));
+    let wide: Vec<bool> = (0..view.outputs.len()).map(|output| view.is_wide(output)).collect();
+    assert_eq!(wide, [true, false, true, false, false]);
+}
+
+#[test]
 fn bounds_come_after_the_aggregates() {
     let view = outputs(
         "window_end AS until, count(*) AS n, extract(day from window_end - max(occurred_at)) AS days_since, \
@@ -136,7 +146,7 @@ fn bounds_come_after_the_aggregates() {
             Output::Expression(e) => e.canonical(&name),
         })
         .collect();
-    assert_eq!(shown, ["\"end\"", "#0", "(date_part{day} (- \"end\" \"agg1\"))", "\"start\"", "#1"]);
+    assert_eq!(shown, ["\"end\"", "#0", "(exact (date_part{day} (- \"end\" \"agg1\")))", "\"start\"", "#1"]);
     assert!(!outputs("count(*)").reads_bounds);
     // Bounds alone, without an aggregate.
     let view = outputs("window_start");

@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::time::Instant;
 
-const OPTIONS: Options = Options { kept: 3, format: 1 };
+const OPTIONS: Options = Options { kept: 3, format: 1, oldest: 1 };
 const COMMITS: u64 = 40;
 
 fn main() {

@@ -11,6 +11,7 @@ use crate::open::Refusal;
 use crate::segment::SegmentRef;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
+use std::ops::RangeInclusive;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The version of what files look like.
@@ -54,8 +55,8 @@ impl Manifest {
         bytes
     }
 
-    /// From bytes.
-    pub fn decode(bytes: &[u8], format: u32) -> Result<Self, Refusal> {
+    /// From bytes; `formats` are the versions of the rows that the caller reads.
+    pub fn decode(bytes: &[u8], formats: RangeInclusive<u32>) -> Result<Self, Refusal> {
         let damaged = |why: &str| Refusal::Damaged(format!("the manifest {why}"));
         if bytes.len() < FRAME_BYTES {
             return Err(damaged("is cut short"));
@@ -72,8 +73,8 @@ impl Manifest {
         let (layout, found) = versions.split_at(4);
         let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |all, byte| all << 8 | u32::from(*byte));
         match (number(layout), number(found)) {
-            (LAYOUT, found) if found == format => {}
-            (LAYOUT, found) => return Err(Refusal::Format { found, reads: format }),
+            (LAYOUT, found) if formats.contains(&found) => {}
+            (LAYOUT, found) => return Err(Refusal::Format { found, reads: *formats.end() }),
             (found, _) => return Err(Refusal::Layout { found, reads: LAYOUT }),
         }
         postcard::from_bytes(body).map_err(|_| damaged("cannot be decoded"))

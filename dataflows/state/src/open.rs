@@ -15,8 +15,10 @@ use std::path::Path;
 pub struct Options {
     /// How many checkpoints are kept, at least 1.
     pub kept: usize,
-    /// The caller's version of rows and notes: checkpoints of another one are refused.
+    /// The caller's version of rows and notes, which checkpoints are written in.
     pub format: u32,
+    /// The oldest version that the caller still reads: checkpoints of earlier and of later ones are refused.
+    pub oldest: u32,
 }
 
 /// A checkpoint that cannot be used.
@@ -119,7 +121,7 @@ pub fn survey(disk: &Disk, options: Options) -> Result<Survey, StoreError> {
     let mut checked = BTreeMap::new();
     for number in numbers.iter().rev() {
         let wholly = survey.usable.is_empty();
-        match read(disk, *number, options.format).and_then(|m| check(disk, m, wholly, &mut checked)) {
+        match read(disk, *number, options).and_then(|m| check(disk, m, wholly, &mut checked)) {
             Ok(manifest) => survey.usable.insert(0, manifest),
             Err(why) => survey.refused.push(Refused { number: *number, why }),
         }
@@ -130,10 +132,10 @@ pub fn survey(disk: &Disk, options: Options) -> Result<Survey, StoreError> {
     Ok(survey)
 }
 
-fn read(disk: &Disk, number: u64, format: u32) -> Result<Manifest, Refusal> {
+fn read(disk: &Disk, number: u64, options: Options) -> Result<Manifest, Refusal> {
     let name = manifest::name(number);
     let bytes = std::fs::read(disk.path(&name)).map_err(|e| Refusal::Damaged(format!("the manifest: {e}")))?;
-    let manifest = Manifest::decode(&bytes, format)?;
+    let manifest = Manifest::decode(&bytes, options.oldest..=options.format)?;
     if manifest.number == number {
         Ok(manifest)
     } else {

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-const OPTIONS: Options = Options { kept: 3, format: 7 };
+const OPTIONS: Options = Options { kept: 3, format: 7, oldest: 7 };
 
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -114,7 +114,7 @@ fn several_are_kept_and_share_segments() {
 fn another_version_is_refused_and_an_older_checkpoint_used() {
     let dir = tempfile::tempdir().unwrap();
     commit(&open(dir.path()), &[put("k", "old")], "old");
-    let newer = Options { kept: 3, format: 8 };
+    let newer = Options { kept: 3, format: 8, oldest: 8 };
     let refused = CheckpointStore::open(dir.path(), newer).map(drop).unwrap_err();
     let said = refused.to_string();
     assert!(said.contains("written in format 7, and this version reads format 8"), "{said}");
@@ -395,7 +395,8 @@ fn lose_what_is_not_durable(dir: &Path, at: &str, seed: u64) {
             fs::rename(dir.join(&name), dir.join(format!("{name}.tmp"))).unwrap();
             continue;
         }
-        let manifest = manifest::Manifest::decode(&fs::read(dir.join(&name)).unwrap(), OPTIONS.format).unwrap();
+        let manifest =
+            manifest::Manifest::decode(&fs::read(dir.join(&name)).unwrap(), OPTIONS.format..=OPTIONS.format).unwrap();
         named.extend(manifest.segments.iter().map(|segment| segment.id));
     }
     for name in names(dir) {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const OPTIONS: Options = Options { kept: 3, format: 4 };
+const OPTIONS: Options = Options { kept: 3, format: 4, oldest: 4 };
 
 /// The layout that the present version writes.
 const PRESENT: &str = "layout-1";

@@ -128,7 +128,7 @@ async fn paths_of_rules_and_of_previews_are_apart() {
     let edge = edge();
     let admin = token("school_1", Role::Admin);
     for (method, path, allow) in
-        [("POST", "/v1/rules/maths", "GET, HEAD, PUT"), ("GET", PREVIEW, "POST"), ("PUT", PREVIEW, "POST")]
+        [("POST", "/v1/rules/maths", "GET, HEAD, PUT, DELETE"), ("GET", PREVIEW, "POST"), ("PUT", PREVIEW, "POST")]
     {
         let answer = edge.call(method, path, &admin, body()).await;
         answer.problem(405, "method-not-allowed");
@@ -247,7 +247,7 @@ fn put(write: &mut WriteHalf, tenant: &str, student: &str, grades: &[(&str, &str
         let (subject, period) = (Subject::new(subject).unwrap(), PeriodId::new(period).unwrap());
         GradeChange { subject, period, row: Some(row) }
     });
-    let row = FeatureRow { values: [FeatureValue::Int(count)].into(), session: None, updated_at: at };
+    let row = FeatureRow { values: [FeatureValue::Int(i128::from(count))].into(), session: None, updated_at: at };
     let change = StudentChange {
         tenant: TenantId::new(tenant).unwrap(),
         student: StudentId::new(student).unwrap(),
@@ -281,7 +281,7 @@ fn grade_explanation(score: i32) -> GradeExplanation {
 }
 
 fn feature_explanation(count: i64) -> FeatureExplanation {
-    let values: Arc<[FeatureValue]> = [FeatureValue::Int(count)].into();
+    let values: Arc<[FeatureValue]> = [FeatureValue::Int(i128::from(count))].into();
     let (start, end) = (Millis(NOW.0 - 1_000), Millis(NOW.0 + 1_000));
     FeatureExplanation {
         as_of: NOW,

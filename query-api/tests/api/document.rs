@@ -116,6 +116,96 @@ async fn every_reference_leads_somewhere() {
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "{ids:?}");
 }
 
+/// Nothing that a generator of clients would have to guess at: a schema says what it is, an array of what, an object what its members
+/// are, and an answer with a body its media types and schemas.
+#[test]
+fn every_schema_says_what_it_is() {
+    fn look(schema: &Value, at: &str, faults: &mut Vec<String>) {
+        let Some(object) = schema.as_object() else {
+            if !schema.is_boolean() {
+                faults.push(format!("{at}: no schema"));
+            }
+            return;
+        };
+        let named: Vec<&str> = match &object.get("type") {
+            Some(Value::String(name)) => vec![name],
+            Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
+            _ => vec![],
+        };
+        let combined = ["oneOf", "anyOf", "allOf"].iter().filter_map(|word| object.get(*word)).collect::<Vec<_>>();
+        // Any value is one that its description calls so.
+        let any = named.is_empty() && at.ends_with("/rows/items/items") && object.contains_key("description");
+        if named.is_empty() && combined.is_empty() && !object.contains_key("$ref") && !any {
+            faults.push(format!("{at}: neither a type nor a reference"));
+        }
+        if object.contains_key("nullable") {
+            faults.push(format!("{at}: `nullable` is not OpenAPI 3.1"));
+        }
+        if named.contains(&"array") && !object.contains_key("items") {
+            faults.push(format!("{at}: an array of what?"));
+        }
+        if named.contains(&"object")
+            && !object.contains_key("properties")
+            && !object.contains_key("additionalProperties")
+        {
+            faults.push(format!("{at}: an object of what?"));
+        }
+        for name in object.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+            let known = object.get("properties").is_some_and(|properties| properties.get(name).is_some());
+            if !known && object.get("additionalProperties") != Some(&Value::Bool(true)) {
+                faults.push(format!("{at}: {name} is required and not described"));
+            }
+        }
+        for (name, property) in object.get("properties").and_then(Value::as_object).into_iter().flatten() {
+            look(property, &format!("{at}/{name}"), faults);
+        }
+        for word in ["items", "additionalProperties"] {
+            if let Some(inner) = object.get(word) {
+                look(inner, &format!("{at}/{word}"), faults);
+            }
+        }
+        for inner in combined.iter().filter_map(|list| list.as_array()).flatten() {
+            look(inner, &format!("{at}/…"), faults);
+        }
+    }
+    fn bodies(content: &Value, at: &str, faults: &mut Vec<String>) {
+        let Some(content) = content.as_object().filter(|content| !content.is_empty()) else {
+            return faults.push(format!("{at}: no media type"));
+        };
+        for (media, body) in content {
+            look(&body["schema"], &format!("{at} {media}"), faults);
+        }
+    }
+    let document = openapi_document();
+    let mut faults = Vec::new();
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        look(schema, name, &mut faults);
+    }
+    let tags: Vec<_> = document["tags"].as_array().unwrap().iter().map(|tag| tag["name"].clone()).collect();
+    for (method, path, operation) in operations(&document) {
+        let at = format!("{method} {path}");
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            look(&parameter["schema"], &format!("{at} {}", parameter["name"]), &mut faults);
+        }
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            if !matches!(status.as_str(), "204" | "303") {
+                bodies(&response["content"], &format!("{at} {status}"), &mut faults);
+            }
+        }
+        if let Some(body) = operation.get("requestBody") {
+            bodies(&body["content"], &at, &mut faults);
+            if body["content"].as_object().unwrap().values().all(|body| body.get("example").is_none()) {
+                faults.push(format!("{at}: no example of a body"));
+            }
+        }
+        match operation["tags"].as_array().map(Vec::as_slice) {
+            Some([tag]) if tags.contains(tag) => {}
+            other => faults.push(format!("{at}: the tags {other:?}")),
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
 #[tokio::test]
 async fn both_are_served_and_load_nothing() {
     let edge = edge();

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 const NOW: Millis = Millis(1_772_463_845_120);
 
 fn put(edge: &mut Edge, tenant: &str, student: &str, n: i64) {
-    let row = FeatureRow { values: [FeatureValue::Int(n)].into(), session: None, updated_at: NOW };
+    let row = FeatureRow { values: [FeatureValue::Int(i128::from(n))].into(), session: None, updated_at: NOW };
     let change = StudentChange {
         tenant: TenantId::new(tenant).unwrap(),
         student: StudentId::new(student).unwrap(),

@@ -1,11 +1,14 @@
 //! Rules and periods.
 
 use crate::support::*;
+use aulaflow_log::{Log, RecordSetBuilder, TopicPartition};
+use aulaflow_model::instant::Millis;
 use aulaflow_model::topic::TENANTS;
 use aulaflow_query_api::{Role, router, serve};
 use axum::body::Body;
 use axum::http::Request;
 use serde_json::{Value, json};
+use std::time::Duration;
 use tower::ServiceExt;
 
 fn rule() -> Value {
@@ -99,6 +102,70 @@ async fn a_change_keeps_the_rest_of_the_configuration() {
     assert_eq!(config["tenant"], "school_1");
     assert_eq!(config["period"], periods()["period"]);
     assert_eq!(config["rule"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn changes_at_another_process_are_not_lost() {
+    let log = MemoryLog::new();
+    let (here, there) = (edge_with(config(), log.clone()), edge_with(config(), log.clone()));
+    let admin = token("school_1", Role::Admin);
+    let subjects = || {
+        let config = log.records(TENANTS).last().unwrap().1.json();
+        let rules = config["rule"].as_array().unwrap().iter();
+        rules.map(|rule| rule["subject"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    // One after the other: nobody has followed the topic in between.
+    assert_eq!(here.call("PUT", "/v1/rules/maths", &admin, rule().to_string()).await.status, 200);
+    assert_eq!(there.call("PUT", "/v1/rules/art", &admin, rule().to_string()).await.status, 200);
+    assert_eq!(subjects(), ["maths", "art"]);
+    // At the same time: the one whose record comes later sees the other's and makes its change once more.
+    log.set(Mood::Silent);
+    let call = |edge: &Edge, subject: &str| {
+        let request = Request::builder()
+            .method("PUT")
+            .uri(format!("/v1/rules/{subject}"))
+            .header("authorization", format!("Bearer {admin}"))
+            .body(Body::from(rule().to_string()))
+            .unwrap();
+        tokio::spawn(router(edge.state.clone()).oneshot(request))
+    };
+    let calls = [call(&here, "music"), call(&there, "history")];
+    until("both are queued", || log.held() == 2).await;
+    log.release();
+    until("one is made again", || log.held() == 1).await;
+    log.release();
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap().status(), 200);
+    }
+    let mut all = subjects();
+    all.sort();
+    assert_eq!(all, ["art", "history", "maths", "music"]);
+    assert_eq!(log.records(TENANTS).len(), 5);
+}
+
+#[tokio::test]
+async fn a_change_carries_on_what_the_file_said() {
+    let log = MemoryLog::new();
+    let edge = edge_with(config(), log.clone());
+    let admin = token("school_1", Role::Admin);
+    let file = json!({"tenant": "school_1", "rule": [{"subject": "*", "weights": "items"}]}).to_string();
+    let place = TopicPartition { topic: TENANTS.to_owned(), partition: log.partition_of(TENANTS, "school_1").unwrap() };
+    let append = |value: Option<&[u8]>, headers: &[(&str, &[u8])]| {
+        let mut set = RecordSetBuilder::default();
+        set.push(Millis(0), b"school_1", value, headers);
+        log.append_wait(&place, set.finish(), Duration::from_secs(1)).unwrap();
+    };
+    // As an earlier version wrote it: the value is the file's.
+    append(Some(file.as_bytes()), &[("file-hash", b"h1")]);
+    for subject in ["maths", "art"] {
+        edge.call("PUT", &format!("/v1/rules/{subject}"), &admin, rule().to_string()).await;
+        let (_, last) = log.records(TENANTS).last().cloned().unwrap();
+        assert_eq!((last.headers["file-hash"].as_str(), last.headers["file"].as_str()), ("h1", file.as_str()));
+    }
+    // A tombstone deletes no settings, as in the dataflows.
+    append(None, &[]);
+    edge.call("PUT", "/v1/rules/music", &admin, rule().to_string()).await;
+    assert_eq!(log.records(TENANTS).last().unwrap().1.json()["rule"].as_array().unwrap().len(), 4);
 }
 
 #[tokio::test]

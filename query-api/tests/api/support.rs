@@ -143,7 +143,9 @@ impl Log for MemoryLog {
         let end_offset = part.len() as u64;
         let mut builder = RecordSetBuilder::default();
         for record in &part[(offset as usize).min(part.len())..] {
-            builder.push(Millis(0), record.key.as_bytes(), record.value.as_deref(), &[]);
+            let headers: Vec<_> =
+                record.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+            builder.push(Millis(0), record.key.as_bytes(), record.value.as_deref(), &headers);
         }
         Ok(Fetched { records: builder.finish(), base_offset: offset, next_offset: end_offset, end_offset })
     }

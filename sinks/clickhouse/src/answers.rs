@@ -31,6 +31,14 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Answered, String> {
     Ok(Answered { columns, rows: answer.data })
 }
 
+/// An answer of our own, of texts.
+pub(crate) fn texts<'a>(columns: &[&str], rows: impl Iterator<Item = Vec<&'a str>>) -> Answered {
+    // A text always serialises.
+    let cell = |text: &str| serde_json::value::to_raw_value(text).unwrap_or_default();
+    let columns = columns.iter().map(|name| ((*name).to_owned(), "String".to_owned())).collect();
+    Answered { columns, rows: rows.map(|row| row.into_iter().map(cell).collect()).collect() }
+}
+
 /// Errors that come before any row is looked at: their messages are about the query alone.
 const OF_THE_QUERY: &[(u32, &str)] = &[
     (10, "NOT_FOUND_COLUMN_IN_BLOCK"),
@@ -60,6 +68,7 @@ const OF_A_VALUE: &[(u32, &str)] = &[
     (6, "CANNOT_PARSE_TEXT"),
     (7, "INCORRECT_NUMBER_OF_COLUMNS"),
     (20, "NUMBER_OF_COLUMNS_DOESNT_MATCH"),
+    (25, "CANNOT_PARSE_ESCAPE_SEQUENCE"),
     (26, "CANNOT_PARSE_QUOTED_STRING"),
     (27, "CANNOT_PARSE_INPUT_ASSERTION_FAILED"),
     (32, "ATTEMPT_TO_READ_AFTER_EOF"),

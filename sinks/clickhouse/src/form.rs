@@ -18,6 +18,8 @@ pub enum Form {
     UInt32,
     /// `Int64`
     Int64,
+    /// `Int128`
+    Int128,
     /// `UInt64`
     UInt64,
     /// `Decimal(18, 6)`: an `Int64` of millionths.
@@ -57,7 +59,7 @@ impl Form {
             Self::Date => 2,
             Self::UInt32 => 4,
             Self::Int64 | Self::UInt64 | Self::Decimal18 | Self::Instant => 8,
-            Self::Decimal38 | Self::Uuid => 16,
+            Self::Int128 | Self::Decimal38 | Self::Uuid => 16,
             Self::Text | Self::Name => {
                 let (length, head) = varint(bytes)?;
                 head.checked_add(usize::try_from(length).ok()?)?
@@ -108,6 +110,7 @@ impl fmt::Display for Form {
             Self::UInt8 => f.write_str("UInt8"),
             Self::UInt32 => f.write_str("UInt32"),
             Self::Int64 => f.write_str("Int64"),
+            Self::Int128 => f.write_str("Int128"),
             Self::UInt64 => f.write_str("UInt64"),
             Self::Decimal18 => f.write_str("Decimal(18, 6)"),
             Self::Decimal38 => f.write_str("Decimal(38, 6)"),
@@ -141,6 +144,8 @@ mod tests {
         for (form, bytes, width) in [
             (Form::Text, b"\x03abcd".as_slice(), Some(4)),
             (Form::Text, b"\x03ab", None),
+            (Form::Int128.nullable(), b"\x001234567812345678", Some(17)),
+            (Form::Int128.nullable(), b"\x00123456781234567", None),
             (Form::Int64.nullable(), b"\x01rest", Some(1)),
             (Form::Int64.nullable(), b"\x0012345678", Some(9)),
             (Form::Int64.nullable(), b"\x001234567", None),

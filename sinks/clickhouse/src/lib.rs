@@ -33,6 +33,7 @@
 //! At the end: the engine with its last checkpoint, then [`Recorder::close`]. Where [`RecorderHandle::is_full`], the engine would
 //! wait for ClickHouse: [`RecorderHandle::release`] lets it go, and the next start compares.
 
+pub mod accepted;
 mod ages;
 mod answers;
 mod backoff;

@@ -5,7 +5,7 @@ use crate::answers::{self, Answered};
 use crate::connection::{Access, quoted};
 use crate::error::ServerError;
 use crate::rows;
-use crate::sql::{Catalog, Fenced, TENANT, fence};
+use crate::sql::{Asked, Catalog, Fenced, TENANT, ask};
 use crate::tables::Tables;
 use crate::{PseudonymKeys, Whereabouts};
 use aulaflow_model::change::GradeRow;
@@ -170,7 +170,15 @@ impl Reader {
     pub async fn sql(&self, tenant: &TenantId, text: &str) -> Result<Rows, ReadError> {
         let (access, client) = self.connect()?;
         let catalog = self.catalog(&access.database);
-        let fenced = fence(text, &catalog).map_err(|refusal| ReadError::Refused(refusal.to_string()))?;
+        let asked = ask(text, &catalog).map_err(|refusal| ReadError::Refused(refusal.to_string()))?;
+        let (fenced, described) = match asked {
+            Asked::Query(fenced) => (fenced, false),
+            Asked::Columns(fenced) => (fenced, true),
+            Asked::Tables(names) => {
+                let rows = names.iter().map(|name| vec![name.as_str()]);
+                return Ok(Rows { answered: answers::texts(&["name"], rows), truncated: false, as_of: None });
+            }
+        };
         let as_of = self.newest(&client, &catalog, tenant, &fenced).await?;
         let limits = &self.limits;
         let rows_max = limits.sql_rows_max;
@@ -192,12 +200,19 @@ impl Reader {
             ("output_format_json_quote_64bit_integers", "0".to_owned()),
             ("output_format_json_quote_denormals", "1".to_owned()),
             ("output_format_json_escape_forward_slashes", "0".to_owned()),
+            // Bytes that are no text are shown as such: JSON has no others.
+            ("output_format_json_validate_utf8", "1".to_owned()),
             ("output_format_write_statistics", "0".to_owned()),
         ];
         let query = limited(client.query_raw(&fenced.text), limits.sql_timeout).param(TENANT, tenant.as_str());
         let query = settings.into_iter().fold(query, |query, (name, value)| query.with_setting(name, value));
-        let bytes = all(query, "JSONCompact", limits.sql_timeout).await?;
+        let bytes =
+            all(query, "JSONCompact", limits.sql_timeout).await.map_err(|error| nearest(error, &catalog, &fenced))?;
         let mut answered = answers::read(&bytes).map_err(ReadError::Unavailable)?;
+        if described {
+            let rows = answered.columns.iter().map(|(name, r#type)| vec![name.as_str(), r#type.as_str()]);
+            return Ok(Rows { answered: answers::texts(&["name", "type"], rows), truncated: false, as_of: None });
+        }
         let rows_max = usize::try_from(rows_max).unwrap_or(usize::MAX);
         let truncated = answered.rows.len() > rows_max;
         answered.rows.truncate(rows_max);
@@ -267,6 +282,24 @@ impl Reader {
         }
         *kept = Some((access.clone(), client.clone()));
         Ok((access, client))
+    }
+}
+
+/// Adds to the error about a name that is no column the nearest one of the tables that are read.
+fn nearest(error: ReadError, catalog: &Catalog, fenced: &Fenced) -> ReadError {
+    let ReadError::Failed(message) = &error else { return error };
+    // Of a name alone, and of one with a table's.
+    let between = |before: &str, behind: char| {
+        message.split_once(before).and_then(|(_, rest)| rest.split_once(behind)).map(|(name, _)| name)
+    };
+    let unknown = between("identifier `", '`').or_else(|| between("Identifier '", '\''));
+    let Some(unknown) = unknown.map(|name| name.rsplit('.').next().unwrap_or(name)) else { return error };
+    let shown = fenced.relations.iter().filter_map(|name| catalog.get(name));
+    let columns: Vec<&str> = shown.flat_map(|(_, shown)| shown.columns.iter().map(String::as_str)).collect();
+    match aulaflow_model::fault::nearest(unknown, columns.iter().copied()) {
+        Some(near) => ReadError::Failed(format!("{message}; did you mean {near:?}?")),
+        None if columns.is_empty() => error,
+        None => ReadError::Failed(format!("{message}; columns are: {}", columns.join(", "))),
     }
 }
 

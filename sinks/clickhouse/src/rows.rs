@@ -203,13 +203,19 @@ pub(crate) fn feature(relation: &Relation, row: &FeatureRow) -> Result<Vec<u8>, 
 fn output(out: &mut Vec<u8>, form: &Form, value: &FeatureValue) -> bool {
     match (form, value) {
         (_, FeatureValue::Null) => out.push(NULL),
-        (Form::Int64, FeatureValue::Int(n)) => nullable(out, Some(n), |out, n| out.extend_from_slice(&n.to_le_bytes())),
-        (Form::Decimal38, FeatureValue::Int(n)) => nullable(out, Some(i128::from(*n) * i128::from(MICROS)), decimal38),
+        (Form::Int64, FeatureValue::Int(n)) => match i64::try_from(*n) {
+            Ok(n) => nullable(out, Some(n), |out, n| out.extend_from_slice(&n.to_le_bytes())),
+            Err(_) => return false,
+        },
+        (Form::Int128, FeatureValue::Int(n)) => {
+            nullable(out, Some(n), |out, n| out.extend_from_slice(&n.to_le_bytes()))
+        }
+        (Form::Decimal38, FeatureValue::Int(n)) => nullable(out, Some(n.saturating_mul(i128::from(MICROS))), decimal38),
         (Form::Decimal38, FeatureValue::Micros(micros)) => nullable(out, Some(*micros), decimal38),
         (Form::Bool, FeatureValue::Bool(b)) => nullable(out, Some(*b), |out, b| out.push(u8::from(b))),
         (Form::Text, FeatureValue::Text(value)) => nullable(out, Some(value), |out, value| text(out, value)),
         // Profiles show instants as texts.
-        (Form::Instant, FeatureValue::Text(value)) => match Millis::parse_rfc3339(value) {
+        (Form::Instant, FeatureValue::Text(value)) => match Millis::parse_shown(value) {
             Ok(at) => nullable(out, Some(at), instant),
             Err(_) => return false,
         },

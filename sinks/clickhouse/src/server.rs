@@ -1,5 +1,6 @@
 //! The server that all shares of a process write to: where it is now, and whether its tables are as they should be.
 
+use crate::accepted;
 use crate::backoff::Pace;
 use crate::connection::{Access, Connection, Stop};
 use crate::error::ServerError;
@@ -8,6 +9,7 @@ use crate::sender_metrics::SenderMetrics;
 use crate::tables::Tables;
 use crate::views;
 use parking_lot::Mutex;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Says where the server is. It may not be there yet, or somewhere else after a while: the error says why.
@@ -31,12 +33,25 @@ pub struct Server {
     pub(crate) metrics: SenderMetrics,
     /// One share at a time makes tables.
     making: Mutex<()>,
+    /// Where it is remembered which columns the history has.
+    remember: Option<PathBuf>,
 }
 
 impl Server {
     /// Reaches for nothing yet.
     pub fn new(at: Whereabouts, tables: Arc<Tables>, by: TablesBy, pace: Pace, metrics: SenderMetrics) -> Arc<Self> {
-        Arc::new(Self { at, tables, by, pace, metrics, making: Mutex::new(()) })
+        Self::remembering(at, tables, by, (pace, metrics), None)
+    }
+
+    /// The same; once the tables are as they should be their columns are written to a file (see [`accepted`]).
+    pub fn remembering(
+        at: Whereabouts,
+        tables: Arc<Tables>,
+        by: TablesBy,
+        (pace, metrics): (Pace, SenderMetrics),
+        remember: Option<PathBuf>,
+    ) -> Arc<Self> {
+        Arc::new(Self { at, tables, by, pace, metrics, making: Mutex::new(()), remember })
     }
 
     /// The tables that are written.
@@ -59,6 +74,16 @@ impl Server {
     /// Makes sure that the tables can be written.
     pub(crate) fn prepare(&self, connection: &Connection) -> Result<(), ServerError> {
         let _making = self.making.lock();
+        self.make_or_check(connection)?;
+        if let Some(file) = &self.remember
+            && let Err(error) = accepted::write(file, &self.tables)
+        {
+            tracing::warn!(%error, file = %file.display(), "`aulaflow check` will not know the history's columns");
+        }
+        Ok(())
+    }
+
+    fn make_or_check(&self, connection: &Connection) -> Result<(), ServerError> {
         match self.by {
             TablesBy::Us => {
                 let done = schema::migrate(connection, &self.tables, &[], "")?;

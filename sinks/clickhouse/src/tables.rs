@@ -327,9 +327,10 @@ fn cohorts() -> Relation {
 
 fn of_view(view: &View, index: ViewIndex, cadence: Cadence) -> Relation {
     let mut values = Vec::with_capacity(view.schema.outputs.len() + 3);
-    for (name, ty) in view.schema.outputs.iter().zip(&view.output_types) {
+    for (at, (name, ty)) in view.schema.outputs.iter().zip(&view.output_types).enumerate() {
         let form = match ty {
             Type::Boolean => Form::Bool,
+            Type::Bigint if view.is_wide(at) => Form::Int128,
             Type::Bigint => Form::Int64,
             Type::Double => Form::Decimal38,
             Type::Timestamp => Form::Instant,

@@ -7,6 +7,7 @@ use crate::error::ServerError;
 use aulaflow_model::share::Share;
 use clickhouse::Row;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A writer that sends makes sure at least this often that no other has begun: so long, and for one insert more, an ousted
@@ -15,13 +16,46 @@ pub const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 const TABLE: &str = "writers";
 
-/// The newest row of a share that has partitions in common with ours.
+/// The writer that began last on a share that has partitions in common with ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Last {
     /// Who.
     pub writer: Uuid,
     /// It has sent all that it had.
     pub closed: bool,
+}
+
+/// What one writer has said of one share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Said {
+    share: String,
+    writer: Uuid,
+    /// When it last began, in microseconds since 1970; `None`: it only ever closed, as whoever makes tables anew does.
+    began: Option<i64>,
+    /// When it last closed.
+    closed: Option<i64>,
+}
+
+impl Said {
+    /// When it came to have the share.
+    fn since(&self) -> Option<i64> {
+        self.began.or(self.closed)
+    }
+}
+
+/// The last writer of each share, the newest first. A close ends what its own writer began before it, and nothing else: one
+/// that arrives late, after another writer has begun, makes nobody the last.
+fn newest(said: Vec<Said>) -> Vec<Last> {
+    let mut by_share: BTreeMap<String, Said> = BTreeMap::new();
+    for one in said {
+        let later = by_share.get(&one.share).is_none_or(|known| known.since() < one.since());
+        if later {
+            by_share.insert(one.share.clone(), one);
+        }
+    }
+    let mut last: Vec<_> = by_share.into_values().collect();
+    last.sort_by_key(|one| std::cmp::Reverse(one.since()));
+    last.into_iter().map(|one| Last { writer: one.writer, closed: one.closed > one.began }).collect()
 }
 
 /// What a starting recorder does.
@@ -49,7 +83,7 @@ pub struct StoreIs {
     pub is_torn: bool,
 }
 
-/// What to do, by the newest rows (the newest first), our store, and whether ClickHouse has rows of the share.
+/// What to do, by the last writers (the newest first), our store, and whether ClickHouse has rows of the share.
 pub fn decide(last: &[Last], store: StoreIs, has_rows: bool) -> Claim {
     let StoreIs { own, is_new, is_torn } = store;
     match last.first() {
@@ -61,12 +95,15 @@ pub fn decide(last: &[Last], store: StoreIs, has_rows: bool) -> Claim {
 }
 
 #[derive(Row, Deserialize)]
-struct LastRow {
+struct SaidRow {
+    share: String,
     writer: String,
-    closed: bool,
+    /// 0: never.
+    began: i64,
+    ended: i64,
 }
 
-/// The newest row of each share that has partitions in common with this one, the newest first.
+/// The last writer of each share that has partitions in common with this one, the newest first.
 pub fn last(connection: &Connection, share: Share) -> Result<Vec<Last>, ServerError> {
     let shares = match share {
         Share::All => String::new(),
@@ -75,16 +112,17 @@ pub fn last(connection: &Connection, share: Share) -> Result<Vec<Last>, ServerEr
         }
     };
     let sql = format!(
-        "SELECT toString(argMax(writer, at)) AS writer, argMax(closed, at) AS closed FROM {} {shares} GROUP BY share ORDER BY \
-         max(at) DESC",
+        "SELECT toString(share) AS share, toString(writer) AS writer, toUnixTimestamp64Micro(maxIf(at, NOT closed)) AS began, \
+         toUnixTimestamp64Micro(maxIf(at, closed)) AS ended FROM {} {shares} GROUP BY share, writer",
         connection.table(TABLE)
     );
-    let rows = connection.rows::<LastRow>(&sql)?;
-    let read = |LastRow { writer, closed }: LastRow| match writer.parse() {
-        Ok(writer) => Ok(Last { writer, closed }),
+    let known = |at: i64| (at > 0).then_some(at);
+    let read = |SaidRow { share, writer, began, ended }: SaidRow| match writer.parse() {
+        Ok(writer) => Ok(Said { share, writer, began: known(began), closed: known(ended) }),
         Err(_) => Err(ServerError::somebody(format!("the table {TABLE} holds {writer:?}, which is no UUID"))),
     };
-    rows.into_iter().map(read).collect()
+    let said = connection.rows::<SaidRow>(&sql)?.into_iter().map(read).collect::<Result<_, _>>()?;
+    Ok(newest(said))
 }
 
 /// Says that this writer writes from now on, or, `closed`, that it has sent all that it had. By the server's clock, or just after the
@@ -101,6 +139,42 @@ pub fn say(connection: &Connection, share: Share, writer: Uuid, closed: bool) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_close_ends_what_its_writer_began() {
+        let [own, other, third] = [1, 2, 3].map(|n| Uuid::custom([n; 16]));
+        let said = |share: &str, writer, began: i64, closed: i64| Said {
+            share: share.to_owned(),
+            writer,
+            began: (began > 0).then_some(began),
+            closed: (closed > 0).then_some(closed),
+        };
+        let last = |writer, closed| Last { writer, closed };
+        let all = |writer, began, closed| said("all", writer, began, closed);
+        let table = [
+            ("nothing", vec![], vec![]),
+            ("one began", vec![all(own, 1, 0)], vec![last(own, false)]),
+            ("and closed", vec![all(own, 1, 2)], vec![last(own, true)]),
+            ("and began again", vec![all(own, 3, 2)], vec![last(own, false)]),
+            ("another began", vec![all(own, 1, 0), all(other, 2, 0)], vec![last(other, false)]),
+            ("the former one's close was late", vec![all(own, 2, 0), all(other, 1, 3)], vec![last(own, false)]),
+            ("and the present one has closed", vec![all(own, 2, 4), all(other, 1, 3)], vec![last(own, true)]),
+            ("before that", vec![all(own, 2, 3), all(other, 1, 4)], vec![last(own, true)]),
+            // Tables were made anew: whoever says so begins nothing.
+            ("nobody has it", vec![all(own, 1, 0), all(Uuid::default(), 0, 2)], vec![last(Uuid::default(), true)]),
+            ("until one begins", vec![all(own, 3, 0), all(Uuid::default(), 0, 2)], vec![last(own, false)]),
+            (
+                "shares are each their own",
+                vec![all(own, 1, 5), said("0", other, 2, 0), said("0", third, 1, 6)],
+                vec![last(other, false), last(own, true)],
+            ),
+        ];
+        for (what, mut rows, expected) in table {
+            assert_eq!(newest(rows.clone()), expected, "{what}");
+            rows.reverse();
+            assert_eq!(newest(rows), expected, "{what}, in another order");
+        }
+    }
 
     #[test]
     fn whoever_wrote_last_goes_on() {

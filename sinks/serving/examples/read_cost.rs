@@ -157,7 +157,7 @@ fn touch(tenant: &TenantId, student: &StudentId, n: i64) -> StudentChange {
         view,
         row: Some(FeatureRow {
             session: None,
-            values: [FeatureValue::Int(n), FeatureValue::Micros(12_500_000)].into(),
+            values: [FeatureValue::Int(i128::from(n)), FeatureValue::Micros(12_500_000)].into(),
             updated_at: Millis(NOW),
         }),
     };

@@ -37,6 +37,7 @@ mod metrics;
 mod profile;
 mod read;
 mod render;
+pub mod sizes;
 mod stamp;
 mod stores;
 mod view;
@@ -80,6 +81,13 @@ pub(crate) struct Shared {
     let_go: AtomicU64,
 }
 
+/// The room that is made. Shards fill unevenly, as a binomial distribution does: four deviations above the mean, hardly one
+/// has to grow.
+fn capacity(students_expected: usize) -> usize {
+    let mean = students_expected / SHARDS + 1;
+    (mean + 4 * mean.isqrt()).saturating_mul(SHARDS)
+}
+
 /// Makes a store for the plan's served views (a view's place is its `ViewIndex`) and `workers` writers. `derived` are
 /// the views without a window: their rows are computed when a profile is read, after those of the others.
 ///
@@ -93,9 +101,7 @@ pub fn store(
 ) -> (Vec<WriteHalf>, ReadHalf) {
     // The hash is seeded: ids come from outside, and nobody may choose them so that they collide.
     let hasher = foldhash::fast::RandomState::default();
-    // Shards fill unevenly, as a binomial distribution does: four deviations above the mean, hardly one has to grow.
-    let mean = students_expected / SHARDS + 1;
-    let capacity = (mean + 4 * mean.isqrt()).saturating_mul(SHARDS);
+    let capacity = capacity(students_expected);
     let shared = Arc::new(Shared {
         profiles: DashMap::with_capacity_and_hasher_and_shard_amount(capacity, hasher, SHARDS),
         students: AtomicUsize::new(0),

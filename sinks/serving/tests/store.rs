@@ -54,8 +54,8 @@ fn schemas() -> Arc<[ViewSchema]> {
 fn today() -> Vec<DerivedView> {
     let row: Arc<aulaflow_serving::DerivedRow> = Arc::new(|grades, cohort| {
         let counts = grades.iter().filter_map(|g| Some(cohort(&g.subject, &g.period)?.sums.count));
-        let counts = FeatureValue::Int(counts.sum());
-        (!grades.is_empty()).then(|| [FeatureValue::Int(grades.len() as i64), counts].into())
+        let counts = FeatureValue::Int(i128::from(counts.sum::<i64>()));
+        (!grades.is_empty()).then(|| [FeatureValue::Int(grades.len() as i128), counts].into())
     });
     vec![DerivedView { index: 5, row }]
 }
@@ -84,7 +84,7 @@ fn feature(who: &str, view: ViewIndex, values: Option<Vec<FeatureValue>>, at: i6
 }
 
 fn one(n: i64) -> Option<Vec<FeatureValue>> {
-    Some(vec![FeatureValue::Int(n)])
+    Some(vec![FeatureValue::Int(i128::from(n))])
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn readers_never_see_a_number_under_another_window() {
     const SLIDE: i64 = 1500;
     let (mut writers, read) = store(schemas(), vec![], 10, 1);
     let mut write = writers.remove(0);
-    let values = |pane: i64| Some(vec![FeatureValue::Int(pane), FeatureValue::Null, FeatureValue::Null]);
+    let values = |pane: i64| Some(vec![FeatureValue::Int(i128::from(pane)), FeatureValue::Null, FeatureValue::Null]);
     let at = |ms| ClockTime::at(Millis(ms));
     put(&mut write, at(0), vec![feature("a", 2, values(0), 0)]);
     let done = AtomicBool::new(false);
@@ -205,7 +205,12 @@ fn readers_never_see_a_number_under_another_window() {
             while !done.load(Ordering::Acquire) {
                 let profile = read.profile(&t, &s).unwrap();
                 let (_, row) = profile.features().next().unwrap();
-                assert_eq!(row.values[0], FeatureValue::Int(profile.as_of().pane(SLIDE)), "as of {}", profile.as_of());
+                assert_eq!(
+                    row.values[0],
+                    FeatureValue::Int(i128::from(profile.as_of().pane(SLIDE))),
+                    "as of {}",
+                    profile.as_of()
+                );
                 assert!(profile.as_of() >= last, "as_of went back");
                 last = profile.as_of();
                 reads += 1;
@@ -327,7 +332,7 @@ impl Serialize for PlainFeatures<'_> {
         let grades = &plain.rows.grades;
         if !grades.is_empty() {
             let counts = grades.keys().filter_map(|(subject, period)| Some(plain.cohort(subject, period)?.sums.count));
-            let values = [FeatureValue::Int(grades.len() as i64), FeatureValue::Int(counts.sum())];
+            let values = [FeatureValue::Int(grades.len() as i128), FeatureValue::Int(i128::from(counts.sum::<i64>()))];
             let row = FeatureRow { values: values.into(), session: None, updated_at: plain.as_of };
             map.serialize_entry("today", &PlainFeature(&plain.schemas[5], &row, plain.as_of))?;
         }
@@ -421,7 +426,7 @@ fn any_text() -> impl Strategy<Value = String> {
 fn any_value() -> impl Strategy<Value = FeatureValue> {
     prop_oneof![
         Just(FeatureValue::Null),
-        any::<i64>().prop_map(FeatureValue::Int),
+        any::<i64>().prop_map(|n| FeatureValue::Int(i128::from(n))),
         (-10_000_000_000_000_i64..10_000_000_000_000).prop_map(|m| FeatureValue::Micros(i128::from(m))),
         any::<bool>().prop_map(FeatureValue::Bool),
         any_text().prop_map(|t| FeatureValue::Text(t.into())),

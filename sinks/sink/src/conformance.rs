@@ -312,7 +312,7 @@ fn whole(rows: &Rows) -> i64 {
     let mut numbers: Vec<i64> = rows.grades.values().map(|row| i64::from(row.version)).collect();
     for row in rows.features.values() {
         match row.values.first() {
-            Some(FeatureValue::Int(n)) => numbers.push(*n),
+            Some(FeatureValue::Int(n)) => numbers.push(*n as i64),
             other => panic!("a feature's value became {other:?}"),
         }
     }
@@ -326,7 +326,7 @@ fn change(who: &str, n: Option<i64>) -> StudentChange {
     let feature = |view, n| FeatureChange {
         view,
         row: Option::map(n, |n| FeatureRow {
-            values: [FeatureValue::Int(n)].into(),
+            values: [FeatureValue::Int(i128::from(n))].into(),
             session: None,
             updated_at: Millis(n),
         }),

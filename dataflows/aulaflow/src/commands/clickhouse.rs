@@ -6,6 +6,7 @@ mod tables;
 pub(super) use tables::open;
 
 use crate::failure::Misuse;
+use crate::stdio;
 use anyhow::{Context, Result};
 use aulaflow_embedded_clickhouse::{Account, Options, PASSWORD_VARIABLE, locate, password_in, serve};
 use std::net::SocketAddr;
@@ -64,6 +65,7 @@ impl ClickHouseCommand {
 
 impl Serve {
     fn run(self) -> Result<()> {
+        stdio::outlive_readers();
         if !self.listen.ip().is_loopback() {
             return Err(Misuse::error(format!(
                 "--listen {} is not a loopback address: its user may read and write files of this machine; run a \

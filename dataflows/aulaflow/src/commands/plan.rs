@@ -8,13 +8,14 @@ mod text;
 
 use crate::config::{self, ConfigArg};
 use crate::failure::Misuse;
-use crate::log_store;
+use crate::log_store::{self, Opened};
+use crate::tenant_records::{self, Shown};
 use anyhow::{Result, anyhow, bail};
-use aulaflow_engine::describe::SummaryError;
-use aulaflow_engine::{Assumptions, StateSummary, describe};
-use aulaflow_log::OpenError;
-use aulaflow_plan::runtime::LogKind;
+use aulaflow_engine::describe::{Kept, SERVING_STORE, Size, SummaryError, allocated, table_bytes};
+use aulaflow_engine::{Assumptions, Description, StateSummary, describe};
+use aulaflow_log::{Log, OpenError};
 use aulaflow_plan::{Plan, render};
+use aulaflow_serving::sizes;
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
 
@@ -101,20 +102,51 @@ impl PlanCommand {
         if let Some(dir) = &self.data_dir {
             plan.runtime.data_dir.clone_from(dir);
         }
-        let state = self.against.as_ref().map(|dir| summary(&plan, dir.as_deref())).transpose()?;
-        let description = describe(&plan, state.as_ref(), self.sizes.assumptions());
+        let against = self.against.as_ref().map(|dir| summary(&plan, dir.as_deref())).transpose()?;
+        let (state, tenants) = against.unzip();
+        let tenants = tenants.unwrap_or_default();
+        if let Some(reason) = state.as_ref().and_then(|state| state.refusal(&plan)) {
+            bail!("a start would be refused: {reason}");
+        }
+        let description = described(&plan, state.as_ref(), self.sizes.assumptions());
         match self.format {
-            Format::Text => print!("{}", text::render(&description)),
+            Format::Text => {
+                print!("{}", text::render(&description));
+                for line in tenants.iter().flat_map(Shown::lines) {
+                    println!("{line}");
+                }
+            }
             Format::Mermaid => print!("{}", mermaid::render(&description)),
             Format::Dot => print!("{}", dot::render(&description)),
-            Format::Json => println!("{}", serde_json::to_string_pretty(&description)?),
+            Format::Json => {
+                let mut whole = serde_json::to_value(&description)?;
+                if let (Some(_), Some(whole)) = (&state, whole.as_object_mut()) {
+                    whole.insert("tenants".to_owned(), serde_json::to_value(&tenants)?);
+                }
+                println!("{}", serde_json::to_string_pretty(&whole)?);
+            }
         }
         Ok(())
     }
 }
 
-/// The state in a folder, or of the configuration, and its log.
-fn summary(plan: &Plan, asked: Option<&Path>) -> Result<StateSummary> {
+/// The engine's description, and the profiles of the serving store, which the engine does not know.
+fn described(plan: &Plan, state: Option<&StateSummary>, assumptions: Assumptions) -> Description {
+    let mut description = describe(plan, state, assumptions);
+    let (tables, room) = sizes::tables(assumptions.students, plan.runtime.serving.students_expected);
+    let profiles = assumptions.students * allocated(sizes::PROFILE as u64);
+    let kept = Kept {
+        what: "profiles, without their rows".to_owned(),
+        per: "student".to_owned(),
+        size: Some(Size { entries: assumptions.students, bytes: tables * table_bytes(room, sizes::ENTRY) + profiles }),
+        checkpoint: None,
+    };
+    description.nodes.iter_mut().filter(|node| node.name == SERVING_STORE).for_each(|n| n.keeps.push(kept.clone()));
+    description
+}
+
+/// The state in a folder, or of the configuration, and what a start would change in the tenants' settings on its log.
+fn summary(plan: &Plan, asked: Option<&Path>) -> Result<(StateSummary, Vec<Shown>)> {
     let data = &plan.runtime.data_dir;
     let dir = asked.map_or_else(|| data.join("state"), Path::to_owned);
     let there = StateSummary::is_there(&dir);
@@ -125,25 +157,39 @@ fn summary(plan: &Plan, asked: Option<&Path>) -> Result<StateSummary> {
             data.join("state").display()
         )));
     }
-    // Opening would make one.
-    let embedded = matches!(plan.runtime.log.kind, LogKind::Embedded);
-    if embedded && !data.join("log").is_dir() {
+    let Some(log) = open_log(plan)? else {
         if there {
             bail!("there is no log in {}: a start would refuse the state in {}", data.display(), dir.display());
         }
-        return Ok(StateSummary::default());
-    }
-    let in_use = |dir: &Path| {
-        anyhow!("{} is in use by a running instance: stop that one, look, and start it again", dir.display())
+        return Ok((StateSummary::default(), Vec::new()));
     };
-    let log = log_store::open(&plan.runtime).map_err(|error| match error.downcast_ref() {
-        Some(OpenError::InUse { .. }) => in_use(data),
-        Some(_) | None => error,
-    })?;
-    StateSummary::read(&dir, log.log.as_ref()).map_err(|error| match error {
+    let state = StateSummary::read(&dir, log.log.as_ref()).map_err(|error| match error {
         SummaryError::InUse { dir } => in_use(&dir),
         error @ SummaryError::Start(_) => {
             anyhow::Error::new(error).context(format!("a start from {} would be refused", dir.display()))
         }
-    })
+    })?;
+    Ok((state, tenants(log.log.as_ref(), plan)?))
+}
+
+/// The log of a configuration that no instance runs on; `None` where there is none yet: opening would make one.
+pub fn open_log(plan: &Plan) -> Result<Option<Opened>> {
+    let data = &plan.runtime.data_dir;
+    if !log_store::is_there(&plan.runtime) {
+        return Ok(None);
+    }
+    let log = log_store::open_existing(&plan.runtime).map_err(|error| match error.downcast_ref() {
+        Some(OpenError::InUse { .. }) => in_use(data),
+        Some(_) | None => error,
+    })?;
+    Ok(Some(log))
+}
+
+/// What a start would change in the tenants' settings.
+pub fn tenants(log: &dyn Log, plan: &Plan) -> Result<Vec<Shown>> {
+    Ok(tenant_records::outcomes(log, plan)?.into_iter().map(Shown::from).collect())
+}
+
+fn in_use(dir: &Path) -> anyhow::Error {
+    anyhow!("{} is in use by a running instance: stop that one, look, and start it again", dir.display())
 }

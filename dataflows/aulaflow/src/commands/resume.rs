@@ -3,7 +3,7 @@
 use crate::client::Client;
 use crate::config::{self, ConfigArg, Overrides};
 use crate::token::{Bearer, sign};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use aulaflow_query_api::Role;
 use serde_json::Value;
 use std::time::Duration;
@@ -31,11 +31,14 @@ impl Resume {
         let url = self.url.unwrap_or_else(|| format!("http://{}", plan.runtime.server.listen));
         let bearer = Bearer { tenant: None, role: Role::Platform, subject: "aulaflow".to_owned() };
         let client = Client::new(&url, &sign(&plan.runtime.auth, &bearer, TOKEN_FOR)?);
+        if !client.is_running()? {
+            bail!("nothing answers at {url}: name a running instance with --url");
+        }
         let answer = client.post(&format!("/v1/sources/{}:resume", self.topic), "application/json", b"{}")?;
         let answer: Value = serde_json::from_slice(&answer.body).context("the answer makes no sense")?;
         let partitions = answer.get("partitions").and_then(Value::as_array).cloned().unwrap_or_default();
         if partitions.is_empty() {
-            println!("no partition of {} was stopped", self.topic);
+            bail!("no partition of {} was stopped: there is nothing to resume", self.topic);
         }
         for partition in partitions {
             println!("{}/{partition} is read on", self.topic);

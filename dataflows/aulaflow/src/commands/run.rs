@@ -5,6 +5,8 @@ use crate::failure::Misuse;
 use crate::log_store;
 use crate::node::{End, Node, Roles};
 use crate::progress::Progress;
+use crate::stdio;
+use crate::stop_signal::StopSignal;
 use anyhow::Result;
 use aulaflow_plan::render;
 use clap::ValueEnum;
@@ -44,12 +46,14 @@ enum Role {
 impl Run {
     /// Runs the command.
     pub fn run(self) -> Result<()> {
+        stdio::outlive_readers();
+        let stop_signal = StopSignal::listen()?;
         let roles = roles(&self.roles)?;
         let plan = config::load(&self.config.config, &self.overrides)?;
         let shared = log_store::is_shared(&plan.runtime);
         check_log(roles, shared)?;
         eprint!("{}", render(&plan.warnings));
-        let mut node = Node::start(plan, roles)?;
+        let mut node = Node::start(plan, roles, stop_signal)?;
         println!("aulaflow is running at {0} (API: {0}/docs, metrics: {0}/metrics); Ctrl-C stops it", node.url);
         let end = while_loading(&mut node).unwrap_or_else(|| node.until_end());
         if shared {
@@ -112,7 +116,8 @@ fn check_log(roles: Roles, shared: bool) -> Result<()> {
 fn while_loading(node: &mut Node) -> Option<End> {
     let (mut progress, mut before) = (None, 0);
     let end = loop {
-        let Some((done, of)) = node.shares.status().loading else { break None };
+        // Of how many rows it is not known at once.
+        let Some((done, of)) = node.shares.status().loading.filter(|(_, of)| *of > 0) else { break None };
         let bar = progress.get_or_insert_with(|| Progress::start("loading the state", Some(of)).of("rows"));
         bar.advance(done.saturating_sub(before));
         before = before.max(done);

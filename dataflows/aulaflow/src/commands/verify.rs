@@ -65,6 +65,12 @@ impl Verify {
             None => offline(&plan, &log, scope, dump)?,
         };
         self.print(&report)?;
+        if report.compared_nothing() {
+            bail!(
+                "nothing was compared: {} shows no student, no cohort and no dead letter, and neither does what is shown",
+                log_store::place(&plan.runtime)
+            );
+        }
         match report.differences {
             0 => Ok(()),
             1 => bail!("1 difference between what is shown and what the log says"),
@@ -84,7 +90,7 @@ impl Verify {
     /// Opens the log. An instance that runs on an embedded log has it to itself.
     fn open(&self, plan: &Plan) -> Result<Arc<dyn Log>> {
         let address = format!("http://{}", plan.runtime.server.listen);
-        let log = log_store::open(&plan.runtime);
+        let log = log_store::open_existing(&plan.runtime);
         let busy = || {
             let running = matches!(Client::new(&address, "").is_running(), Ok(true));
             let who = if running { format!("the instance at {address}") } else { "another process".to_owned() };

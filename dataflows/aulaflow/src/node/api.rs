@@ -45,6 +45,7 @@ pub fn state(plan: &Plan, keys: Vec<AuthKey>, running: Running) -> Result<ApiSta
         record_bytes_max: settings.engine.record_bytes_max,
         issuer: settings.auth.issuer.clone(),
         audience: settings.auth.audience.clone(),
+        max_skew: (settings.engine.clock == ClockMode::Live).then_some(settings.engine.max_skew),
         writes: running.roles.edge,
         reads: running.roles.serve,
         ..ApiConfig::new(settings.server.listen, keys)

@@ -66,6 +66,11 @@ pub fn keys_dir(runtime: &Runtime) -> PathBuf {
     runtime.clickhouse_sink.pseudonym_keys.clone().unwrap_or_else(|| runtime.data_dir.join("pseudonym-keys"))
 }
 
+/// Where it is remembered which columns the history has.
+pub fn columns_file(runtime: &Runtime) -> PathBuf {
+    runtime.data_dir.join("analytics").join("columns.json")
+}
+
 /// How our connections reach it.
 pub fn access(endpoint: &ClickHouseEndpoint, timeout: Duration) -> Access {
     let ClickHouseEndpoint { url, database, user, password } = endpoint.clone();
@@ -97,7 +102,13 @@ impl Analytics {
             LogKind::Kafka(_) => false,
         };
         Ok(Some(Self {
-            server: Server::new(at, tables, by, Pace::default(), SenderMetrics::new(registry)),
+            server: Server::remembering(
+                at,
+                tables,
+                by,
+                (Pace::default(), SenderMetrics::new(registry)),
+                Some(columns_file(&plan.runtime)),
+            ),
             said: Said::new(plan, log, &keys, registry),
             keys,
             log: Arc::clone(log),

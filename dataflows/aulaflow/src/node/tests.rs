@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::log_store::Opened;
+use crate::stop_signal::StopSignal;
 use crate::token::Bearer;
 use aulaflow_log::embedded::{EmbeddedConfig, EmbeddedLog, Fsync};
 use aulaflow_model::ids::TenantId;
@@ -69,7 +70,7 @@ impl World {
 
     fn start(&self, roles: Roles) -> Node {
         let log = Arc::clone(&self.log);
-        Node::start_on(plan(self.dir.path()), roles, |_| Ok(Opened { log, kafka: None })).unwrap()
+        Node::start_on(plan(self.dir.path()), roles, StopSignal::never(), |_| Ok(Opened { log, kafka: None })).unwrap()
     }
 
     fn get(&self, node: &Node, path: &str) -> (u16, Value) {

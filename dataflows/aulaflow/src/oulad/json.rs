@@ -53,7 +53,7 @@ impl<'a> LineWriter<'a> {
         let presentation = usize::from(assessment.presentation);
         write!(
             out,
-            r#"{{"evaluation_id":"{}-{}","student_id":"{}","subject":{},"period":{},"type":{},"weight":"{}","max_score":100,"graded_at":"{}","#,
+            r#"{{"evaluation_id":"{}-{}","student_id":"{}","subject":{},"period":{},"type":{},"weight":"{}","max_score":100,"graded_at":"{}","updated_at":"{}","#,
             assessment.id,
             result.student,
             result.student,
@@ -61,6 +61,8 @@ impl<'a> LineWriter<'a> {
             self.codes[presentation],
             self.categories[usize::from(result.assessment)],
             assessment.weight,
+            self.last_instant.1,
+            // A history: repetitions of it, in any order, change nothing.
             self.last_instant.1,
         )?;
         match result.score {
@@ -114,6 +116,7 @@ mod tests {
             line(&mut writer, Row::Result(0)),
             "{\"evaluation_id\":\"1752-11391\",\"student_id\":\"11391\",\"subject\":\"AAA\",\"period\":\"2013J\",\
              \"type\":\"tma\",\"weight\":\"10\",\"max_score\":100,\"graded_at\":\"2013-10-19T12:00:00.000Z\",\
+             \"updated_at\":\"2013-10-19T12:00:00.000Z\",\
              \"status\":\"graded\",\"score\":\"78\"}\n"
         );
         assert_eq!(

@@ -9,7 +9,7 @@ use crate::progress::Progress;
 use crate::tenant_records::now;
 use anyhow::{Context, Result, anyhow, bail};
 use aulaflow_engine::batch::{Batch, SOURCES};
-use aulaflow_engine::{Engine, HandClock, Metrics, Start, Status, Wall, examine};
+use aulaflow_engine::{Engine, HandClock, Metrics, Start, StateSummary, Status, Wall, examine};
 use aulaflow_log::Log;
 use aulaflow_model::change::ViewSchema;
 use aulaflow_model::instant::Millis;
@@ -22,6 +22,7 @@ use prometheus_client::registry::Registry;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// Time between two looks at how far the dataflows are.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -85,7 +86,7 @@ fn examined(
     let clock = now();
     // Where events move the clock, it is not known yet where it will stand.
     let batch = recompute(plan, log, whose, if live { clock } else { Millis(i64::MIN / 4) })?;
-    let (engine, store) = start(plan, log, whose.share(), clock)?;
+    let (engine, store, _without_state) = start(plan, log, whose.share(), clock)?;
     let compared = look(plan, log, (&engine, store), batch, scope, dump);
     let ended = engine.abandon().map_err(|reason| anyhow!("the dataflows failed: {reason}"));
     let report = compared?;
@@ -110,7 +111,7 @@ fn look(
     compare(plan, log.as_ref(), batch, &shown, (Some(&due), scope), dump)
 }
 
-fn start(plan: &Arc<Plan>, log: &Arc<dyn Log>, share: Share, clock: Millis) -> Result<(Engine, ReadHalf)> {
+fn start(plan: &Arc<Plan>, log: &Arc<dyn Log>, share: Share, clock: Millis) -> Result<(Engine, ReadHalf, TempDir)> {
     let mut registry = Registry::default();
     let settings = &plan.runtime;
     let schemas: Arc<[ViewSchema]> = plan.views.iter().map(|view| view.schema.clone()).collect();
@@ -118,6 +119,9 @@ fn start(plan: &Arc<Plan>, log: &Arc<dyn Log>, share: Share, clock: Millis) -> R
     let derived = derived_views(plan, &mut registry);
     let (writers, store) = aulaflow_serving::store(schemas, derived, settings.serving.students_expected, workers);
     let state_dir = state_dir(settings, share);
+    // Opening a state makes one, and here nothing may be made.
+    let none = tempfile::tempdir().context("no temporary folder can be made")?;
+    let state_dir = if StateSummary::is_there(&state_dir) { state_dir } else { none.path().join("state") };
     let engine = examine(Start {
         plan: Arc::clone(plan),
         log: Arc::clone(log),
@@ -129,7 +133,7 @@ fn start(plan: &Arc<Plan>, log: &Arc<dyn Log>, share: Share, clock: Millis) -> R
         wall: Wall::Hand(Arc::new(HandClock::new(clock))),
     })
     .with_context(|| format!("the dataflows cannot start from {}", state_dir.display()))?;
-    Ok((engine, store))
+    Ok((engine, store, none))
 }
 
 /// Waits until everything on the log is visible and the clock stands.

@@ -81,6 +81,14 @@ impl Difference {
 }
 
 impl Report {
+    /// Whether there was nothing to compare: then that nothing differs says nothing.
+    pub fn compared_nothing(&self) -> bool {
+        self.compared.values().all(|count| *count == 0)
+            && self.not_comparable.is_empty()
+            && self.differences == 0
+            && self.moving == 0
+    }
+
     /// Of a recomputation, before anything is compared.
     pub fn new(plan: &Plan, batch: &Batch) -> Self {
         let mut report = Self::default();

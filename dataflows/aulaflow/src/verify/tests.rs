@@ -150,14 +150,23 @@ impl Stage {
             return self.append(topic::EVALUATIONS, tenant, &key, None, &[]);
         }
         let status = ["graded", "graded", "missing", "excused"][self.random.below(4) as usize];
+        // Some give no update, some differ after the milliseconds only, and some are from a clock that is wrong.
+        let at = match self.random.below(20) {
+            0..=5 => None,
+            6 => Some(now().0 + 3_600_000),
+            _ => Some(1_780_000_000_000 + self.random.between(0, 1_000)),
+        };
+        let digits = ["", "1", "0009"][self.random.below(3) as usize];
+        let updated =
+            at.map(|at| format!(r#","updated_at":"{}""#, Millis(at).to_string().replace('Z', &format!("{digits}Z"))));
+        let updated = updated.unwrap_or_default();
         let json = format!(
-            r#"{{"tenant_id":"{tenant}","evaluation_id":"v{id}","student_id":"s{}","subject":"m{}","type":"{}","score":{},"status":"{status}","graded_at":"2026-0{}-10T00:00:00Z","updated_at":"{}"}}"#,
+            r#"{{"tenant_id":"{tenant}","evaluation_id":"v{id}","student_id":"s{}","subject":"m{}","type":"{}","score":{},"status":"{status}","graded_at":"2026-0{}-10T00:00:00Z"{updated}}}"#,
             self.random.below(STUDENTS),
             self.random.below(3),
             ["exam", "quiz", "other"][self.random.below(3) as usize],
             self.random.below(101),
             1 + self.random.below(6),
-            Millis(1_780_000_000_000 + self.random.between(0, 1_000_000))
         );
         self.append(topic::EVALUATIONS, tenant, &key, Some(json.as_bytes()), &[]);
     }

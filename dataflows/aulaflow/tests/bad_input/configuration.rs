@@ -98,3 +98,25 @@ fn files_that_are_missing_or_no_text_are_named() {
     std::fs::remove_file(folder.path().join("features.sql")).unwrap();
     folder.run(&["check", "--config", "aulaflow.toml"]).failed(2, &["aulaflow.toml:2:", "no file in . matches this"]);
 }
+
+/// `check` knows what the history would lose, from what an instance has left, and says it with the place.
+#[test]
+fn a_renamed_output_is_warned_of_before_anything_starts() {
+    let folder = Folder::new();
+    let check = |more: &[&str]| folder.run(&[&["check", "--config", "aulaflow.toml"], more].concat());
+    folder.write("features.sql", &FEATURES.replace("serve = true", "analytics = 'daily'"));
+    assert_eq!(check(&[]).stderr, "");
+    let data = folder.path().join("data/analytics");
+    std::fs::create_dir_all(&data).unwrap();
+    std::fs::write(data.join("columns.json"), r#"{"points_7d": ["clicks", "points", "updated_at"]}"#).unwrap();
+    let done = check(&[]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let says = [
+        "features.sql:5:1: warning: the history of points_7d has columns that are no outputs any more: clicks\n",
+        "(new outputs: events)",
+        "`aulaflow clickhouse migrate --replace points_7d --config aulaflow.toml --data-dir data --url URL`",
+    ];
+    assert!(says.iter().all(|text| done.stderr.contains(text)), "{}", done.stderr);
+    check(&["--deny-warnings"]).failed(2, &["1 warning"]);
+    assert_eq!(check(&["--against", "elsewhere"]).stderr, "");
+}

@@ -1,6 +1,6 @@
 //! Evaluations that are well formed and still odd: what no rule weighs, what is above the maximum, what no period holds.
 
-use crate::support::{Folder, eventually, exam, grade, says_at, with};
+use crate::support::{Caller, Folder, eventually, exam, grade, hours_from_now, says_at, with};
 use serde_json::json;
 
 #[test]
@@ -22,6 +22,63 @@ fn a_type_without_a_weight_is_taken_with_a_warning() {
     let rule = json!({ "weights": { "exam": 0.5, "essay": 0.5 } });
     instance.caller("admin").put("/v1/rules/*", &rule).expect(200);
     teacher.profile_when("s1", |profile| grade(profile, "art", "P1").is_some_and(|grade| grade["score"] == "50.00"));
+    instance.finish();
+}
+
+/// The score once everything that was sent before is visible: by then a later record on the log is. Each call has its own.
+fn score(teacher: &Caller, call: u32) -> String {
+    let barrier = format!("barrier-{call}");
+    teacher.post("/v1/evaluations", &exam(&barrier, &barrier, 1)).expect(201);
+    teacher.profile_when(&barrier, |profile| grade(profile, "art", "P1").is_some());
+    let profile = teacher.profile("s1").unwrap();
+    grade(&profile, "art", "P1").unwrap()["score"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_correction_wins_at_its_place_and_a_given_update_only_over_older_ones() {
+    let folder = Folder::new();
+    let instance = folder.start();
+    let teacher = instance.caller("teacher");
+    let at = |score: u32, members: serde_json::Value| {
+        teacher.post("/v1/evaluations", &with(exam("e", "s1", score), members)).expect(201);
+    };
+    at(40, json!({ "graded_at": "2026-03-05T10:00:00Z" }));
+    at(90, json!({ "graded_at": "2026-03-02T10:00:00Z" }));
+    assert_eq!(score(&teacher, 1), "90.00", "a correction with an earlier graded_at");
+    // Of two updates within a millisecond the newer one wins, whichever comes last.
+    for (score, digits) in [(70, "900"), (40, "100")] {
+        let body =
+            json!([with(exam("e", "s1", score), json!({ "updated_at": format!("2026-02-01T10:00:00.123{digits}Z") }))]);
+        teacher.post("/v1/evaluations:batch", &body).expect(200);
+    }
+    assert_eq!(score(&teacher, 2), "70.00", "updates within a millisecond");
+    // An edit wins over what was given, and does not make an older update win.
+    at(55, json!({}));
+    assert_eq!(score(&teacher, 3), "55.00", "an edit");
+    at(40, json!({ "updated_at": "2026-02-01T10:00:00.1238Z" }));
+    assert_eq!(score(&teacher, 4), "55.00", "an update older than one that was given");
+    at(60, json!({ "updated_at": "2026-02-01T10:00:00.124Z" }));
+    assert_eq!(score(&teacher, 5), "60.00", "a newer update");
+    instance.finish();
+}
+
+#[test]
+fn an_update_from_the_future_is_refused() {
+    let folder = Folder::new();
+    let instance = folder.start();
+    let (teacher, admin) = (instance.caller("teacher"), instance.caller("admin"));
+    let ahead = with(exam("e", "s1", 10), json!({ "updated_at": hours_from_now(1) }));
+    teacher.post("/v1/evaluations", &ahead).problem(
+        422,
+        "invalid",
+        Some("/updated_at"),
+        "more than `max_skew` (300 s)",
+    );
+    let both = json!([with(exam("e", "s1", 80), json!({ "updated_at": hours_from_now(0) })), ahead]);
+    let answer = admin.post("/v1/evaluations:batch?dead_letters=true", &both).expect(200);
+    assert!(says_at(&answer["errors"][0]["errors"], "/updated_at", "after it was received"), "{answer}");
+    assert_eq!(score(&teacher, 6), "80.00");
+    assert_eq!(instance.metric("aulaflow_dlq_records_total{topic=\"aula.evaluations.v1\",error_class=\"future\"}"), 1);
     instance.finish();
 }
 

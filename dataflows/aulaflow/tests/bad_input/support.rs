@@ -110,6 +110,11 @@ impl Folder {
         command
     }
 
+    /// Starts the program; nobody reads what it says.
+    pub fn spawn(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
     /// Runs the program to its end.
     pub fn run(&self, arguments: &[&str]) -> Done {
         let mut child = self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -196,7 +201,8 @@ fn read_all(mut from: impl Read + Send + 'static) -> mpsc::Receiver<Vec<u8>> {
     wait
 }
 
-fn wait_for(child: &mut Child) -> ExitStatus {
+/// Waits for a process's end.
+pub fn wait_for(child: &mut Child) -> ExitStatus {
     let deadline = Instant::now() + WAIT;
     loop {
         if let Some(status) = child.try_wait().unwrap() {

@@ -42,11 +42,10 @@ class Evaluation(NamedTuple):
             "max_score": self.max_score,
             "weight": self.weight,
             "graded_at": rfc3339(self.graded_ms),
+            "updated_at": rfc3339(self.updated_ms),
         }
         if self.score is not None:
             event["score"] = self.score
-        if self.updated_ms != self.graded_ms:
-            event["updated_at"] = rfc3339(self.updated_ms)
         return event
 
 

@@ -8,6 +8,7 @@ import json
 import re
 from collections import defaultdict
 from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 from typing import Any, Callable, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -42,7 +43,8 @@ class Row(NamedTuple):
     """A present evaluation: what the grade function takes, and what decides which one wins."""
 
     event: dict
-    updated_at: int
+    newest: Fraction | None
+    """The newest `updated_at` given since the last deletion, in milliseconds."""
     offset: int
 
 
@@ -90,12 +92,13 @@ class Batch:
             raise Unusable("future")
         if views.late(at, record.timestamp):
             raise Unusable("late")
-        points, strict = points_of(event.get("context"))
+        points, has_value = points_of(event.get("context"))
         counted = self.events[tenant, event["student_id"]]
         counted.setdefault(
-            event["event_id"], views.Event(at, event["event_id"], event["event_type"], micros, points, strict)
+            event["event_id"], views.Event(at, event["event_id"], event["event_type"], micros, points)
         )
-        if not strict:
+        # It counts in everything else, and a letter says what it does not count in.
+        if not has_value:
             raise Unusable("expression")
 
     def evaluation(self, record: Record) -> None:
@@ -112,10 +115,15 @@ class Batch:
         if event["evaluation_id"] != evaluation_id:
             raise Unusable("schema")
         instant(event, "graded_at")
-        updated_at = instant(event, "updated_at" if "updated_at" in event else "graded_at")
-        old = present.get(evaluation_id)
-        if old is None or updated_at >= old.updated_at:
-            present[evaluation_id] = Row(event, updated_at, record.offset)
+        newest = present[evaluation_id].newest if evaluation_id in present else None
+        if event.get("updated_at") is not None:
+            given = exact_ms(event, "updated_at")
+            if given > record.timestamp + MAX_SKEW_MS:
+                raise Unusable("future")
+            if newest is not None and given < newest:
+                return
+            newest = given
+        present[evaluation_id] = Row(event, newest, record.offset)
 
     def tenant(self, record: Record) -> None:
         """A configuration: the newest is in force."""
@@ -184,6 +192,13 @@ def instant(event: dict, name: str) -> int:
         raise Unusable("schema") from None
 
 
+def exact_ms(event: dict, name: str) -> Fraction:
+    """A time with every digit that was sent, in milliseconds."""
+    whole = instant(event, name) // 1000
+    digits = re.search(r"\.(\d+)", event[name])
+    return 1000 * (whole + (Fraction(int(digits[1]), 10 ** len(digits[1])) if digits else 0))
+
+
 def number(value: Any) -> int:
     """A decimal in millionths."""
     try:
@@ -219,7 +234,7 @@ def evaluation(row: Row, config: dict, zone: ZoneInfo) -> Evaluation:
         max_score=str(event.get("max_score", 100)),
         weight=str(event.get("weight", 1)),
         graded_ms=graded_ms,
-        updated_ms=row.updated_at,
+        updated_ms=graded_ms,
     )
 
 

@@ -145,7 +145,6 @@ def meaning(topic: str, value: bytes | None, tenant: str = "") -> bytes | str | 
         decode(json.dumps(event, default=str).encode(), event.get("tenant_id", ""), ("evaluation_id", "graded_at"))
     except (Unusable, TypeError):
         return value
-    event.setdefault("updated_at", event["graded_at"])
     for name in ("score", "max_score", "weight"):
         event[name] = str(Decimal(event.get(name, {"score": 0, "max_score": 100, "weight": 1}[name])).normalize())
     return json.dumps(event, sort_keys=True, default=str)

@@ -137,7 +137,7 @@ def behaviour(rng: random.Random, now_ms: int, ids: "Ids") -> Behaviour:
         event["value"] = rng.choice((rng.randrange(-5, 100), str(rng.randrange(-5000, 100_000) / 1000), 0, "12.345678"))
     event["occurred_at"] = rfc3339(at)
     if rng.random() < 0.3:
-        # The last one is no number: the view `strict` has no value for it.
+        # The last one is no number: the sum in the view `strict` leaves it out.
         event["context"] = {"n": rng.choice((1, 7, "12", "-3", None, "many"))}
     return Behaviour(student, event["event_id"], json.dumps(event, ensure_ascii=rng.random() < 0.5).encode())
 
@@ -160,8 +160,10 @@ def evaluation(rng: random.Random, now_ms: int) -> dict:
         "graded_at": rfc3339(graded_at),
         "status": status,
     }
-    if rng.random() < 0.8:
-        event["updated_at"] = rfc3339(now_ms - rng.choice((0, 0, 0, rng.randrange(5 * SECOND_MS))))
+    if rng.random() < 0.7:
+        # Many are of one tenth of a second: then the digits after the milliseconds decide.
+        updated = rfc3339(now_ms // 100 * 100 - rng.choice((0, 0, 0, rng.randrange(5 * SECOND_MS))))
+        event["updated_at"] = updated.replace("Z", rng.choice(("", "1", "01", "0009", "9", "90001")) + "Z")
     if status == "graded" or rng.random() < 0.3:
         event["score"] = str(rng.randrange(0, 1251) / 100)
     if rng.random() < 0.3:
@@ -207,6 +209,12 @@ class Ids:
         return made
 
 
+def mark_of(tenant: str, mark: str) -> dict:
+    """A good evaluation of the poison's key."""
+    event = {"tenant_id": tenant, "evaluation_id": f"poison-{mark}", "student_id": STUDENTS[1], "subject": "maths"}
+    return {**event, "type": "exam", "score": 99, "graded_at": "2026-01-01T00:00:00Z"}
+
+
 def poison(rng: random.Random, now_ms: int, tenant: str) -> tuple[str, bytes, bytes | None]:
     """A record that nobody can use: topic, key, value."""
     good = {"tenant_id": tenant, "event_id": "x", "student_id": "s", "event_type": "view", "occurred_at": rfc3339(now_ms)}
@@ -227,6 +235,7 @@ def poison(rng: random.Random, now_ms: int, tenant: str) -> tuple[str, bytes, by
             (behaviour_topic, key, b"x" * rng.randrange(200_000, 900_000)),
             (evaluations, key, dump({"tenant_id": tenant, "evaluation_id": "another"})),
             (evaluations, key, b"{}"),
+            (evaluations, key, dump({**mark_of(tenant, mark), "updated_at": rfc3339(now_ms + MAX_SKEW_MS + HOUR_MS)})),
             (tenants, tenant.encode(), dump({"tenant": tenant, "rule": mark})),
             (tenants, tenant.encode(), None),
         ]

@@ -23,9 +23,7 @@ class Event(NamedTuple):
     kind: str
     micros: int
     points: int | None
-    """Of `strict`."""
-    strict: bool
-    """Whether `strict` has a value for it."""
+    """Of `strict`: none where there is no number."""
 
 
 def features(events: list[Event], clock: int) -> dict[str, dict]:
@@ -42,7 +40,7 @@ def features(events: list[Event], clock: int) -> dict[str, dict]:
     hop("fresh", "hop", events, SECOND_MS, 8 * SECOND_MS, lambda e: {"events": len(e), "total": total(e)})
     hop("days", "hop", events, HOUR_MS, 2 * DAY_MS, of_days)
     hop("minute", "tumble", answers, MINUTE_MS, MINUTE_MS, of_minute)
-    hop("strict", "tumble", [e for e in events if e.strict], HOUR_MS, HOUR_MS, of_strict)
+    hop("strict", "tumble", events, HOUR_MS, HOUR_MS, of_strict)
     sitting(out, events, clock)
     minutes(out, answers, clock)
     sittings(out, events, clock)
@@ -77,7 +75,7 @@ def of_minute(within: list[Event]) -> dict:
 
 
 def of_strict(within: list[Event]) -> dict:
-    """`strict`: an integer, or null where no event has one."""
+    """`strict`: the sum of what is a number, or null where no event has one. The others count as events all the same."""
     points = [e.points for e in within if e.points is not None]
     return {"events": len(within), "points": sum(points) if points else None}
 

@@ -3,7 +3,7 @@
 
 use super::Class;
 use crate::cells::Scalar;
-use crate::fold;
+use crate::fold::{arguments, keeps_value};
 use crate::layout::Layout;
 use crate::operators::behavior::EventRow;
 use crate::panes::PaneNumbers;
@@ -35,8 +35,8 @@ pub struct Kept {
     pub table: u16,
     /// The views that it counts in.
     pub counts: Vec<u16>,
-    /// The table's argument expressions; null where no view that counts it needs one.
-    pub values: Vec<Scalar>,
+    /// The table's argument expressions; `None` where one has no value, or no view that counts it needs it.
+    pub values: Vec<Option<Scalar>>,
 }
 
 /// What views say of an event.
@@ -48,7 +48,7 @@ pub struct Judged {
     /// The views that it counts in.
     pub counts: Vec<u16>,
     /// As in [`Kept`].
-    pub values: Vec<Scalar>,
+    pub values: Vec<Option<Scalar>>,
 }
 
 /// What the views over one table need.
@@ -176,16 +176,19 @@ impl Events {
         let program = &self.programs[program];
         let row = EventRow { event, fields: &program.columns };
         let mut judged = Judged { late: true, failed: false, counts: Vec::new(), values: Vec::new() };
-        let mut values: Vec<Option<Scalar>> = vec![None; program.expressions.len()];
+        let mut values: Vec<Option<Option<Scalar>>> = vec![None; program.expressions.len()];
         for (view, _) in program.views.iter().zip(&in_time).filter(|(_, in_time)| **in_time) {
             judged.late = false;
-            match view.counts(&program.expressions, &row, &mut values) {
-                Some(true) => judged.counts.push(view.view),
-                Some(false) => {}
-                None => judged.failed = true,
+            match view.filter.as_ref().map_or(Ok(true), |filter| filter.holds(&row)) {
+                Ok(true) => {
+                    judged.counts.push(view.view);
+                    judged.failed |= view.fails(&program.expressions, &row, &mut values);
+                }
+                Ok(false) => {}
+                Err(_) => judged.failed = true,
             }
         }
-        judged.values = values.into_iter().map(|value| value.unwrap_or(Scalar::Null)).collect();
+        judged.values = values.into_iter().map(Option::flatten).collect();
         judged
     }
 
@@ -210,28 +213,18 @@ impl Events {
 }
 
 impl ViewProgram {
-    /// Whether the view counts an event; `None` where an expression has no value for it.
-    fn counts(&self, expressions: &[Expr], row: &dyn Row, values: &mut [Option<Scalar>]) -> Option<bool> {
-        if let Some(filter) = &self.filter
-            && !filter.holds(row).ok()?
-        {
-            return Some(false);
-        }
-        for (function, arguments) in &self.aggregates {
-            for place in arguments {
-                let known = match &values[*place] {
-                    Some(known) => known.clone(),
-                    None => fold::arguments(&expressions[*place..=*place], row).ok()?.pop()?,
-                };
-                // What is squared must not be too large for it.
-                let squared = matches!(function, AggregateFunction::StddevPop | AggregateFunction::RegrSlope);
-                if squared && known.factor().is_err() {
-                    return None;
-                }
-                values[*place] = Some(known);
+    /// Whether an aggregate has no argument for an event. Each expression is evaluated once, into `values`.
+    fn fails(&self, expressions: &[Expr], row: &dyn Row, values: &mut [Option<Option<Scalar>>]) -> bool {
+        let mut failed = false;
+        for (function, places) in &self.aggregates {
+            for place in places {
+                let value = values[*place].get_or_insert_with(|| {
+                    arguments(&expressions[*place..=*place], row).ok().and_then(|mut one| one.pop())
+                });
+                failed |= value.as_ref().is_none_or(|value| value.is_long() && keeps_value(*function));
             }
         }
-        Some(true)
+        failed
     }
 }
 

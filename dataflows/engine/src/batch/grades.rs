@@ -9,6 +9,7 @@ use aulaflow_model::grade::{Grade, Item, grade};
 use aulaflow_model::ids::{EvaluationId, PeriodId, StudentId, Subject, TenantId};
 use aulaflow_model::instant::Millis;
 use aulaflow_model::tenant::{Scale, TenantConfig};
+use aulaflow_model::updated_at::UpdatedAt;
 use rustc_hash::FxHashMap;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,8 @@ use std::sync::Arc;
 pub struct TenantGrades {
     config: Option<(TenantConfig, Offset)>,
     present: FxHashMap<EvaluationId, Evaluation>,
+    /// Of present evaluations: the newest `updated_at` since the last deletion.
+    given: FxHashMap<EvaluationId, UpdatedAt>,
     of_student: FxHashMap<StudentId, BTreeSet<EvaluationId>>,
     last: Option<Offset>,
     changes: u64,
@@ -29,9 +32,7 @@ pub struct TenantGrades {
 /// A record of `aula.tenants.v1`.
 pub fn decode_tenant(record: &RecordRef<'_>) -> Result<(TenantId, TenantConfig), Class> {
     let tenant = tenant_of_key(record.key).ok_or(Class::Key)?;
-    let json: serde_json::Value =
-        serde_json::from_slice(record.value.ok_or(Class::Schema)?).map_err(|_| Class::Schema)?;
-    let config = TenantConfig::from_json(&json).map_err(|_| Class::Schema)?;
+    let config = TenantConfig::from_json_slice(record.value.ok_or(Class::Schema)?).map_err(|_| Class::Schema)?;
     if config.tenant == tenant { Ok((tenant, config)) } else { Err(Class::Schema) }
 }
 
@@ -62,16 +63,24 @@ impl TenantGrades {
         config.period_bounds(period).map(|(_, end)| end)
     }
 
-    /// Replaces the present value unless that one's `updated_at` is newer; without a value, removes it. Returns the students
-    /// that may have changed.
+    /// Replaces the present value unless a newer `updated_at` was given; without a value, removes it and what was given.
+    /// Returns the students that may have changed.
     pub fn apply(&mut self, id: String, value: Option<Evaluation>, offset: Offset) -> Vec<StudentId> {
         self.last = Some(offset);
         self.changes += 1;
         // A tombstone of what could never be there.
         let Ok(id) = EvaluationId::new(id) else { return Vec::new() };
-        let old = self.present.get(&id);
-        if value.as_ref().zip(old).is_some_and(|(new, old)| new.updated_at < old.updated_at) {
-            return Vec::new();
+        match value.as_ref().map(|new| &new.updated_at) {
+            None => {
+                self.given.remove(&id);
+            }
+            Some(None) => {}
+            Some(Some(own)) => {
+                if self.given.get(&id).is_some_and(|newest| own < newest) {
+                    return Vec::new();
+                }
+                self.given.insert(id.clone(), own.clone());
+            }
         }
         let mut students = Vec::new();
         if let Some(old) = self.present.remove(&id) {

@@ -17,7 +17,7 @@ use crate::state::KnownSlots;
 use aulaflow_log::{Log, LogError, Offset, RecordRef, RecordSet, TopicPartition};
 use aulaflow_model::change::{FeatureValue, ViewIndex};
 use aulaflow_model::cohort::Cohort;
-use aulaflow_model::event::tenant_of_key;
+use aulaflow_model::event::{Evaluation, tenant_of_key};
 use aulaflow_model::grade::Grade;
 use aulaflow_model::ids::{PeriodId, StudentId, Subject, TenantId};
 use aulaflow_model::instant::Millis;
@@ -260,6 +260,10 @@ impl Batch {
 
     fn evaluation(&mut self, record: &RecordRef<'_>, partition: u32, offset: Offset) -> Result<(), Class> {
         let (tenant, id, value) = grades::decode_evaluation(record)?;
+        let ahead = |value: &Evaluation| value.updated_ahead(record.timestamp, self.events.max_skew_ms).is_some();
+        if self.live && value.as_ref().is_some_and(ahead) {
+            return Err(Class::Future);
+        }
         let tenant = self.tenants.entry(tenant).or_default();
         for student in tenant.grades.apply(id, value, offset) {
             tenant.students.entry(student).or_default().partition = partition;

@@ -3,20 +3,21 @@
 use super::Row as ShownRow;
 use super::events::{Kept, expressions};
 use crate::cells::Scalar;
-use crate::fold::{arguments, outputs, shown, slope};
+use crate::fold::{arguments_of as evaluated, keeps_value, outputs, shown};
 use crate::layout::{Layout, ViewLayout};
+use crate::measure::{Measure, Products};
 use crate::panes::DISTINCT_MAX;
 use aulaflow_model::change::ViewIndex;
 use aulaflow_model::instant::Millis;
-use aulaflow_model::statistics::{deviation, divide_half_up};
 use aulaflow_model::window::WindowKind;
 use aulaflow_plan::Plan;
 use aulaflow_plan::sql::expr::{Row, Value};
 use aulaflow_plan::sql::{Aggregate, AggregateFunction, Relation, View};
+use num_bigint::BigInt;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The arguments of a view's aggregates for one event or window, by aggregate, in the order of time.
-type Item = Vec<Vec<Scalar>>;
+/// The arguments of a view's aggregates for one event or window, by aggregate; `None`: one has no value.
+type Item = Vec<Option<Vec<Scalar>>>;
 
 /// A window or session, and what is in it.
 struct Stretch<'e> {
@@ -129,7 +130,7 @@ impl Rows<'_> {
     /// A view's outputs over events, sorted.
     fn values(&self, index: usize, events: &[&Kept], bounds: (Millis, Millis)) -> Vec<Scalar> {
         let view = &self.plan.views[index];
-        let value = |event: &Kept, place: &usize| event.values.get(*place).cloned().unwrap_or(Scalar::Null);
+        let value = |event: &Kept, place: &usize| event.values.get(*place).cloned().flatten();
         let item = |event: &&Kept| -> Item {
             self.arguments[index].iter().map(|of| of.iter().map(|place| value(event, place)).collect()).collect()
         };
@@ -158,7 +159,7 @@ impl Rows<'_> {
         if session {
             bounds = keep_open(&mut rows, window.gap_ms).filter(|(_, end)| *end > clock)?;
         }
-        let items: Vec<Item> = rows.iter().filter_map(|row| item_of(view, row)).collect();
+        let items: Vec<Item> = rows.iter().map(|row| item_of(view, row)).collect();
         if items.is_empty() {
             return None;
         }
@@ -206,18 +207,9 @@ fn keep_open(rows: &mut Vec<Inner>, gap_ms: i64) -> Option<(Millis, Millis)> {
     Some((rows.first()?.start, Millis(rows.last()?.start.0 + gap_ms)))
 }
 
-/// A window's arguments for the aggregates of a view over it; `None` where an expression has no value.
-fn item_of(view: &View, row: &Inner) -> Option<Item> {
-    let mut item = Item::new();
-    for aggregate in &view.aggregates {
-        let values = arguments(&aggregate.arguments, &row).ok()?.into_vec();
-        let squared = matches!(aggregate.function, AggregateFunction::StddevPop | AggregateFunction::RegrSlope);
-        if squared && values.iter().any(|value| value.factor().is_err()) {
-            return None;
-        }
-        item.push(values);
-    }
-    Some(item)
+/// A window's arguments for the aggregates of a view over it.
+fn item_of(view: &View, row: &Inner) -> Item {
+    view.aggregates.iter().map(|aggregate| evaluated(aggregate, &row).ok().map(|values| values.into_vec())).collect()
 }
 
 /// Windows of the inner view that may be read at a clock, oldest first.
@@ -235,53 +227,56 @@ fn stretches<'e>(view: &View, events: Vec<&'e Kept>, panes: i64, clock: Millis) 
     by_pane.into_iter().map(one).collect()
 }
 
-/// Every aggregate of a view, over items in the order of time.
-fn aggregates(view: &View, items: &[Item]) -> Vec<Scalar> {
+/// Every aggregate of a view, over items in the order of time. Those without a value are left out of it.
+fn aggregates(view: &View, items: &[Item]) -> Vec<Measure> {
     let one = |(at, aggregate): (usize, &Aggregate)| {
-        let arguments: Vec<&[Scalar]> = items.iter().map(|item| item[at].as_slice()).collect();
-        aggregate_of(aggregate.function, &arguments)
+        let fits = |values: &&[Scalar]| !(keeps_value(aggregate.function) && values.iter().any(Scalar::is_long));
+        let arguments: Vec<&[Scalar]> = items.iter().filter_map(|item| item[at].as_deref()).filter(fits).collect();
+        match aggregate.function {
+            AggregateFunction::CountRows => Measure::Plain(Scalar::Int(items.len() as i128)),
+            function => aggregate_of(function, &arguments),
+        }
     };
     view.aggregates.iter().enumerate().map(one).collect()
 }
 
-fn aggregate_of(function: AggregateFunction, items: &[&[Scalar]]) -> Scalar {
-    let int = |n: i128| i64::try_from(n).map_or(Scalar::Null, Scalar::Int);
+fn aggregate_of(function: AggregateFunction, items: &[&[Scalar]]) -> Measure {
+    let int = |n: usize| Measure::Plain(Scalar::Int(n as i128));
     let firsts = || items.iter().filter_map(|item| item.first());
     let present = || firsts().filter(|value| **value != Scalar::Null);
     let numbers = || present().filter_map(Scalar::micros).collect::<Vec<i128>>();
-    let count = numbers().len() as i128;
+    let products = |of: &mut dyn Iterator<Item = (i128, i128)>| {
+        Products::Big(of.map(|(a, b)| BigInt::from(a) * b).fold(BigInt::ZERO, |sum, product| sum + product))
+    };
+    let (count, sum) = (numbers().len() as i128, numbers().iter().sum());
+    let plain = |value: Option<&Scalar>| Measure::Plain(value.cloned().unwrap_or(Scalar::Null));
     match function {
-        AggregateFunction::CountRows => int(items.len() as i128),
-        AggregateFunction::Count => int(present().count() as i128),
-        AggregateFunction::SumInt if present().next().is_some() => int(present().filter_map(Scalar::whole).sum()),
-        AggregateFunction::SumDecimal if count > 0 => Scalar::Micros(numbers().iter().sum()),
-        AggregateFunction::Avg if count > 0 => Scalar::Micros(divide_half_up(numbers().iter().sum(), count)),
+        AggregateFunction::CountRows => int(items.len()),
+        AggregateFunction::Count => int(present().count()),
+        AggregateFunction::SumInt if present().next().is_some() => {
+            Measure::Plain(Scalar::Int(present().filter_map(Scalar::whole).sum()))
+        }
+        AggregateFunction::SumDecimal if count > 0 => Measure::Plain(Scalar::Micros(sum)),
+        AggregateFunction::Avg if count > 0 => Measure::Average { count, sum },
         AggregateFunction::StddevPop if count > 0 => {
-            let squares = numbers().iter().map(|n| n * n).sum();
-            Scalar::Micros(deviation(count, numbers().iter().sum(), squares))
+            Measure::deviation(count, sum, products(&mut numbers().iter().map(|n| (*n, *n))))
         }
         AggregateFunction::SumInt
         | AggregateFunction::SumDecimal
         | AggregateFunction::Avg
-        | AggregateFunction::StddevPop => Scalar::Null,
-        AggregateFunction::CountDistinct => {
-            int(present().map(Scalar::distinct_key).collect::<BTreeSet<_>>().len() as i128)
-        }
-        AggregateFunction::Min => present().min().cloned().unwrap_or(Scalar::Null),
-        AggregateFunction::Max => present().max().cloned().unwrap_or(Scalar::Null),
-        AggregateFunction::First => firsts().next().cloned().unwrap_or(Scalar::Null),
-        AggregateFunction::Last => firsts().next_back().cloned().unwrap_or(Scalar::Null),
+        | AggregateFunction::StddevPop => plain(None),
+        AggregateFunction::CountDistinct => int(present().map(Scalar::distinct_key).collect::<BTreeSet<_>>().len()),
+        AggregateFunction::Min => plain(present().min()),
+        AggregateFunction::Max => plain(present().max()),
+        AggregateFunction::First => plain(firsts().next()),
+        AggregateFunction::Last => plain(firsts().next_back()),
         AggregateFunction::RegrSlope => {
             let pair = |item: &&[Scalar]| item.first()?.micros().zip(item.get(1)?.micros());
             let pairs: Vec<(i128, i128)> = items.iter().filter_map(pair).collect();
             let sum = |f: &dyn Fn(&(i128, i128)) -> i128| pairs.iter().map(f).sum::<i128>();
-            slope(&[
-                pairs.len() as i128,
-                sum(&|(y, _)| *y),
-                sum(&|(_, x)| *x),
-                sum(&|(y, x)| x * y),
-                sum(&|(_, x)| x * x),
-            ])
+            let xy = products(&mut pairs.iter().copied());
+            let xx = products(&mut pairs.iter().map(|(_, x)| (*x, *x)));
+            Measure::slope([pairs.len() as i128, sum(&|(y, _)| *y), sum(&|(_, x)| *x)], xy, xx)
         }
     }
 }

@@ -117,6 +117,12 @@ impl StateSummary {
         StateStore::exists(state_dir)
     }
 
+    /// Why a start with a plan over this state would be refused, if it would.
+    pub fn refusal(&self, plan: &Plan) -> Option<&'static str> {
+        let covered = self.covered.as_ref()?;
+        (!crate::layout::Layout::has_room(plan, &covered.slots)).then_some(start::NO_ROOM)
+    }
+
     /// Looks at the state in a folder and at the log, as a start does. No folder, or one without a checkpoint, is a
     /// first start. Nothing is changed, but no instance may run on either meanwhile.
     pub fn read(state_dir: &Path, log: &dyn Log) -> Result<Self, SummaryError> {

@@ -7,8 +7,8 @@ use aulaflow_model::topic;
 use aulaflow_plan::Plan;
 use aulaflow_plan::quantity::format_duration;
 
-/// The store of profiles.
-const PROFILES: &str = "serving store";
+/// The node of the store of profiles.
+pub const SERVING_STORE: &str = "serving store";
 /// The state on disk.
 const CHECKPOINT: &str = "checkpoint";
 /// Topics of records that cannot be used.
@@ -151,7 +151,7 @@ fn stores(plan: &Plan, a: &Assumptions) -> [Node; 4] {
     [
         Node {
             keeps: vec![kept("rows, without rendered JSON", "grade and view", Some(sizes::rows(plan, a)), None)],
-            ..node(PROFILES, NodeKind::Store, &["Profiles", "CohortChanges"], "profiles in memory, read over HTTP")
+            ..node(SERVING_STORE, NodeKind::Store, &["Profiles", "CohortChanges"], "profiles in memory, read over HTTP")
         },
         node(CHECKPOINT, NodeKind::Store, &exported, &format!("on disk, with the log's offsets, every {every}")),
         node(DEAD_LETTERS, NodeKind::Store, &decoded, "topics of the log: what cannot be used, with the reason"),

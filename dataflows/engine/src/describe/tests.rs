@@ -130,12 +130,25 @@ fn shared_panes_are_said_once() {
     assert_eq!(part(1), ("max(\"value\")", 7, "week".to_owned(), true));
     assert_eq!(description.views[2].reads, Reads::View("today".to_owned()));
     assert!(description.views.iter().all(|view| view.grid == Some(0)));
-    // Ten panes of a count, seven of them with a maximum; vectors of panes and parts reserve 16 and 4 places.
+    // Ten panes of a count, seven of them with a maximum; the vector of panes reserves 16 places.
     let kept = &description.nodes.iter().find(|node| node.name == "Panes").unwrap().keeps[1];
     let (amount, part) = (size_of::<crate::sum::Amount>(), size_of::<(Slot, crate::cells::Part)>());
-    let student = 16 * crate::panes::sizes::PANE + 10 * amount + 7 * (24 + 4 * part)
+    let block = |bytes: usize| allocated(bytes as u64);
+    let student = block(16 * crate::panes::sizes::PANE) + 10 * block(amount) + 7 * block(part)
         // The running sum of the week, beside that of the day, which has none.
-        + amount + 2 * crate::panes::sizes::WINDOW;
-    assert_eq!(kept.size, Some(Size { entries: 10_000_000, bytes: 1_000_000 * student as u64 }));
+        + block(amount) + block(2 * crate::panes::sizes::WINDOW);
+    assert_eq!(kept.size, Some(Size { entries: 10_000_000, bytes: 1_000_000 * student }));
     assert_eq!(kept.checkpoint.as_deref(), Some("panes"));
+}
+
+/// The classes of mimalloc, by hand.
+#[test]
+fn allocations_take_whole_classes() {
+    let given =
+        [(0, 0), (1, 8), (24, 32), (64, 64), (65, 80), (80, 80), (144, 160), (257, 320), (264, 320), (1_025, 1_280)];
+    for (bytes, class) in given {
+        assert_eq!(allocated(bytes), class, "{bytes}");
+    }
+    assert_eq!(allocated(1 << 20), 1 << 20);
+    assert_eq!(table_bytes(5, 32), allocated(8 * 33 + 16));
 }

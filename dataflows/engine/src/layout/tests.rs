@@ -39,13 +39,13 @@ fn views_over_the_same_panes_share_them() {
 }
 
 #[test]
-fn a_view_that_may_fail_shares_nothing_with_one_that_may_not() {
+fn a_view_whose_argument_may_fail_shares_its_rows_with_one_whose_may_not() {
     let layout = Layout::new(
         &plan(&(week("a", "count(*) AS n") + &week("b", "count(*) AS n, sum(10 / value) AS s"))),
         &KnownSlots::default(),
     );
     let counts: Vec<_> = layout.slots.iter().flatten().filter(|slot| slot.label == "count(*)").collect();
-    assert_eq!(counts.iter().map(|slot| slot.views.to_vec()).collect::<Vec<_>>(), [[0], [1]]);
+    assert_eq!(counts.iter().map(|slot| slot.views.to_vec()).collect::<Vec<_>>(), [[0, 1]]);
 }
 
 #[test]
@@ -85,4 +85,30 @@ fn more_windows_than_a_grid_has_bits_make_another_grid() {
     let identities: BTreeSet<u64> = known.slots.iter().map(|slot| slot.identity).collect();
     assert_eq!(identities.len(), known.slots.len());
     assert_eq!(Layout::new(&plan(&views), &known).known(), known);
+}
+
+/// What `aulaflow check` counts is what a layout has.
+#[test]
+fn a_plan_knows_how_many_parts_it_has() {
+    let select = "count(*) AS a, count(value) AS b, sum(length(event_type)) AS c, sum(value) AS d, avg(value) AS e,
+        stddev_pop(value) AS f, regr_slope(value, length(event_type)) AS g, count(distinct event_type) AS h,
+        min(value) AS i, max(value) AS j, first(value) AS k, last(value) AS l";
+    let plan = plan(&week("everything", select));
+    for aggregate in &plan.views[0].aggregates {
+        assert_eq!(needs(aggregate.function).len(), aggregate.function.parts(), "{:?}", aggregate.function);
+    }
+    assert_eq!(plan.views[0].aggregates.len(), 12);
+    let layout = Layout::new(&plan, &KnownSlots::default());
+    // `sum` and `avg` share what they add up, and `count`, `sum`, `avg` and `stddev_pop` of a column how many.
+    assert!(layout.slots.len() <= plan.views[0].parts_max(), "{} slots", layout.slots.len());
+}
+
+#[test]
+fn numbers_that_are_used_up_are_said_before_anything_starts() {
+    let before = plan(&week("a", "count(*) AS n"));
+    let known = KnownSlots { next: Slot::MAX, ..Layout::new(&before, &KnownSlots::default()).known() };
+    assert!(Layout::has_room(&before, &known), "nothing new");
+    assert!(!Layout::has_room(&plan(&week("a", "count(*) AS n, sum(value) AS s")), &known));
+    let one = KnownSlots { next: Slot::MAX - 2, ..known };
+    assert!(Layout::has_room(&plan(&week("a", "count(*) AS n, max(value) AS m")), &one));
 }

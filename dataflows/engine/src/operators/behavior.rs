@@ -1,13 +1,13 @@
 //! Behaviour events: decoded, checked against the clock, and evaluated by every view's expressions, on whichever
 //! worker read them. What leaves is small: the student, the event's identity and what it adds to which slots.
 
-use crate::cells::{Kind, Scalar};
+use crate::cells::{Kind, Scalar, TEXT_TOO_LONG, number};
 use crate::dead_letters::{Class, DeadLetter, oversized};
 use crate::decode;
 use crate::dedupe::{IdHash, id_hash};
-use crate::fold::{self, Piece};
-use crate::layout::{Grid, GroupProgram, Layout, Program};
-use crate::metrics::RecordLabels;
+use crate::fold::{self, Piece, kind_keeps_value};
+use crate::layout::{ArgumentProgram, FilterProgram, Grid, Layout, Program};
+use crate::metrics::{LeftOutLabels, Metrics, RecordLabels};
 use crate::panes::{PaneNumbers, StoredStudent};
 use crate::shared::{Chunk, Local, Time};
 use crate::sum::{Amount, Slot};
@@ -161,7 +161,8 @@ struct Decoder {
 /// Used again for every event.
 #[derive(Default)]
 struct Scratch {
-    values: Vec<SmallVec<[Scalar; 2]>>,
+    /// By argument list; `None`: no value.
+    values: Vec<Option<SmallVec<[Scalar; 2]>>>,
     amounts: Vec<Amount>,
     parts: Vec<(Slot, Scalar)>,
     segments: Vec<SegmentLengths>,
@@ -272,13 +273,13 @@ impl Decoder {
         *high = (*high).max(event.occurred_at.0);
         let student = shared.symbols.student(*tenant_number, &event.student_id);
         let mut late = !shared.layout.programs.is_empty();
-        let mut failed = String::new();
+        let mut failures = Failures::default();
         for program in &shared.layout.programs {
             let row = EventRow { event: &event, fields: &shared.plan.tables[program.table].columns };
             let mut open =
                 Judged { layout: &shared.layout, grids: &mut self.grids, at: event.occurred_at, now, late: &mut late };
             self.scratch.clear();
-            self.scratch.evaluate(program, &row, &mut open, &mut failed);
+            self.scratch.evaluate(program, &row, &mut open, &mut failures);
             if self.backfill {
                 self.scratch.keep_missing(&shared.layout);
             }
@@ -304,11 +305,14 @@ impl Decoder {
                 out.parts.append(&mut self.scratch.parts);
             }
         }
-        match (late, failed.is_empty()) {
+        if !self.backfill {
+            failures.count(&shared.metrics);
+        }
+        match (late, failures.text.is_empty()) {
             (true, _) => {
                 Err((Class::Late, format!("occurred_at {} is older than every window at {now}", event.occurred_at)))
             }
-            (false, false) => Err((Class::Expression, failed)),
+            (false, false) => Err((Class::Expression, failures.text)),
             (false, true) => Ok(()),
         }
     }
@@ -341,50 +345,45 @@ impl Scratch {
         self.named = false;
     }
 
-    /// What an event adds to the grids that it is in time for. Where an expression has no value, its group adds nothing.
-    fn evaluate(&mut self, program: &Program, row: &EventRow<'_>, open: &mut Judged<'_>, failed: &mut String) {
+    /// What an event adds to the grids that it is in time for. An argument that has no value leaves it out of its own
+    /// aggregates, a filter that has none out of its views.
+    fn evaluate(&mut self, program: &Program, row: &EventRow<'_>, open: &mut Judged<'_>, failures: &mut Failures) {
         let grids: SmallVec<[usize; 8]> = program.grids.iter().copied().filter(|grid| open.in_time(*grid)).collect();
         if grids.is_empty() {
             return;
         }
-        for filter in &program.filters {
-            let holds = filter.filter.as_ref().map_or(Ok(true), |expression| expression.holds(row));
-            for group in filter.groups.iter().filter(|group| group.grids.iter().any(|g| grids.contains(&g.grid))) {
-                let outcome = match &holds {
-                    Ok(false) => continue,
-                    Ok(true) => self.group(group, row, &grids),
-                    Err(error) => Err(error.clone()),
-                };
-                if let Err(error) = outcome {
-                    let separator = if failed.is_empty() { "" } else { "; " };
-                    let views = if group.views.len() == 1 { "view" } else { "views" };
-                    failed.push_str(&format!("{separator}{views} {}: {error}", group.views.join(", ")));
-                }
+        for filter in program.filters.iter().filter(|f| f.grids.iter().any(|g| grids.contains(&g.grid))) {
+            match filter.filter.as_ref().map_or(Ok(true), |expression| expression.holds(row)) {
+                Ok(false) => {}
+                Ok(true) => self.add(filter, row, &grids, failures),
+                Err(error) => failures.filter(filter, &grids, &error),
             }
         }
     }
 
-    fn group(&mut self, group: &GroupProgram, row: &EventRow<'_>, grids: &[usize]) -> Result<(), EvalError> {
-        let before = (self.amounts.len(), self.parts.len(), self.segments.len());
-        let outcome = self.try_group(group, row, grids);
-        if outcome.is_err() {
-            self.amounts.truncate(before.0);
-            self.parts.truncate(before.1);
-            self.segments.truncate(before.2);
-        }
-        outcome
-    }
-
-    fn try_group(&mut self, group: &GroupProgram, row: &EventRow<'_>, grids: &[usize]) -> Result<(), EvalError> {
+    fn add(&mut self, filter: &FilterProgram, row: &EventRow<'_>, grids: &[usize], failures: &mut Failures) {
         self.values.clear();
-        for expressions in &group.arguments {
-            self.values.push(fold::arguments(expressions, row)?);
+        for argument in &filter.arguments {
+            let values = fold::arguments(&argument.expressions, row);
+            let failure = match &values {
+                Ok(values) if values.iter().any(Scalar::is_long) => Some(&TEXT_TOO_LONG),
+                Ok(_) => None,
+                Err(error) => Some(error),
+            };
+            if let Some(error) = failure {
+                failures.argument(argument, grids, values.is_err(), error);
+            }
+            self.values.push(values.ok());
         }
-        for program in group.grids.iter().filter(|program| grids.contains(&program.grid)) {
+        for program in filter.grids.iter().filter(|program| grids.contains(&program.grid)) {
             let (amounts, parts) = (self.amounts.len(), self.parts.len());
             self.amounts.push(Amount::new(program.rows, 1));
             for (slot, op, kind, argument) in &program.adds {
-                match op.apply(&self.values[*argument])? {
+                let Some(values) = &self.values[*argument] else { continue };
+                if kind_keeps_value(*kind) && values.iter().any(Scalar::is_long) {
+                    continue;
+                }
+                match op.apply(values) {
                     Some(Piece::Amount(amount)) => self.amounts.push(Amount::new(*slot, amount)),
                     Some(Piece::Value(value)) => {
                         self.named |= matches!(kind, Kind::First | Kind::Last);
@@ -403,7 +402,6 @@ impl Scratch {
                 parts: (self.parts.len() - parts) as u16,
             });
         }
-        Ok(())
     }
 
     /// Only the slots that the state has nothing of.
@@ -423,6 +421,46 @@ impl Scratch {
     }
 }
 
+/// Expressions without a value for one event.
+#[derive(Default)]
+struct Failures {
+    /// For people: which, and why.
+    text: String,
+    /// The outputs whose aggregates leave it out: view and output.
+    outputs: Vec<(String, String)>,
+}
+
+impl Failures {
+    fn say(&mut self, what: &str, error: &EvalError) {
+        let separator = if self.text.is_empty() { "" } else { "; " };
+        self.text.push_str(&format!("{separator}{what}: {error}"));
+    }
+
+    /// A WHERE that has no value leaves the event out of its views.
+    fn filter(&mut self, filter: &FilterProgram, grids: &[usize], error: &EvalError) {
+        let names = filter.views.iter().filter(|(_, grid)| grids.contains(grid)).map(|(name, _)| name.as_str());
+        self.say(&format!("WHERE of {}", names.collect::<Vec<_>>().join(", ")), error);
+    }
+
+    /// An argument that has no value, or a text that is too long for aggregates which keep it.
+    fn argument(&mut self, argument: &ArgumentProgram, grids: &[usize], whole: bool, error: &EvalError) {
+        let concerned = argument.readers.iter().filter(|r| grids.contains(&r.grid) && (whole || r.keeps_value));
+        let outputs: Vec<_> = concerned.map(|r| (r.view.clone(), r.output.clone())).collect();
+        if outputs.is_empty() {
+            return;
+        }
+        let names: Vec<_> = outputs.iter().map(|(view, output)| format!("{view}.{output}")).collect();
+        self.say(&names.join(", "), error);
+        self.outputs.extend(outputs);
+    }
+
+    fn count(&self, metrics: &Metrics) {
+        for (view, output) in &self.outputs {
+            metrics.left_out.get_or_create(&LeftOutLabels { view: view.clone(), output: output.clone() }).inc();
+        }
+    }
+}
+
 /// An event as a row of a table.
 pub struct EventRow<'a> {
     /// The event.
@@ -438,7 +476,7 @@ impl Row for EventRow<'_> {
             BehaviorField::EventId => Value::Text(Cow::Borrowed(event.event_id.as_ref())),
             BehaviorField::StudentId => Value::Text(Cow::Borrowed(event.student_id.as_ref())),
             BehaviorField::EventType => Value::Text(Cow::Borrowed(event.event_type.as_ref())),
-            BehaviorField::Value => Value::Double(event.value.to_f64()),
+            BehaviorField::Value => number(i128::from(event.value.micros())),
             BehaviorField::OccurredAt => Value::Timestamp(event.occurred_at),
             BehaviorField::Context => match context(event) {
                 Some(json) => Value::Json(json),

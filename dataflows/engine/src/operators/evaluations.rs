@@ -2,7 +2,7 @@
 
 use super::tenants::ConfigDiff;
 use super::{Epochs, upper};
-use crate::dead_letters::{Class, DeadLetter, oversized};
+use crate::dead_letters::{Class, DeadLetter, describe, oversized};
 use crate::decode;
 use crate::evaluations::{EvaluationChange, EvaluationStore, GradeKey};
 use crate::metrics::RecordLabels;
@@ -90,11 +90,22 @@ fn decode_record(record: &RecordRef<'_>, offset: u64, local: &Local) -> Result<E
                     format!("/evaluation_id: is {:?}, and the key says {id:?}", value.evaluation_id.as_str()),
                 ));
             }
+            // On the live clock, by when the log took it: the same whenever it is read.
+            if let Some(fault) = live_skew_ms(local).and_then(|skew_ms| value.updated_ahead(record.timestamp, skew_ms))
+            {
+                return Err((Class::Future, describe(&[fault])));
+            }
             Some(Box::new(value))
         }
     };
     let (tenant, _) = local.shared.symbols.tenant(tenant.as_str());
-    Ok(EvaluationChange { tenant, evaluation_id: CompactString::new(id), offset, value })
+    Ok(EvaluationChange { tenant, evaluation_id: CompactString::new(id), offset, value, given: None })
+}
+
+/// How far ahead an `updated_at` may be, on the live clock.
+fn live_skew_ms(local: &Local) -> Option<i64> {
+    let max_skew = local.shared.plan.runtime.engine.max_skew;
+    local.shared.live.then(|| i64::try_from(max_skew.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// The upsert stage: evaluations and the tenants' calendars to the items of each grade.
@@ -168,7 +179,7 @@ fn export(store: &mut EvaluationStore, local: &Local) {
     let symbols = &local.shared.symbols;
     let changes = store.take_dirty().into_iter().map(|(tenant, student, id, value)| {
         let key = Key::Evaluation(symbols.tenant_id(tenant).to_string(), student.to_string(), id.to_string());
-        let row = value.map(|(value, offset)| Row::Evaluation(Box::new(value.clone()), offset));
+        let row = value.map(|stored| Row::Evaluation(Box::new(stored)));
         (key, row)
     });
     local.export(changes.collect());

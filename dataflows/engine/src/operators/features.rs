@@ -185,7 +185,7 @@ impl PaneOperator {
         }
     }
 
-    /// Gives an event whose set is full to the dead letters.
+    /// Gives an event that a full set leaves out to the dead letters.
     fn refuse(&self, time: Time, batch: &Contributions, event: &Event, slot: Slot) {
         let shared = &self.local.shared;
         let info = shared.layout.slot(slot);
@@ -194,7 +194,8 @@ impl PaneOperator {
             views.iter().map(|view| shared.plan.views[usize::from(*view)].schema.name.as_str()).collect();
         let label = info.map_or("", |info| &info.label);
         let error = format!(
-            "{}: the student has {DISTINCT_MAX} {label} in the window already, which is the most that is kept",
+            "{}: the student has {DISTINCT_MAX} {label} in the window already, which is the most that is kept; everything \
+             else counts the event",
             names.join(", ")
         );
         shared.dead_at(time, batch.source.0, batch.source.1 + u64::from(event.index), Class::Limit, error);

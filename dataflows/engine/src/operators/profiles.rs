@@ -18,7 +18,6 @@ use differential_dataflow::VecCollection;
 use differential_dataflow::hashable::Hashable;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::operator::Operator;
@@ -106,6 +105,7 @@ impl Mark {
 /// What an epoch gives to the rows that change in it.
 #[derive(Debug, Clone, Copy)]
 struct Now {
+    time: Time,
     clock: Millis,
     versions_bound: u32,
 }
@@ -113,7 +113,6 @@ struct Now {
 impl Now {
     /// A grade's version, after it had `before`.
     fn version(self, shared: &Shared, before: u32) -> u32 {
-        shared.versions.unsaved.store(true, Ordering::Release);
         shared.versions.next(before, self.versions_bound)
     }
 }
@@ -170,7 +169,7 @@ impl ProfileOperator {
     }
 
     fn epoch(&mut self, epoch: Epoch<Update>) {
-        let now = Now { clock: ClockTime(epoch.time).clock(), versions_bound: epoch.versions_bound };
+        let now = Now { time: epoch.time, clock: ClockTime(epoch.time).clock(), versions_bound: epoch.versions_bound };
         let mut students: FxHashMap<StudentNo, Differences> = FxHashMap::default();
         for update in epoch.data {
             match update {
@@ -238,6 +237,7 @@ impl ProfileOperator {
             }
             if !grades.is_empty() || !features.is_empty() {
                 self.dirty.insert(*student);
+                shared.note_unsaved(now.time);
                 let (tenant, id) = shared.symbols.student_id(*student);
                 let tenant = shared.symbols.tenant_id(tenant);
                 changes.insert(*student, StudentChange { tenant, student: id, grades, features });
@@ -277,6 +277,7 @@ impl ProfileOperator {
         let features = features(&self.local, history, differences.features, now.clock, &mut changed);
         if changed {
             self.dirty.insert(student);
+            shared.note_unsaved(now.time);
         }
         if grades.is_empty() && features.is_empty() {
             return None;

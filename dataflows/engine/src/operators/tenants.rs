@@ -89,7 +89,7 @@ struct Present {
 impl Store {
     fn take(&mut self, input: TenantInput, time: Time, local: &Local, out: &mut Vec<ConfigDiff>) {
         match input {
-            TenantInput::Loaded(tenant, json) => match decode(&json, &tenant) {
+            TenantInput::Loaded(tenant, json) => match decode_stored(&json, &tenant) {
                 Ok(config) => self.put(&tenant, config, time, local, out),
                 // It was accepted once: a stricter version of the code must not silently drop a school's rules.
                 Err(error) => panic!("the stored configuration of tenant {tenant} is not valid: {error}"),
@@ -175,9 +175,18 @@ impl Store {
     }
 }
 
-fn decode(json: &[u8], tenant: &str) -> Result<TenantConfig, String> {
+/// A configuration of the state, which earlier versions took although a key stood in it twice.
+fn decode_stored(json: &[u8], tenant: &str) -> Result<TenantConfig, String> {
     let value: serde_json::Value = serde_json::from_slice(json).map_err(|e| format!("not JSON: {e}"))?;
-    let config = TenantConfig::from_json(&value).map_err(|faults| describe(&faults))?;
+    of_tenant(TenantConfig::from_json(&value), tenant)
+}
+
+fn decode(json: &[u8], tenant: &str) -> Result<TenantConfig, String> {
+    of_tenant(TenantConfig::from_json_slice(json), tenant)
+}
+
+fn of_tenant(config: Result<TenantConfig, Vec<Fault>>, tenant: &str) -> Result<TenantConfig, String> {
+    let config = config.map_err(|faults| describe(&faults))?;
     if config.tenant.as_str() != tenant {
         return Err(describe(&[Fault::new("/tenant", format!("is not the key's tenant {tenant:?}"))]));
     }

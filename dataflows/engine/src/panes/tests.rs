@@ -41,11 +41,11 @@ fn store(plan: &Arc<Plan>) -> PaneStore {
 fn add(panes: &mut PaneStore, student: StudentNo, at: i64, value: i64) {
     let layout = panes.place.layout.clone();
     let mut segments = Vec::new();
-    for group in layout.programs.iter().flat_map(|p| &p.filters).flat_map(|f| &f.groups) {
-        for program in &group.grids {
+    for filter in layout.programs.iter().flat_map(|p| &p.filters) {
+        for program in &filter.grids {
             let (mut amounts, mut parts) = (vec![Amount::new(program.rows, 1)], Vec::new());
             for (slot, op, ..) in &program.adds {
-                match op.apply(&[Scalar::Int(value)]).unwrap() {
+                match op.apply(&[Scalar::Int(i128::from(value))]) {
                     Some(Piece::Amount(amount)) => amounts.push(Amount::new(*slot, amount)),
                     Some(Piece::Value(value)) => parts.push((*slot, value)),
                     None => {}
@@ -102,7 +102,7 @@ fn expected(events: &[Accepted], student: StudentNo, windows: Windows, as_of: i6
 /// Takes what changed into what is shown.
 fn take(panes: &mut PaneStore, shown: &mut FxHashMap<StudentNo, Rows>) -> Vec<StudentNo> {
     let int = |value: &FeatureValue| match value {
-        FeatureValue::Int(n) => *n,
+        FeatureValue::Int(n) => *n as i64,
         other => panic!("no integer: {other:?}"),
     };
     let changes = panes.take_changes(usize::MAX);

@@ -3,6 +3,7 @@
 //! `stepper`, so that a case takes a millisecond; the definition is in `reference`, which shares no code with the engine.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod multisets;
 mod random;
 mod reference;
 pub mod stepper;

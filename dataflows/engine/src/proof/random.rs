@@ -1,6 +1,6 @@
 //! The random cases: views, events, steps of the clock, checkpoints, crashes, changed configurations.
 
-use super::reference::{Agg, Arg, Base, DAY, Event, Filter, Outer, Row, Window};
+use super::reference::{Agg, Arg, Base, DAY, Event, Filter, Outer, PLACES, Place, Row, Window};
 use super::stepper::{Checkpoint, Records, Running};
 use crate::batch::Batch;
 use aulaflow_model::change::FeatureValue;
@@ -11,8 +11,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const HOUR: i64 = 3_600_000;
-/// 2026-03-06T12:00:00Z: two days before the clocks go forward in New York.
-const T0: i64 = 1_772_798_400_000;
 const SKEW_MS: i64 = 300_000;
 const STUDENTS: u8 = 3;
 /// For how long an event's id is remembered, at least.
@@ -40,11 +38,12 @@ enum Step {
 }
 
 fn arguments() -> impl Strategy<Value = Arg> {
-    prop::sample::select(vec![Arg::Value, Arg::Int, Arg::Kind, Arg::At, Arg::Ten, Arg::NullKind])
+    let usual = prop::sample::select(vec![Arg::Value, Arg::Int, Arg::Kind, Arg::At, Arg::Ten, Arg::NullKind]);
+    prop_oneof![12 => usual, 3 => prop::sample::select(vec![Arg::Wide, Arg::Over]), 1 => Just(Arg::Long)]
 }
 
 fn numbers() -> impl Strategy<Value = Arg> {
-    prop::sample::select(vec![Arg::Value, Arg::Int, Arg::Ten])
+    prop::sample::select(vec![Arg::Value, Arg::Int, Arg::Ten, Arg::Wide, Arg::Over])
 }
 
 fn aggregates() -> impl Strategy<Value = Agg> {
@@ -67,49 +66,54 @@ fn session(gap: i64) -> Window {
     Window::Session(gap, DAY.max(10 * gap))
 }
 
-fn windows() -> impl Strategy<Value = Window> {
+fn windows(place: Place) -> impl Strategy<Value = Window> {
     prop::sample::select(vec![
         Window::Tumble(DAY),
         Window::Tumble(6 * HOUR),
         Window::Hop(HOUR, 3 * HOUR),
         Window::Hop(6 * HOUR, DAY),
         Window::Hop(6 * HOUR, 3 * DAY),
-        Window::Days(1, 1),
-        Window::Days(1, 3),
-        Window::Days(7, 7),
+        Window::Days(1, 1, place),
+        Window::Days(1, 3, place),
+        Window::Days(7, 7, place),
         session(HOUR * 2 / 3),
         session(5 * HOUR),
     ])
 }
 
-fn base() -> impl Strategy<Value = Base> {
+fn base(place: Place) -> impl Strategy<Value = Base> {
     let filters = prop::sample::select(vec![Filter::All, Filter::All, Filter::Answer, Filter::Big, Filter::NotView]);
-    (filters, windows(), prop::collection::vec(aggregates(), 0..4)).prop_map(|(filter, window, mut aggregates)| {
+    (filters, windows(place), prop::collection::vec(aggregates(), 0..4)).prop_map(|(filter, window, mut aggregates)| {
         aggregates.insert(0, Agg::Rows);
         Base { filter, window, aggregates }
     })
 }
 
 /// A view over one of the others, where they can be read.
-fn outer(bases: &[Base], pick: prop::sample::Index, filtered: bool, which: usize) -> Option<Outer> {
+fn outer(bases: &[Base], place: Place, pick: prop::sample::Index, filtered: bool, which: usize) -> Option<Outer> {
     let inner = pick.index(bases.len());
     let window = match bases[inner].window {
         Window::Tumble(DAY) => [Window::Tumble(2 * DAY), Window::Hop(DAY, 4 * DAY), session(2 * DAY)][which],
         Window::Tumble(size) => [Window::Hop(size, 4 * size), Window::Tumble(DAY), session(2 * size)][which],
-        Window::Days(1, 1) => [Window::Days(1, 4), Window::Days(7, 14), session(2 * DAY)][which],
-        Window::Session(..) => [Window::Tumble(DAY), Window::Days(1, 2), Window::Hop(6 * HOUR, 2 * DAY)][which],
+        Window::Days(1, 1, _) => [Window::Days(1, 4, place), Window::Days(7, 14, place), session(2 * DAY)][which],
+        Window::Session(..) => [Window::Tumble(DAY), Window::Days(1, 2, place), Window::Hop(6 * HOUR, 2 * DAY)][which],
         Window::Days(..) | Window::Hop(..) => return None,
     };
     Some(Outer { inner, filtered, window })
 }
 
-fn views() -> impl Strategy<Value = Views> {
+fn views(place: Place) -> impl Strategy<Value = Views> {
     let more = (any::<prop::sample::Index>(), any::<bool>(), 0usize..3);
-    (prop::collection::vec(base(), 1..4), prop::collection::vec(more, 0..3)).prop_map(|(bases, more)| {
-        let outers = more.into_iter().filter_map(|(pick, filtered, which)| outer(&bases, pick, filtered, which));
+    (prop::collection::vec(base(place), 1..4), prop::collection::vec(more, 0..3)).prop_map(move |(bases, more)| {
+        let outers = more.into_iter().filter_map(|(pick, filtered, which)| outer(&bases, place, pick, filtered, which));
         let outers = outers.collect();
         Views { bases, outers }
     })
+}
+
+/// A calendar, and the views before and after a change of the configuration.
+fn cases_of_views() -> impl Strategy<Value = (Place, Views, Views)> {
+    prop::sample::select(PLACES.to_vec()).prop_flat_map(|place| (Just(place), views(place), views(place)))
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -248,7 +252,7 @@ fn check(running: &mut Running, model: &Model, views: &Views, clock: i64) {
     let row = expected.get(&(format!("s{student}"), view as u16));
     assert_eq!(explained.values.as_deref(), row.map(|(values, _)| values.as_slice()), "explained at {}", Millis(clock));
     let int = |value: &FeatureValue| match value {
-        FeatureValue::Int(n) => *n,
+        FeatureValue::Int(n) => *n as i64,
         other => panic!("no integer: {other:?}"),
     };
     // The first output counts rows: those of the panes are those of the window.
@@ -265,12 +269,12 @@ fn check(running: &mut Running, model: &Model, views: &Views, clock: i64) {
     }
 }
 
-fn run(both: [Views; 2], steps: Vec<Step>, workers: usize) {
+fn run(place: Place, both: [Views; 2], steps: Vec<Step>, workers: usize) {
     let plans = [plan(&both[0]), plan(&both[1])];
     let mut which = 0;
     let mut model = Model::default();
     let mut checkpoint = Checkpoint::default();
-    let mut clock = T0;
+    let mut clock = Millis::parse_rfc3339(place.from).unwrap().0;
     let mut running = Running::start(&plans[which], &checkpoint, &model.records, workers);
     for step in steps {
         match step {
@@ -317,8 +321,8 @@ proptest! {
         cases: cases(), max_shrink_iters: 300, failure_persistence: None, ..ProptestConfig::default()
     })]
     #[test]
-    fn random_views_equal_their_definition(a in views(), b in views(), steps in steps(), workers in 1usize..4) {
-        run([a, b], steps, workers);
+    fn random_views_equal_their_definition((place, a, b) in cases_of_views(), steps in steps(), workers in 1usize..4) {
+        run(place, [a, b], steps, workers);
     }
 }
 

@@ -1,11 +1,38 @@
 //! Views by their definition: over the whole list of events, with nothing kept from one moment to the next.
 
 use aulaflow_model::change::FeatureValue;
-use std::collections::BTreeSet;
+use num_bigint::BigInt;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 
 const HOUR: i64 = 3_600_000;
 pub const DAY: i64 = 24 * HOUR;
-const ZONE: &str = "America/New_York";
+
+/// A zone, and an instant some two days before its clocks change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub zone: &'static str,
+    pub from: &'static str,
+}
+
+pub const PLACES: [Place; 8] = [
+    // Forward at 2:00.
+    Place { zone: "America/New_York", from: "2026-03-06T12:00:00Z" },
+    // Back over midnight, from 00:01 to 23:01 of the day before.
+    Place { zone: "America/St_Johns", from: "2010-11-05T12:00:00Z" },
+    // Back at midnight to 23:00: the date that ends is shown for an hour more.
+    Place { zone: "America/Sao_Paulo", from: "2018-02-16T00:00:00Z" },
+    Place { zone: "Africa/Cairo", from: "2025-10-28T22:00:00Z" },
+    // Back from 1:00 to midnight, which comes twice.
+    Place { zone: "America/Havana", from: "2026-10-30T12:00:00Z" },
+    // Forward from midnight to 1:00: midnight is skipped.
+    Place { zone: "America/Santiago", from: "2026-09-04T12:00:00Z" },
+    // Forward by a whole day, which does not exist.
+    Place { zone: "Pacific/Apia", from: "2011-12-28T12:00:00Z" },
+    // Back by half an hour at 2:00.
+    Place { zone: "Australia/Lord_Howe", from: "2026-04-02T12:00:00Z" },
+];
 
 /// An event.
 #[derive(Debug, Clone)]
@@ -35,6 +62,12 @@ pub enum Arg {
     Ten,
     /// Null for one kind.
     NullKind,
+    /// Numbers whose squares exceed 128 bits.
+    Wide,
+    /// Has no value where it exceeds what can be summed: from 1.5 on.
+    Over,
+    /// Of one kind too long to be kept, but not to be counted.
+    Long,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -58,8 +91,8 @@ pub enum Window {
     Tumble(i64),
     Hop(i64, i64),
     Session(i64, i64),
-    /// Local days: of a pane, and of the window.
-    Days(i64, i64),
+    /// Local days: of a pane, and of the window, and the calendar.
+    Days(i64, i64, Place),
 }
 
 /// A view over the events.
@@ -100,6 +133,12 @@ impl Arg {
             Self::At => "occurred_at",
             Self::Ten => "10 / value",
             Self::NullKind => "NULLIF(event_type, 'view')",
+            Self::Wide => "value * 1e15",
+            Self::Over => "value * 1e21",
+            Self::Long => {
+                static SQL: OnceLock<String> = OnceLock::new();
+                SQL.get_or_init(|| format!("CASE WHEN event_type = 'post' THEN '{}' ELSE event_type END", long()))
+            }
         }
     }
 
@@ -113,8 +152,18 @@ impl Arg {
             Self::Ten => Value::Micros((10.0 / (event.halves as f64 / 2.0) * 1e6).round_ties_even() as i128),
             Self::NullKind if event.kind == "view" => Value::Null,
             Self::NullKind => Value::Text(event.kind.to_owned()),
+            Self::Wide => Value::Micros(i128::from(event.halves) * 5 * 10_i128.pow(20)),
+            Self::Over if event.halves > 2 => return Err(()),
+            Self::Over => Value::Micros(i128::from(event.halves) * 5 * 10_i128.pow(26)),
+            Self::Long if event.kind == "post" => Value::Text(long()),
+            Self::Long => Value::Text(event.kind.to_owned()),
         })
     }
+}
+
+/// A text of more than 64 KiB.
+fn long() -> String {
+    "post".repeat(16_385)
 }
 
 impl Filter {
@@ -154,27 +203,13 @@ impl Agg {
         }
     }
 
-    fn arguments(self) -> Vec<Arg> {
-        match self {
-            Self::Rows => Vec::new(),
-            Self::Slope(y, x) => vec![y, x],
-            Self::Count(a)
-            | Self::Distinct(a)
-            | Self::Sum(a)
-            | Self::Avg(a)
-            | Self::Min(a)
-            | Self::Max(a)
-            | Self::Stddev(a)
-            | Self::First(a)
-            | Self::Last(a) => vec![a],
-        }
-    }
-
     fn of(self, events: &[&Event]) -> Value {
-        let value = |arg: Arg, e: &Event| arg.of(e).expect("events without a value were left out");
-        let values = |arg: Arg| events.iter().map(|e| value(arg, e)).filter(|v| *v != Value::Null).collect::<Vec<_>>();
+        // What has no value is left out; what is null is a value of first and last.
+        let all = |arg: Arg| events.iter().filter_map(|e| arg.of(e).ok()).collect::<Vec<_>>();
+        let kept = |arg: Arg| all(arg).into_iter().filter(|v| !matches!(v, Value::Text(text) if text.len() > 65_536));
+        let values = |arg: Arg| all(arg).into_iter().filter(|v| *v != Value::Null).collect::<Vec<_>>();
         let extreme = |arg: Arg, less: bool| {
-            let best = values(arg).into_iter().reduce(|a, b| if (b < a) == less { b } else { a });
+            let best = kept(arg).filter(|v| *v != Value::Null).reduce(|a, b| if (b < a) == less { b } else { a });
             best.unwrap_or(Value::Null)
         };
         match self {
@@ -198,10 +233,10 @@ impl Agg {
             Self::Min(a) => extreme(a, true),
             Self::Max(a) => extreme(a, false),
             Self::Stddev(a) => deviation(&values(a).iter().map(micros).collect::<Vec<_>>()),
-            Self::First(a) => events.first().map_or(Value::Null, |e| value(a, e)),
-            Self::Last(a) => events.last().map_or(Value::Null, |e| value(a, e)),
+            Self::First(a) => kept(a).next().unwrap_or(Value::Null),
+            Self::Last(a) => kept(a).next_back().unwrap_or(Value::Null),
             Self::Slope(y, x) => {
-                let pairs: Vec<_> = events.iter().map(|e| (value(y, e), value(x, e))).collect();
+                let pairs: Vec<_> = events.iter().filter_map(|e| y.of(e).ok().zip(x.of(e).ok())).collect();
                 let both = pairs.iter().filter(|(y, x)| *y != Value::Null && *x != Value::Null);
                 slope(&both.map(|(y, x)| (micros(y), micros(x))).collect::<Vec<_>>())
             }
@@ -230,14 +265,16 @@ fn deviation(values: &[i128]) -> Value {
     if n == 0 {
         return Value::Null;
     }
-    let sum: i128 = values.iter().sum();
+    let sum: BigInt = values.iter().map(|v| BigInt::from(*v)).sum();
     // n²·variance = n·Σ(n·x − Σx)² / n².
-    let squares: i128 = values.iter().map(|v| (n * v - sum) * (n * v - sum)).sum();
+    let from_mean = |v: &i128| BigInt::from(*v) * n - &sum;
+    let squares: BigInt = values.iter().map(|v| from_mean(v).pow(2)).sum();
     // The deviation d has n³·d² = squares; the nearest r has (2r − 1)²·n³ <= 4·squares < (2r + 1)²·n³.
-    let (mut low, mut high) = (0_i128, 1 << 40);
+    let (mut low, mut high) = (0_i128, 1 << 92);
     while low < high {
         let middle = (low + high) / 2;
-        if (2 * middle + 1) * (2 * middle + 1) * n * n * n <= 4 * squares { low = middle + 1 } else { high = middle }
+        let below = BigInt::from(2 * middle + 1).pow(2) * BigInt::from(n).pow(3) <= &squares * 4;
+        if below { low = middle + 1 } else { high = middle }
     }
     Value::Micros(low)
 }
@@ -246,26 +283,46 @@ fn deviation(values: &[i128]) -> Value {
 fn slope(pairs: &[(i128, i128)]) -> Value {
     let n = pairs.len() as i128;
     let (sum_y, sum_x) = pairs.iter().fold((0, 0), |(y, x), pair| (y + pair.0, x + pair.1));
-    let over: i128 = pairs.iter().map(|(y, x)| (n * x - sum_x) * (n * y - sum_y)).sum();
-    let under: i128 = pairs.iter().map(|(_, x)| (n * x - sum_x) * (n * x - sum_x)).sum();
-    if under == 0 { Value::Null } else { Value::Micros(half_up(over * 1_000_000, under)) }
+    let of = |a: i128, sum: i128| BigInt::from(n) * a - sum;
+    let over: BigInt = pairs.iter().map(|(y, x)| of(*x, sum_x) * of(*y, sum_y)).sum();
+    let under: BigInt = pairs.iter().map(|(_, x)| of(*x, sum_x).pow(2)).sum();
+    if under == BigInt::ZERO {
+        return Value::Null;
+    }
+    // Halves away from zero: the denominator is above zero.
+    let magnitude = (over.magnitude() * 2_000_000_u32 + under.magnitude()) / (under.magnitude() * 2_u32);
+    let magnitude = i128::try_from(magnitude).unwrap();
+    Value::Micros(if over < BigInt::ZERO { -magnitude } else { magnitude })
 }
 
-/// The local day of an instant, and the instant at which a local day begins, by the calendar.
-fn local_day(at: i64) -> i64 {
-    let zoned = jiff::Timestamp::from_millisecond(at).unwrap().in_tz(ZONE).unwrap();
-    let span = zoned.date() - jiff::civil::date(1970, 1, 1);
-    i64::from(span.get_days())
+/// The local day of an instant: the last one that has begun.
+fn local_day(at: i64, place: Place) -> i64 {
+    // No zone is as much as two days away from UTC.
+    let mut day = at.div_euclid(DAY) - 2;
+    while day_start(day + 1, place) <= at {
+        day += 1;
+    }
+    day
 }
 
-fn day_start(day: i64) -> i64 {
+thread_local! {
+    static DAY_STARTS: RefCell<BTreeMap<(Place, i64), i64>> = RefCell::default();
+}
+
+/// The first instant at which the clocks show a date, or one after it: looked for minute by minute.
+fn day_start(day: i64, place: Place) -> i64 {
     let date = jiff::civil::date(1970, 1, 1) + jiff::Span::new().days(day);
-    date.in_tz(ZONE).unwrap().timestamp().as_millisecond()
+    let search = || {
+        let zone = jiff::tz::TimeZone::get(place.zone).unwrap();
+        let shows = |at: &i64| zone.to_datetime(jiff::Timestamp::from_millisecond(*at).unwrap()).date() >= date;
+        (day * DAY - 26 * HOUR..).step_by(60_000).find(shows).unwrap()
+    };
+    DAY_STARTS.with_borrow_mut(|known| *known.entry((place, day)).or_insert_with(search))
 }
 
 /// Weeks begin on Mondays; 1970-01-01 was a Thursday.
-fn day_pane(at: i64, days: i64) -> i64 {
-    (local_day(at) + if days % 7 == 0 { 3 } else { 0 }).div_euclid(days)
+fn day_pane(at: i64, days: i64, place: Place) -> i64 {
+    (local_day(at, place) + if days % 7 == 0 { 3 } else { 0 }).div_euclid(days)
 }
 
 impl Window {
@@ -276,8 +333,8 @@ impl Window {
             Self::Tumble(size) => format!("tumble({})", minutes(size)),
             Self::Hop(slide, size) => format!("hop({}, {})", minutes(slide), minutes(size)),
             Self::Session(gap, _) => format!("session({})", minutes(gap)),
-            Self::Days(step, size) if step == size => format!("tumble({}, '{ZONE}')", days(size)),
-            Self::Days(step, size) => format!("hop({}, {}, '{ZONE}')", days(step), days(size)),
+            Self::Days(step, size, Place { zone, .. }) if step == size => format!("tumble({}, '{zone}')", days(size)),
+            Self::Days(step, size, Place { zone, .. }) => format!("hop({}, {}, '{zone}')", days(step), days(size)),
         }
     }
 
@@ -288,7 +345,9 @@ impl Window {
         match self {
             Self::Tumble(size) => hop(size, size),
             Self::Hop(slide, size) => hop(slide, size),
-            Self::Days(step, size) => within(day_pane(at, step), day_pane(clock, step), size / step),
+            Self::Days(step, size, place) => {
+                within(day_pane(at, step, place), day_pane(clock, step, place), size / step)
+            }
             Self::Session(gap, horizon) => {
                 let width = session_pane(gap, horizon);
                 within(at.div_euclid(width), clock.div_euclid(width), (horizon + width - 1) / width)
@@ -306,9 +365,7 @@ fn session_pane(gap: i64, horizon: i64) -> i64 {
 impl Base {
     /// The events that count, by time and id.
     fn counted<'e>(&self, events: &'e [Event]) -> Vec<&'e Event> {
-        let has_values =
-            |e: &&Event| self.aggregates.iter().flat_map(|a| a.arguments()).all(|argument| argument.of(e).is_ok());
-        let mut counted: Vec<_> = events.iter().filter(|e| self.filter.holds(e)).filter(has_values).collect();
+        let mut counted: Vec<_> = events.iter().filter(|e| self.filter.holds(e)).collect();
         counted.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
         counted
     }
@@ -343,9 +400,9 @@ impl Base {
         };
         match self.window {
             Window::Tumble(size) => starts(&|at| at.div_euclid(size), &|pane| pane * size),
-            Window::Days(step, _) => {
+            Window::Days(step, _, place) => {
                 let monday = if step % 7 == 0 { 3 } else { 0 };
-                starts(&|at| day_pane(at, step), &|pane| day_start(pane * step - monday))
+                starts(&|at| day_pane(at, step, place), &|pane| day_start(pane * step - monday, place))
             }
             Window::Session(gap, horizon) => {
                 let width = session_pane(gap, horizon);
@@ -383,7 +440,7 @@ impl Outer {
     pub fn row(&self, inner: &Base, events: &[Event], clock: i64) -> Option<Row> {
         let back = match self.window {
             Window::Tumble(size) | Window::Hop(_, size) => size,
-            Window::Days(_, size) => size * DAY,
+            Window::Days(_, size, _) => size * DAY,
             Window::Session(gap, horizon) => {
                 let width = session_pane(gap, horizon);
                 (horizon + width - 1) / width * width
@@ -401,7 +458,7 @@ impl Outer {
             bounds = Some((first, last + gap));
         }
         let last = rows.last()?;
-        let day = |start: i64| (start as f64 / 1000.0 / 86_400.0 * 1e6).round_ties_even() as i128;
+        let day = |start: i64| millionths(start as f64 / 1000.0 / 86_400.0);
         let points: Vec<_> = rows.iter().map(|(start, n)| (i128::from(*n) * 1_000_000, day(*start))).collect();
         let values = [
             Value::Int(rows.len() as i64),
@@ -415,10 +472,19 @@ impl Outer {
     }
 }
 
+/// The nearest millionth of the decimal that a double above zero shows, halves up: digit by digit.
+fn millionths(x: f64) -> i128 {
+    let text = x.to_string();
+    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    let digits = format!("{fraction:0<7}");
+    let kept: i128 = format!("{whole}{}", &digits[..6]).parse().unwrap();
+    kept + i128::from(&digits[6..7] >= "5")
+}
+
 fn shown(value: Value) -> FeatureValue {
     match value {
         Value::Null => FeatureValue::Null,
-        Value::Int(n) => FeatureValue::Int(n),
+        Value::Int(n) => FeatureValue::Int(i128::from(n)),
         Value::Micros(m) => FeatureValue::Micros(m),
         Value::Text(text) => FeatureValue::Text(text.as_str().into()),
         Value::Time(at) => {

@@ -120,6 +120,7 @@ pub fn shared(plan: &Arc<Plan>, known: &KnownSlots, workers: usize) -> (Arc<Shar
         next_due: (0..workers).map(|_| AtomicI64::new(i64::MAX)).collect(),
         state,
         export: Export::default(),
+        unsaved: std::sync::atomic::AtomicU64::new(0),
         versions: Versions::default(),
         behind: std::sync::atomic::AtomicBool::new(true),
         untold: (0..workers).map(|_| std::sync::atomic::AtomicUsize::new(0)).collect(),

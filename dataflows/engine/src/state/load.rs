@@ -1,6 +1,6 @@
 //! Rows on their way into the dataflows: in the order of kinds, a student's panes together.
 
-use super::{EVALUATION, HISTORY, IDS, Key, PANES, Row, StateError, TENANT, split_pane};
+use super::{EVALUATION, HISTORY, IDS, Key, PANES, Row, StateError, StoredEvaluation, TENANT, split_pane};
 use crate::panes::StoredStudent;
 use aulaflow_state::{CheckpointStore, Expired, Rows};
 
@@ -75,7 +75,10 @@ impl Gather {
     /// Takes a row in; what is complete comes out.
     pub fn push(&mut self, key: &[u8], value: &[u8]) -> Result<Option<Loaded>, StateError> {
         let unknown = || StateError::Row("unknown key".to_owned());
-        let row: Row = postcard::from_bytes(value).map_err(|e| StateError::Row(e.to_string()))?;
+        let mut row: Row = postcard::from_bytes(value).map_err(|e| StateError::Row(e.to_string()))?;
+        if let Row::EvaluationOf4(old, offset) = row {
+            row = Row::Evaluation(Box::new(StoredEvaluation { value: (*old).into(), offset, given: None }));
+        }
         let Row::Pane(runs) = row else {
             return Ok(Some(Loaded::Row(Key::decode(key).ok_or_else(unknown)?, row)));
         };

@@ -72,7 +72,7 @@ fn evaluation(n: usize, (student, subject, period, category, score): Value) -> (
         max_score: Decimal::from_int(100),
         weight: Decimal::from_int(1 + i32::from(score % 4)),
         graded_at: Millis(T0),
-        updated_at: Millis(T0 + n as i64),
+        updated_at: Some(Millis(T0 + n as i64).into()),
         teacher_id: None,
         period: Some(PeriodId::new(format!("p{}", period % 3 + 1)).unwrap()),
         status: [Status::Graded, Status::Graded, Status::Graded, Status::Missing, Status::Excused]

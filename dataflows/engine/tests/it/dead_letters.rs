@@ -126,6 +126,43 @@ fn nothing_that_comes_stops_anything() {
     }
 }
 
+/// An update from the future would win over every later correction: it is judged by when the log took it, so that a
+/// restart, and a recomputation, judge it alike.
+#[test]
+fn an_update_from_the_future_is_a_dead_letter_on_the_live_clock_alone() {
+    let hour_ms = 3_600_000;
+    let (received, late) = (Millis(now().0 - 2 * hour_ms), Millis(now().0 - hour_ms));
+    for (clock, dead) in [("live", &[0_u64, 2][..]), ("event", &[])] {
+        let harness = Harness::new(plan(&RUNTIME.replace("live", clock), SQL));
+        let record = |id: &str, updated: String| {
+            let json = format!(
+                r#"{{"tenant_id":"t","evaluation_id":"{id}","student_id":"s","subject":"m","type":"exam","score":1,"graded_at":"2026-01-01T00:00:00Z","updated_at":"{updated}"}}"#
+            );
+            (format!("t/{id}").into_bytes(), Some(json.into_bytes()))
+        };
+        let limit = Millis(received.0 + 300_000);
+        let records = [
+            // Long past by now, and ahead when it was received.
+            record("a", late.to_string()),
+            record("b", limit.to_string()),
+            record("c", limit.to_string().replace('Z', "0001Z")),
+            record("d", "0001-01-01T00:00:00Z".to_owned()),
+        ];
+        harness.append(topic::EVALUATIONS, "t", &records, received);
+        let running = harness.start(2);
+        settled(&harness, &running, None);
+        running.engine.stop().unwrap();
+        let place = place(&harness.log, topic::EVALUATIONS, "t");
+        let found = found(harness.log.as_ref(), topic::EVALUATIONS, place.partition);
+        assert_eq!(found.keys().copied().collect::<Vec<_>>(), dead, "{clock}");
+        assert!(found.values().all(|(class, ..)| class == "future"), "{found:?}");
+        let mut batch = aulaflow_engine::batch::Batch::new(harness.plan.clone(), Millis(0));
+        batch.read(harness.log.as_ref(), None, &mut |_| ()).unwrap();
+        let expected = batch.letters().get(&(topic::EVALUATIONS, place.partition)).cloned().unwrap_or_default();
+        assert_eq!(expected.iter().map(|(offset, _)| *offset).collect::<Vec<_>>(), dead, "{clock}");
+    }
+}
+
 /// A log whose records are small, one of whose partitions does not answer, and whose writers may have come to their end.
 pub struct Limited {
     pub log: Arc<dyn Log>,

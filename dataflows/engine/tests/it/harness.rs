@@ -133,17 +133,28 @@ impl Harness {
         self.start_share(workers, log, Share::All)
     }
 
+    /// The same, with another clock on the wall.
+    pub fn start_at(&self, workers: usize, log: Arc<dyn Log>, wall: Wall) -> Running {
+        self.start_with(workers, log, |parts| parts.wall = wall)
+    }
+
     /// An engine over a part of the partitions, with a state of its own.
     pub fn start_share(&self, workers: usize, log: Arc<dyn Log>, share: Share) -> Running {
+        self.start_with(workers, log, |parts| {
+            parts.share = share;
+            if share != Share::All {
+                parts.state_dir = parts.state_dir.join(share.to_string());
+            }
+        })
+    }
+
+    fn start_with(&self, workers: usize, log: Arc<dyn Log>, change: impl FnOnce(&mut Start)) -> Running {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let outlet = |worker| Box::new(Remember { worker, seen: seen.clone() }) as Box<dyn Outlet>;
         let outlets = (0..workers).map(outlet).collect();
         let mut registry = Registry::with_prefix("aulaflow");
         let mut parts = self.parts(outlets, log, &mut registry);
-        parts.share = share;
-        if share != Share::All {
-            parts.state_dir = parts.state_dir.join(share.to_string());
-        }
+        change(&mut parts);
         let engine = start(parts).unwrap();
         Running { engine, seen, registry }
     }

@@ -6,6 +6,7 @@ mod cohorts;
 mod dead_letters;
 mod describe;
 mod harness;
+mod ready;
 mod recompute;
 mod shares;
 mod views;

@@ -11,6 +11,7 @@ use aulaflow_model::ids::{EvaluationId, EvaluationType, PeriodId, StudentId, Sub
 use aulaflow_model::instant::Millis;
 use aulaflow_model::tenant::TenantConfig;
 use aulaflow_model::topic;
+use aulaflow_model::updated_at::UpdatedAt;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -82,20 +83,26 @@ struct Model {
     events: BTreeMap<(u8, u8, u16), (i64, i64, bool)>,
     high: Option<i64>,
     present: BTreeMap<u8, Evaluation>,
+    /// The newest update given since the last deletion, in tenths of a millisecond.
+    given: BTreeMap<u8, i64>,
     config: Option<TenantConfig>,
 }
 
 impl Model {
-    fn evaluation(&mut self, id: u8, value: Option<&Evaluation>) {
-        match value {
-            None => {
-                self.present.remove(&id);
+    fn evaluation(&mut self, id: u8, value: Option<&Evaluation>, updated: Option<i64>) {
+        let Some(new) = value else {
+            self.present.remove(&id);
+            self.given.remove(&id);
+            return;
+        };
+        if let Some(updated) = updated {
+            let newest = self.given.entry(id).or_insert(updated);
+            if updated < *newest {
+                return;
             }
-            Some(new) if self.present.get(&id).is_none_or(|old| old.updated_at <= new.updated_at) => {
-                self.present.insert(id, new.clone());
-            }
-            Some(_) => {}
+            *newest = updated;
         }
+        self.present.insert(id, new.clone());
     }
 
     fn clock(&self) -> Millis {
@@ -236,6 +243,12 @@ fn evaluations(harness: &Harness, model: &mut Model, changes: &[(u8, Option<Valu
     let mut records = Vec::new();
     for (id, value) in changes {
         *updated += 1;
+        // Some are older than what is present, and must lose; some give no update, and win. Many share a millisecond.
+        let given = value.and_then(|(.., score, day)| ((score + day) % 4 > 0).then_some(*updated - (score % 3) * 2));
+        let updated_at = given.map(|tenths| {
+            let text = format!("{}{}Z", Millis(T0 + tenths.div_euclid(10)), tenths.rem_euclid(10)).replacen('Z', "", 1);
+            UpdatedAt::parse_rfc3339(&text).unwrap()
+        });
         let value = value.map(|(student, subject, category, score, day)| Evaluation {
             evaluation_id: EvaluationId::new(format!("v{id}")).unwrap(),
             student_id: StudentId::new(format!("s{student}")).unwrap(),
@@ -245,13 +258,12 @@ fn evaluations(harness: &Harness, model: &mut Model, changes: &[(u8, Option<Valu
             max_score: Decimal::from_int(100),
             weight: Decimal::from_int(1 + day as i32),
             graded_at: Millis(T0 + day * 24 * HOUR),
-            // Some are older than what is present, and must lose.
-            updated_at: Millis(T0 + *updated - (score % 3) * 2),
+            updated_at: updated_at.clone(),
             teacher_id: None,
             period: (day == 5).then(|| PeriodId::new("p9").unwrap()),
             status: [Status::Graded, Status::Graded, Status::Missing, Status::Excused][(score % 4) as usize],
         });
-        model.evaluation(*id, value.as_ref());
+        model.evaluation(*id, value.as_ref(), given);
         let json = value.map(|v| v.to_log_json(&tenant(0)));
         records.push((format!("t0/v{id}").into_bytes(), json));
     }
@@ -276,10 +288,10 @@ fn check(seen: &crate::harness::Seen, model: &Model) {
         let some = |n: i64, v: FeatureValue| (n > 0).then_some(v);
         let mean = if events > 0 { (2 * points + events) / (2 * events) } else { 0 };
         let expected = (
-            some(events, FeatureValue::Int(events)),
+            some(events, FeatureValue::Int(i128::from(events))),
             some(events, FeatureValue::Micros(points.into())),
             some(events, FeatureValue::Micros(mean.into())),
-            some(answers, FeatureValue::Int(answers)),
+            some(answers, FeatureValue::Int(i128::from(answers))),
         );
         let got = features.remove(&(format!("t{t}"), format!("s{s}"))).unwrap_or((None, None, None, None));
         assert_eq!(got, expected, "student s{s} of t{t}");

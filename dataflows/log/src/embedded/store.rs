@@ -83,8 +83,11 @@ const MEMTABLE_BYTES: u64 = 32 << 20;
 const CACHE_BYTES: u64 = 8 << 20;
 /// Journals on disk before their memtables are flushed early.
 const JOURNALS_BYTES: u64 = 192 << 20;
-/// How long retention waits for a memtable to be flushed before it compacts what is there.
-const FLUSH_WAIT: Duration = Duration::from_secs(30);
+/// How long giving space back waits for the store's worker, over all its steps: that has one task at a time, and a merge before
+/// ours may take minutes. What is not on the disk by then gives its space back at the next retention.
+const FLUSH_WAIT: Duration = Duration::from_secs(5);
+/// Time between two looks at what waits to be flushed.
+const FLUSH_LOOK_EVERY: Duration = Duration::from_millis(2);
 /// Batches removed in one go by retention.
 const REMOVE_ROWS_MAX: usize = 1024;
 
@@ -257,23 +260,29 @@ impl Store {
     pub fn compact(&self) -> Result<(), fjall::Error> {
         // The first round removes the keys and finds the files that nothing points to; they are deleted with the
         // store's last version that knows them, which the second round replaces.
+        let deadline = Instant::now() + FLUSH_WAIT;
         for _ in 0..2 {
-            self.flush()?;
+            self.flush(deadline)?;
             self.rows.major_compact()?;
         }
-        self.flush()
+        self.flush(deadline)
     }
 
-    fn flush(&self) -> Result<(), fjall::Error> {
+    /// Sees to it that what was written before is in tables, until a deadline.
+    fn flush(&self, deadline: Instant) -> Result<(), fjall::Error> {
         // Compactions keep what the newest sequence number wrote, and that may be the removal itself: move it on.
         let mut step = self.db.batch();
         step.insert(&self.rows, COMPACTED_KEY, []);
         step.commit()?;
         self.rows.rotate_memtable()?;
-        // The store has a wait of its own, which never ends if its worker has failed.
-        let deadline = Instant::now() + FLUSH_WAIT;
-        while self.rows.sealed_memtable_count() > 0 && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(2));
+        // The store has a wait of its own, which never ends if its worker has failed, or while appends seal one after another.
+        let mut flushed = Flushed::default();
+        while !flushed.look(self.rows.sealed_memtable_count()) {
+            if Instant::now() >= deadline {
+                tracing::info!("the log's store is busy: the space of removed records comes back later");
+                break;
+            }
+            std::thread::sleep(FLUSH_LOOK_EVERY);
         }
         Ok(())
     }
@@ -298,6 +307,23 @@ impl Store {
             change(&mut value);
             self.rows.insert(key, value).expect("the store takes the row");
         }
+    }
+}
+
+/// Whether a memtable that was sealed before the first look is in a table, by how many are sealed.
+///
+/// The worker flushes all that are sealed when it begins, in one go. A flush that had begun before ours was sealed makes the
+/// number smaller once; the one after it has ours. Appends that seal others meanwhile keep the number from ever being 0.
+#[derive(Debug, Default)]
+struct Flushed {
+    last: usize,
+    times: u8,
+}
+
+impl Flushed {
+    fn look(&mut self, sealed: usize) -> bool {
+        self.times += u8::from(sealed < std::mem::replace(&mut self.last, sealed));
+        sealed == 0 || self.times >= 2
     }
 }
 
@@ -441,4 +467,65 @@ fn start_key(place: &Place) -> Vec<u8> {
     key.extend(place.topic.to_be_bytes());
     key.extend(place.partition.to_be_bytes());
     key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_memtable_is_flushed_though_others_are_sealed() {
+        let table: [(&str, &[usize], bool); 7] = [
+            ("at once", &[0], true),
+            ("it waits", &[1, 1, 1], false),
+            ("and is flushed", &[1, 1, 0], true),
+            ("a flush that had begun before has others", &[3, 1, 1], false),
+            ("the next one has it", &[3, 1, 2, 1], true),
+            ("appends seal one after another", &[1, 2, 3, 4], false),
+            ("so that there is never none", &[2, 1, 3, 4, 2], true),
+        ];
+        for (what, looks, flushed) in table {
+            let mut watch = Flushed::default();
+            let last = looks.iter().map(|sealed| watch.look(*sealed)).last();
+            assert_eq!(last, Some(flushed), "{what}");
+        }
+    }
+
+    /// A worker that flushes all that is sealed when it begins, beside appends that seal: whatever the order of steps, what is
+    /// said to be flushed is, and it is said though something is always sealed.
+    #[test]
+    fn whatever_is_said_to_be_flushed_is() {
+        let mut random = 7_u64;
+        let mut below = |n: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % n
+        };
+        for _ in 0..2_000 {
+            let before = below(4) as u32;
+            let mut flushing: Vec<u32> = if below(2) == 0 { (0..before).collect() } else { Vec::new() };
+            // Ours is the last that is sealed.
+            let mut sealed: Vec<u32> = (0..=before).collect();
+            let (mut watch, mut next, mut steps) = (Flushed::default(), before, 0);
+            loop {
+                if watch.look(sealed.len()) {
+                    assert!(!sealed.contains(&before), "{sealed:?}");
+                    break;
+                }
+                match below(3) {
+                    0 => {
+                        next += 1;
+                        sealed.push(next);
+                    }
+                    1 if flushing.is_empty() => flushing.clone_from(&sealed),
+                    1 => {
+                        sealed.retain(|one| !flushing.contains(one));
+                        flushing.clear();
+                    }
+                    _ => {}
+                }
+                steps += 1;
+                assert!(steps < 10_000, "it is never said");
+            }
+        }
+    }
 }

@@ -311,6 +311,11 @@ impl KafkaConfig {
         client
     }
 
+    /// What the group calls that member: a name that all members of this instance share, whoever made them.
+    pub(super) fn member_id(&self) -> String {
+        format!("aulaflow-{}-group", self.instance)
+    }
+
     /// A member without a name of its own, that comes and goes. It reads nothing either.
     pub(super) fn passing(&self) -> ClientConfig {
         self.in_group("passing")

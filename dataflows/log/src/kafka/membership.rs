@@ -3,9 +3,11 @@
 //! assignor does. A partition that goes elsewhere is handed over when whoever works on it says so, or after a bounded time.
 
 use super::client::Context;
-use super::config::{KafkaOpenError, refused};
+use super::config::{KafkaConfig, KafkaOpenError, refused};
 use super::orphans::Orphans;
+use super::rejoin::{self, Name};
 use super::signal::join;
+use super::watch::Watch;
 use super::{KafkaLog, context};
 use crate::{Offset, TopicPartition};
 use parking_lot::{Condvar, Mutex};
@@ -13,7 +15,7 @@ use rdkafka::Offset as Position;
 use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -27,6 +29,10 @@ use std::time::{Duration, Instant};
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Time between two commits of offsets, at least.
 const COMMIT_EVERY: Duration = Duration::from_millis(500);
+/// Time between two looks at who has our name, while the group has put us out.
+const NAME_EVERY: Duration = Duration::from_millis(500);
+/// A member that was in the group for so long was in it: the next time that it is put out is the first one again.
+const STAYED: Duration = Duration::from_secs(600);
 
 /// A change of what is ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +43,7 @@ pub enum Ownership {
     /// time at most, they are still ours.
     Lost(Vec<u32>),
     /// These are ours no more, and another process may work on them already: the group has not heard of us for too long.
-    /// They may come back.
+    /// Or it has put us out, and we join again when nobody has our name. They may come back.
     Gone(Vec<u32>),
     /// Nothing is ours any more and nothing will be: another process has our instance's name, say.
     Ended(String),
@@ -68,13 +74,9 @@ impl Membership {
     /// Joins the log's group, for the partitions of a topic. The brokers need not answer yet.
     pub fn join(log: &KafkaLog, topic: &str) -> Result<Self, KafkaOpenError> {
         let config = log.config();
-        let context = MemberContext {
-            base: Context { commits: Arc::clone(&log.commits), ..context(config)? },
-            moves: Mutex::default(),
-            leaving: AtomicBool::new(false),
-        };
-        let member: BaseConsumer<MemberContext> = config.member().create_with_context(context).map_err(refused)?;
-        member.subscribe(&[topic]).map_err(|e| KafkaOpenError::Client(e.to_string()))?;
+        let base = Context { commits: Arc::clone(&log.commits), ..context(config)? };
+        let group = Group { config: config.clone(), context: base, watch: Arc::clone(&log.watch) };
+        let consumer = group.join(topic)?;
         let shared = Arc::new(Shared {
             events: Mutex::default(),
             event: Condvar::new(),
@@ -86,7 +88,8 @@ impl Membership {
             release_timeout: config.release_timeout,
         });
         shared.commits.by_member.store(true, Ordering::Release);
-        let member = Member { shared: Arc::clone(&shared), consumer: member, handover: None };
+        let joined = Instant::now();
+        let member = Member { shared: Arc::clone(&shared), group, consumer, handover: None, joined, rejoins: 0 };
         let thread = std::thread::Builder::new().name("aulaflow-kafka-group".to_owned()).spawn(move || member.run());
         let thread = thread.map_err(|e| KafkaOpenError::Client(format!("no thread for the group: {e}")))?;
         Ok(Self { shared, thread: Some(thread), orphans: Orphans::start(log, topic)? })
@@ -175,10 +178,42 @@ struct Handover {
     deadline: Instant,
 }
 
+/// How to join, and to look at who has.
+struct Group {
+    config: KafkaConfig,
+    context: Context,
+    watch: Arc<Watch>,
+}
+
+impl Group {
+    fn join(&self, topic: &str) -> Result<BaseConsumer<MemberContext>, KafkaOpenError> {
+        let context =
+            MemberContext { base: self.context.clone(), moves: Mutex::default(), leaving: AtomicBool::new(false) };
+        let member: BaseConsumer<MemberContext> = self.config.member().create_with_context(context).map_err(refused)?;
+        member.subscribe(&[topic]).map_err(|e| KafkaOpenError::Client(e.to_string()))?;
+        Ok(member)
+    }
+
+    /// Who has our name. Our own member is not in the group any more.
+    fn name(&self) -> Name {
+        let Ok(groups) = self.watch.group(&self.config.group) else { return Name::Unknown };
+        let Some(group) = groups.groups().iter().find(|group| group.name() == self.config.group) else {
+            return Name::Unknown;
+        };
+        let own = self.config.member_id();
+        if group.members().iter().any(|member| member.client_id() == own) { Name::Taken } else { Name::Free }
+    }
+}
+
 struct Member {
     shared: Arc<Shared>,
+    group: Group,
     consumer: BaseConsumer<MemberContext>,
     handover: Option<Handover>,
+    /// When it last joined.
+    joined: Instant,
+    /// How often it joined again, being put out, without having stayed.
+    rejoins: u32,
 }
 
 impl Member {
@@ -187,8 +222,9 @@ impl Member {
         while !self.shared.stop.load(Ordering::Acquire) {
             match self.consumer.poll(LOOK_EVERY) {
                 Some(Err(error)) if self.consumer.client().fatal_error().is_some() => {
-                    self.end(&error);
-                    return;
+                    if !self.is_back(&error) {
+                        return;
+                    }
                 }
                 // Health has heard of it. A record may come before its partition is paused: it is read elsewhere.
                 Some(Err(_) | Ok(_)) | None => {}
@@ -280,12 +316,55 @@ impl Member {
         }
     }
 
-    fn end(&mut self, error: &KafkaError) {
-        let why = self.consumer.client().fatal_error().map_or_else(|| error.to_string(), |(_, why)| why);
-        let why =
-            format!("the consumer group has put this process out: {why}; is `instance` another process's name too?");
-        self.shared.owned.lock().clear();
+    /// The client library has come to an end. Whether we are in the group again; where not, it was said that this is the end,
+    /// or nobody needs us any more.
+    fn is_back(&mut self, error: &KafkaError) -> bool {
+        let (code, why) = match self.consumer.client().fatal_error() {
+            Some((code, why)) => (Some(code), why),
+            None => (None, error.to_string()),
+        };
         self.consumer.context().leaving.store(true, Ordering::Release);
+        self.handover = None;
+        let owned = std::mem::take(&mut *self.shared.owned.lock());
+        if code != Some(RDKafkaErrorCode::FencedInstanceId) {
+            self.end(format!("the consumer group has put this process out: {why}"));
+            return false;
+        }
+        tracing::warn!(why, "the consumer group has put this process out: it joins again when nobody has its name");
+        self.tell(Ownership::Gone, owned.into_iter().collect());
+        if self.joined.elapsed() >= STAYED {
+            self.rejoins = 0;
+        }
+        let since = Instant::now();
+        while !self.shared.stop.load(Ordering::Acquire) {
+            let session = self.group.config.session_timeout;
+            match rejoin::next(self.group.name(), since.elapsed(), self.rejoins, session) {
+                rejoin::Next::Wait => std::thread::sleep(NAME_EVERY),
+                rejoin::Next::GiveUp(reason) => {
+                    let instance = &self.group.config.instance;
+                    self.end(format!(
+                        "the consumer group has put this process out ({why}), and {reason}: is `instance` \
+                         ({instance}) another process's name too? Each process of a group needs its own"
+                    ));
+                    return false;
+                }
+                rejoin::Next::Join => match self.group.join(&self.shared.topic) {
+                    Ok(consumer) => {
+                        self.consumer = consumer;
+                        (self.joined, self.rejoins) = (Instant::now(), self.rejoins + 1);
+                        return true;
+                    }
+                    Err(error) => {
+                        self.end(format!("the consumer group cannot be joined again: {error}"));
+                        return false;
+                    }
+                },
+            }
+        }
+        false
+    }
+
+    fn end(&self, why: String) {
         self.shared.events.lock().push_back(Ownership::Ended(why));
         self.shared.event.notify_all();
     }

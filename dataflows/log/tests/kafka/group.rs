@@ -150,6 +150,7 @@ fn partitions_that_are_not_released_go_after_a_while() {
     assert_eq!(first.member.partitions().len(), 1);
 }
 
+/// The living one has the name: who is put out does not put it out in turn.
 #[test]
 fn a_second_process_of_the_same_name_ends_the_first() {
     let Some(broker) = broker() else { return };
@@ -164,4 +165,26 @@ fn a_second_process_of_the_same_name_ends_the_first() {
     });
     assert!(first.member.partitions().is_empty());
     second.until_it_has(2, true);
+    assert!(second.told.iter().all(|told| matches!(told, Ownership::Gained(_))), "{:?}", second.told);
+}
+
+/// A name that nobody is behind, as a join whose answer was lost leaves it: who is put out by it comes back after its session.
+#[test]
+fn who_was_put_out_comes_back_when_nobody_has_its_name() {
+    let Some(broker) = broker() else { return };
+    let (config, topic) = setup(&broker, 2);
+    let mut first = Process::start(&config, "same", &topic);
+    first.until_it_has(2, true);
+    // A member that says nothing any more, and does not leave.
+    let mut passing = Process::start(&config, "same", &topic);
+    passing.until_it_has(2, true);
+    drop(passing);
+    until("it is put out", || {
+        first.look(true);
+        first.told.iter().find(|told| matches!(told, Ownership::Gone(_))).map(drop)
+    });
+    assert!(first.member.partitions().is_empty());
+    first.until_it_has(2, true);
+    assert_eq!(first.member.partitions(), [0, 1]);
+    assert!(!first.told.iter().any(|told| matches!(told, Ownership::Ended(_))), "{:?}", first.told);
 }

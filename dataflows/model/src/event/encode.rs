@@ -92,7 +92,9 @@ impl Evaluation {
         object.shown("max_score", self.max_score);
         object.shown("weight", self.weight);
         object.shown("graded_at", self.graded_at);
-        object.shown("updated_at", self.updated_at);
+        if let Some(updated_at) = &self.updated_at {
+            object.shown("updated_at", updated_at);
+        }
         if let Some(teacher_id) = &self.teacher_id {
             object.member("teacher_id", teacher_id.as_str());
         }

@@ -3,6 +3,7 @@
 use crate::decimal::{Decimal, DecimalError};
 use crate::fault::{Fault, join, shown, suggestion};
 use crate::instant::Millis;
+use crate::json::repeated;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -44,7 +45,7 @@ impl<'a, const N: usize> Members<'a, N> {
 
     fn put(&mut self, place: usize, value: &'a RawValue) {
         if self.known[place].replace(value).is_some() {
-            self.faults.push(repeated(self.names[place]));
+            self.faults.push(repeated("", self.names[place]));
         }
     }
 
@@ -55,7 +56,7 @@ impl<'a, const N: usize> Members<'a, N> {
         }
         let mut keys: Vec<&str> = self.others.iter().map(|(key, _)| key.as_ref()).collect();
         keys.sort_unstable();
-        let twice = keys.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| repeated(pair[0]));
+        let twice = keys.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| repeated("", pair[0]));
         self.faults.extend(twice);
     }
 
@@ -147,9 +148,18 @@ impl<'a, const N: usize> Members<'a, N> {
 
     /// A decimal, exactly as its text says: a number or a string.
     pub(super) fn decimal(&mut self, member: Member<'a>) -> Option<Decimal> {
-        let parsed: Result<Decimal, DecimalError> = match member.raw.as_bytes().first() {
-            Some(b'-' | b'0'..=b'9') => Decimal::parse(member.raw),
-            Some(b'"') => Decimal::parse(&self.string(member)?),
+        self.number(member, Decimal::parse)
+    }
+
+    /// An event's value: a number or a string, to the nearest millionth.
+    pub(super) fn value(&mut self, member: Member<'a>) -> Option<Decimal> {
+        self.number(member, Decimal::parse_value)
+    }
+
+    fn number(&mut self, member: Member<'a>, parse: fn(&str) -> Result<Decimal, DecimalError>) -> Option<Decimal> {
+        let parsed = match member.raw.as_bytes().first() {
+            Some(b'-' | b'0'..=b'9') => parse(member.raw),
+            Some(b'"') => parse(&self.string(member)?),
             _ => return self.expected(member, "a decimal number"),
         };
         parsed.map_err(|error| self.fault(member.name, error.to_string())).ok()
@@ -279,10 +289,6 @@ impl<'de: 'a, 'a> serde::Deserialize<'de> for Key<'a> {
         }
         d.deserialize_str(KeyVisitor)
     }
-}
-
-fn repeated(key: &str) -> Fault {
-    Fault::new(join("", key), "is there more than once")
 }
 
 /// The fault of a text that is no object.

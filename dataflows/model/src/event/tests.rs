@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::updated_at::UpdatedAt;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -53,7 +54,7 @@ fn evaluations_have_defaults() {
             max_score: Decimal::from_int(100),
             weight: Decimal::ONE,
             graded_at: Millis(1_772_463_845_120),
-            updated_at: Millis(1_772_463_845_120),
+            updated_at: None,
             teacher_id: None,
             period: None,
             status: Status::Graded,
@@ -100,6 +101,16 @@ fn numbers_are_taken_from_their_text() {
         let json = evaluation().to_string().replace("\"84.5\"", text);
         assert_eq!(told(decode_evaluation(json.as_bytes(), Origin::Edge)), [detail], "{text}");
     }
+}
+
+#[test]
+fn the_last_day_of_the_calendar_is_a_time() {
+    let last = "9999-12-31T23:59:59Z";
+    let found = with(evaluation(), json!({ "graded_at": last }));
+    let found = decode_evaluation(found.to_string().as_bytes(), Origin::Edge).unwrap();
+    assert_eq!(found.graded_at, Millis(253_402_300_799_000));
+    let found = with(behavior(), json!({ "occurred_at": last })).to_string();
+    assert_eq!(decode_behavior(found.as_bytes(), Origin::Edge).unwrap().occurred_at, Millis(253_402_300_799_000));
 }
 
 #[test]
@@ -291,7 +302,8 @@ prop_compose! {
     fn any_evaluation()(
         (id, student, subject, kind) in (any_text(), any_text(), any_text(), any_text()),
         (score, max_score, weight) in (any_decimal(), any_decimal(), any_decimal()),
-        (graded, updated) in (0..4_000_000_000_000_i64, -4_000_000_000_000..4_000_000_000_000_i64),
+        graded in 0..4_000_000_000_000_i64,
+        updated in prop::option::of((-4_000_000_000_000..4_000_000_000_000_i64, "[0-9]{0,12}")),
         teacher in prop::option::of(any_text()), period in prop::option::of(any_text()),
         status in prop::sample::select(vec![Status::Graded, Status::Excused, Status::Missing]),
     ) -> Evaluation {
@@ -304,7 +316,10 @@ prop_compose! {
             max_score: max_score.max(Decimal::from_micros(1)),
             weight,
             graded_at: Millis(graded),
-            updated_at: Millis(updated),
+            updated_at: updated.map(|(at, finer)| {
+                let text = Millis(at).to_string().replace('Z', &format!("{finer}Z"));
+                UpdatedAt::parse_rfc3339(&text).unwrap()
+            }),
             teacher_id: teacher.map(Into::into),
             period: period.map(|period| period.parse().unwrap()),
             status,

@@ -3,7 +3,7 @@
 use super::Period;
 use crate::fault::{shown, suggestion};
 use crate::instant::Millis;
-use jiff::civil::Date;
+use crate::window::{day_of_date, start_of_day};
 use jiff::tz::TimeZone;
 
 /// The time zone of a name, or what is wrong with the name.
@@ -18,12 +18,7 @@ pub(super) fn time_zone(name: &str) -> Result<TimeZone, String> {
 
 /// The instants that a period covers, `[start, end)`: from the first instant of its first day to the first one of the
 /// day after its last. A day that starts in a gap of daylight saving time starts at the gap's end.
-pub(super) fn bounds(period: &Period, zone: &TimeZone) -> Option<(Millis, Millis)> {
-    let start = midnight(period.start.0, zone)?;
-    let end = midnight(period.end.0.tomorrow().ok()?, zone)?;
-    Some((start, end))
-}
-
-fn midnight(date: Date, zone: &TimeZone) -> Option<Millis> {
-    Some(Millis(date.to_zoned(zone.clone()).ok()?.timestamp().as_millisecond()))
+pub(super) fn bounds(period: &Period, zone: &TimeZone) -> (Millis, Millis) {
+    let first = |day| start_of_day(day, zone);
+    (first(day_of_date(period.start.0)), first(day_of_date(period.end.0) + 1))
 }

@@ -53,6 +53,14 @@ pub(super) fn config(value: &Value) -> Result<TenantConfig, Vec<Fault>> {
     faults.finish(config)
 }
 
+pub(super) fn warnings(value: &Value) -> Vec<Fault> {
+    let faults = Faults::default();
+    let Some(fields) = Field::root(value, "", &faults).table(CONFIG_KEYS) else { return Vec::new() };
+    let rules = fields.array("rule");
+    let of = |field: &Field<'_>| Some(read_rule_change(field, None)?.rule.warnings(field.pointer()));
+    rules.iter().filter_map(of).flatten().collect()
+}
+
 pub(super) fn rule(value: &Value, pointer: &str, given: Option<Option<&Subject>>) -> Result<Rule, Vec<Fault>> {
     let faults = Faults::default();
     let rule = Field::root(value, pointer, &faults).table(RULE_KEYS).and_then(|fields| read_rule(&fields, given));
@@ -200,12 +208,9 @@ fn check_periods(mut placed: Vec<(String, Period)>, zone: Option<&TimeZone>, fau
             farthest = Some(period);
         }
     }
-    let mut bounds = Bounds::with_capacity(placed.len());
-    for (pointer, period) in zone.iter().flat_map(|_| &placed) {
-        match zone.and_then(|zone| calendar::bounds(period, zone)) {
-            Some(both) => bounds.push(both),
-            None => faults.add(pointer.clone(), "is outside the years that time zones cover, 0 to 9999"),
-        }
+    let mut bounds = Bounds::new();
+    if let Some(zone) = zone {
+        bounds.extend(placed.iter().map(|(_, period)| calendar::bounds(period, zone)));
     }
     (placed.into_iter().map(|(_, period)| period).collect(), bounds)
 }

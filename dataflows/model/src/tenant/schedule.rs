@@ -60,6 +60,11 @@ impl TenantConfig {
         self.with_rules(replaced(&self.rules, vec![rule]))
     }
 
+    /// The configuration without the rules of a subject (`None`: `"*"`). Scheduled ones stay.
+    pub fn without_rule(&self, subject: Option<&Subject>) -> Self {
+        self.with_rules(self.rules.iter().filter(|rule| rule.subject.as_ref() != subject).cloned().collect())
+    }
+
     /// The configuration with this rule scheduled, instead of those of the same subject and instant. Faults point into
     /// the rule.
     pub fn with_scheduled(&self, scheduled: ScheduledRule) -> Result<Self, Vec<Fault>> {

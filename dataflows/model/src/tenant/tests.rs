@@ -192,10 +192,22 @@ fn periods_are_checked() {
             "/period/2/start: starts on 2026-07-01, within the period `year` (2026-01-01 to 2026-12-31)",
         ]
     );
-    assert_eq!(
-        of(json!([{ "id": "end", "start": "9999-01-01", "end": "9999-12-31" }])),
-        ["/period/0: is outside the years that time zones cover, 0 to 9999"]
-    );
+}
+
+#[test]
+fn periods_may_last_until_the_end_of_the_calendar() {
+    for (zone, end) in [("UTC", "+010000-01-01T00:00:00.000Z"), ("America/New_York", "+010000-01-01T05:00:00.000Z")] {
+        let periods = json!([{ "id": "open", "start": "2026-01-01", "end": "9999-12-31" }]);
+        let config = json!({ "tenant": "t", "timezone": zone, "period": periods });
+        let config = TenantConfig::from_json(&config).unwrap();
+        assert_eq!(config.period_at(ms("9999-12-31T23:59:59Z")), Some(&period("open")), "{zone}");
+        assert_eq!(config.period_bounds(&period("open")).unwrap().1.to_string(), end);
+    }
+    // The first year of RFC 3339, in a zone that is ahead of UTC: the period begins in the year before.
+    let periods = json!([{ "id": "first", "start": "0000-01-01", "end": "0000-12-31" }]);
+    let config = json!({ "tenant": "t", "timezone": "Asia/Tokyo", "period": periods });
+    let config = TenantConfig::from_json(&config).unwrap();
+    assert_eq!(config.period_at(ms("0000-01-01T00:00:00Z")), Some(&period("first")));
 }
 
 #[test]

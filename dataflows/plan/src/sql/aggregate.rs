@@ -94,6 +94,11 @@ impl Resolver<'_> {
             Some(filter) => Some(filter?),
         };
         let (function, ty) = self.aggregate_of(name, call.distinct, &arguments, e)?;
+        if let (AggregateFunction::Count, [argument], [given]) = (function, arguments.as_slice(), call.arguments)
+            && let Some(given) = expression_argument(given)
+        {
+            self.lint_count(argument, given, e);
+        }
         let aggregate = match filter {
             None => Aggregate { function, arguments },
             Some(_) if matches!(function, AggregateFunction::First | AggregateFunction::Last) => {

@@ -1,16 +1,21 @@
 //! The proleptic Gregorian calendar in UTC, over milliseconds since 1970: fields, truncation, months. Every function
-//! is total: what falls outside the supported years is `None`.
+//! is total: what falls outside the supported years is an error.
 //!
 //! Own arithmetic and not a calendar library's: these run per event, need no time zone, and must follow PostgreSQL's
 //! rules for weeks, centuries and ends of months.
 
 use super::expr::EvalError;
+use super::literal;
 
 /// Milliseconds in a day.
 pub const DAY_MS: i64 = 86_400_000;
-/// The supported instants: the years -9999 to 9999.
-const MIN_MS: i64 = -377_705_116_800_000;
-const MAX_MS: i64 = 253_402_300_799_999;
+/// The supported instants, PostgreSQL's: from 4714-11-24 BC, which is Julian day 0, to the end of the year 294276.
+const MIN_MS: i64 = -210_866_803_200_000;
+const MAX_MS: i64 = 9_224_318_015_999_999;
+/// The Julian day of 1970-01-01.
+const JULIAN_1970: i64 = 2_440_588;
+/// The last Julian day that has a date in PostgreSQL.
+pub const JULIAN_DAY_MAX: i64 = 2_147_483_493;
 
 /// A calendar date and the time of day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,24 +48,29 @@ pub fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
 /// The date and time of an instant.
 pub fn civil(ms: i64) -> Result<Civil, EvalError> {
     let ms = checked(ms)?;
-    let z = ms.div_euclid(DAY_MS) + 719_468;
+    Ok(Civil { millis: ms.rem_euclid(DAY_MS), ..civil_of_day(ms.div_euclid(DAY_MS)) })
+}
+
+/// The date of a day since 1970-01-01.
+pub fn civil_of_day(day: i64) -> Civil {
+    let z = day + 719_468;
     let era = z.div_euclid(146_097);
     let day_of_era = z.rem_euclid(146_097);
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
     let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    Ok(Civil {
+    Civil {
         year: year_of_era + era * 400 + i64::from(month <= 2),
         month,
         day: day_of_year - (153 * shifted + 2) / 5 + 1,
-        millis: ms.rem_euclid(DAY_MS),
-    })
+        millis: 0,
+    }
 }
 
 /// The instant of a date and time.
 pub fn instant(at: Civil) -> Result<i64, EvalError> {
-    if !(-10_000..=10_000).contains(&at.year) {
+    if !(-4_800..=294_300).contains(&at.year) {
         return Err(EvalError::OutOfRange("timestamp"));
     }
     checked(days_from_civil(at.year, at.month, at.day) * DAY_MS + at.millis)
@@ -85,9 +95,9 @@ pub fn add(ms: i64, months: i32, days: i32, millis: i64) -> Result<i64, EvalErro
         let (year, month) = (month0.div_euclid(12), month0.rem_euclid(12) + 1);
         ms = instant(Civil { year, month, day: at.day.min(days_in_month(year, month)), ..at })?;
     }
-    let days_ms = i64::from(days) * DAY_MS;
-    let out = EvalError::OutOfRange("timestamp");
-    checked(ms.checked_add(days_ms).and_then(|t| t.checked_add(millis)).ok_or(out)?)
+    // Each step is checked, as there: what lies outside does not come back.
+    let ms = checked(ms + i64::from(days) * DAY_MS)?;
+    checked(ms.checked_add(millis).ok_or(EvalError::OutOfRange("timestamp"))?)
 }
 
 /// A unit of `date_trunc`, `date_part` and `extract`.
@@ -127,31 +137,24 @@ pub enum Unit {
     Doy,
     /// The year that the ISO week belongs to
     Isoyear,
+    /// Days since 24 November 4714 BC, and the part of the day that has passed
+    Julian,
     /// Seconds since 1970
     Epoch,
 }
 
-/// The names of units, as in PostgreSQL.
+/// The names of units. PostgreSQL's short forms are known besides; see [`Unit::parse`].
 pub const UNITS: &[(&str, Unit)] = &[
     ("microseconds", Unit::Microseconds),
-    ("microsecond", Unit::Microseconds),
     ("milliseconds", Unit::Milliseconds),
-    ("millisecond", Unit::Milliseconds),
     ("second", Unit::Second),
-    ("seconds", Unit::Second),
     ("minute", Unit::Minute),
-    ("minutes", Unit::Minute),
     ("hour", Unit::Hour),
-    ("hours", Unit::Hour),
     ("day", Unit::Day),
-    ("days", Unit::Day),
     ("week", Unit::Week),
-    ("weeks", Unit::Week),
     ("month", Unit::Month),
-    ("months", Unit::Month),
     ("quarter", Unit::Quarter),
     ("year", Unit::Year),
-    ("years", Unit::Year),
     ("decade", Unit::Decade),
     ("century", Unit::Century),
     ("millennium", Unit::Millennium),
@@ -159,13 +162,16 @@ pub const UNITS: &[(&str, Unit)] = &[
     ("isodow", Unit::Isodow),
     ("doy", Unit::Doy),
     ("isoyear", Unit::Isoyear),
+    ("julian", Unit::Julian),
     ("epoch", Unit::Epoch),
 ];
 
 impl Unit {
-    /// The unit of a name.
+    /// The unit of a name: one of [`UNITS`], or a unit's name in an interval, such as `hours` or `min`.
     pub fn parse(name: &str) -> Option<Self> {
-        UNITS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, unit)| *unit)
+        let name = name.to_ascii_lowercase();
+        let named = UNITS.iter().find(|(known, _)| *known == name).map(|(_, unit)| *unit);
+        named.or_else(|| literal::unit(&name)).or_else(|| (name == "mm").then_some(Self::Minute))
     }
 
     /// Its name.
@@ -175,12 +181,12 @@ impl Unit {
 
     /// Whether `date_trunc` knows it.
     pub fn truncates(self) -> bool {
-        !matches!(self, Self::Dow | Self::Isodow | Self::Doy | Self::Isoyear | Self::Epoch)
+        !matches!(self, Self::Dow | Self::Isodow | Self::Doy | Self::Isoyear | Self::Julian | Self::Epoch)
     }
 
     /// Whether an interval has it.
     pub fn of_interval(self) -> bool {
-        !matches!(self, Self::Dow | Self::Isodow | Self::Doy | Self::Isoyear | Self::Week)
+        !matches!(self, Self::Dow | Self::Isodow | Self::Doy | Self::Isoyear | Self::Julian | Self::Week)
     }
 }
 
@@ -197,7 +203,7 @@ pub fn truncate(unit: Unit, ms: i64) -> Result<i64, EvalError> {
             return checked((day - (day + 3).rem_euclid(7)).saturating_mul(DAY_MS));
         }
         Unit::Month | Unit::Quarter | Unit::Year | Unit::Decade | Unit::Century | Unit::Millennium => 0,
-        Unit::Dow | Unit::Isodow | Unit::Doy | Unit::Isoyear | Unit::Epoch => {
+        Unit::Dow | Unit::Isodow | Unit::Doy | Unit::Isoyear | Unit::Julian | Unit::Epoch => {
             return Err(EvalError::InvalidCast("timestamp units"));
         }
     };
@@ -224,6 +230,7 @@ pub fn truncate(unit: Unit, ms: i64) -> Result<i64, EvalError> {
         | Unit::Isodow
         | Unit::Doy
         | Unit::Isoyear
+        | Unit::Julian
         | Unit::Epoch => (year, 1),
     };
     instant(Civil { year, month, day: 1, millis: 0 })
@@ -239,6 +246,7 @@ pub fn part(unit: Unit, ms: i64) -> Result<f64, EvalError> {
         Unit::Milliseconds => in_minute,
         Unit::Second => return Ok(in_minute as f64 / 1000.0),
         Unit::Epoch => return Ok(ms as f64 / 1000.0),
+        Unit::Julian => return Ok((day + JULIAN_1970) as f64 + at.millis as f64 / DAY_MS as f64),
         Unit::Minute => at.millis / 60_000 % 60,
         Unit::Hour => at.millis / 3_600_000,
         Unit::Day => at.day,
@@ -300,7 +308,7 @@ pub fn interval_part(unit: Unit, months: i32, days: i32, millis: i64) -> Result<
         Unit::Decade => months / 120,
         Unit::Century => months / 1200,
         Unit::Millennium => months / 12_000,
-        Unit::Week | Unit::Dow | Unit::Isodow | Unit::Doy | Unit::Isoyear => {
+        Unit::Week | Unit::Dow | Unit::Isodow | Unit::Doy | Unit::Isoyear | Unit::Julian => {
             return Err(EvalError::InvalidCast("interval units"));
         }
     };

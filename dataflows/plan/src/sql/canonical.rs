@@ -104,6 +104,7 @@ fn label(node: &Node) -> String {
         }
         Node::DateTrunc(unit, _) => format!("date_trunc{{{}}}", unit.name()),
         Node::DatePart(unit, _) => format!("date_part{{{}}}", unit.name()),
+        Node::Exact(_) => "exact".to_owned(),
         Node::JsonGet { as_text, .. } => if *as_text { "->>" } else { "->" }.to_owned(),
     }
 }
@@ -165,7 +166,9 @@ fn constant(value: &Constant, out: &mut String) {
         Constant::Null => write!(out, "null"),
         Constant::Boolean(b) => write!(out, "{b}"),
         Constant::Bigint(n) => write!(out, "{n}"),
+        Constant::Wide(n) => write!(out, "{n}"),
         Constant::Double(x) => write!(out, "{x:?}d"),
+        Constant::Exact(x) => write!(out, "{}x", x.to_fraction()),
         Constant::Text(text) => return quoted('\'', text, out),
         Constant::Timestamp(at) => write!(out, "@{}", at.0),
         Constant::Interval(months, days, millis) => write!(out, "~{months}/{days}/{millis}"),

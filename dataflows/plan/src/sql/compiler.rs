@@ -27,6 +27,19 @@ const STACK_BYTES: usize = 64 << 20;
 /// Compiles the statements of all files, given as (name, text): tables in the order of files and statements, then views,
 /// which may read the tables and views of any file. All faults of all files at once, in the order of files and places.
 pub fn compile(files: &[(String, String)]) -> Result<(Vec<Table>, Vec<View>), Vec<FileFault>> {
+    check(files).made
+}
+
+/// What statements make, and what is probably not meant in them.
+pub struct Checked {
+    /// Tables and views, or all faults.
+    pub made: Result<(Vec<Table>, Vec<View>), Vec<FileFault>>,
+    /// What is right and probably not meant, of the statements that have no fault, in the order of files and places.
+    pub warnings: Vec<FileFault>,
+}
+
+/// Compiles as [`compile`] does, and says what is probably not meant.
+pub fn check(files: &[(String, String)]) -> Checked {
     stacker::grow(STACK_BYTES, || {
         let mut compiler = Compiler::default();
         let mut parsed = Vec::new();
@@ -72,7 +85,7 @@ pub fn compile_scalar(text: &str, columns: &[(String, Type)]) -> Result<Expr, Ve
         let expression = source.parse_expression(tokens).map_err(|fault| vec![fault])?;
         let mut resolver = Resolver::new(&source, 0..text.len(), columns, &[]);
         let compiled = resolver.compile(&expression);
-        let (faults, _) = resolver.finish();
+        let faults = resolver.finish().faults;
         compiled.filter(|_| faults.is_empty()).ok_or(faults)
     })
 }
@@ -83,6 +96,7 @@ struct Compiler {
     /// All views, in the order of files and statements.
     views: Vec<Declared>,
     faults: Vec<FileFault>,
+    warnings: Vec<FileFault>,
     /// Tables that could not be made, and views that could not be parsed.
     broken: Vec<String>,
     /// Every table and view so far, right or wrong.
@@ -152,8 +166,9 @@ impl Compiler {
     }
 
     fn view(&mut self, index: usize, file: usize, source: &Source<'_>, create: &CreateView, range: &Range<usize>) {
-        let mut faults = Vec::new();
-        self.views[index].view = view::check(source, create, range, &self.relations(), &mut faults);
+        let (mut faults, mut warnings) = (Vec::new(), Vec::new());
+        self.views[index].view = view::check(source, create, range, &self.relations(), (&mut faults, &mut warnings));
+        self.warnings.extend(warnings.into_iter().map(|warning| (file, warning)));
         self.faults.extend(faults.into_iter().map(|fault| (file, fault)));
     }
 
@@ -167,13 +182,16 @@ impl Compiler {
         self.names.push(plain);
     }
 
-    fn finish(mut self) -> Result<(Vec<Table>, Vec<View>), Vec<FileFault>> {
-        if self.faults.is_empty() {
-            // Without faults every view was made, so that a view's place is that of its statement.
-            return Ok((self.tables, self.views.into_iter().filter_map(|declared| declared.view).collect()));
-        }
+    fn finish(mut self) -> Checked {
+        self.warnings.sort_by_key(|(file, warning)| (*file, warning.span.start));
         self.faults.sort_by_key(|(file, fault)| (*file, fault.span.start));
-        Err(self.faults)
+        let made = if self.faults.is_empty() {
+            // Without faults every view was made, so that a view's place is that of its statement.
+            Ok((self.tables, self.views.into_iter().filter_map(|declared| declared.view).collect()))
+        } else {
+            Err(self.faults)
+        };
+        Checked { made, warnings: self.warnings }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Resolving the constructs with a grammar of their own: IS, IN, BETWEEN, LIKE, CASE, CAST, intervals, EXTRACT.
 
+use super::calendar::Unit;
 use super::eval::castable;
-use super::expr::Type;
+use super::expr::{EvalError, Type};
 use super::functions::time;
 use super::like::Pattern;
 use super::literal;
@@ -109,7 +110,9 @@ impl Resolver<'_> {
         }
         let ty = ty.unwrap_or(Type::Text);
         let [value, low, high] = [value, low, high].map(|part| self.coerce(part, ty));
-        Some(Typed::new(Node::Between { nodes: Box::new([value?, low?, high?]), negated }, Type::Boolean, e))
+        let nodes = [value?, low?, high?];
+        self.lint_between(&nodes, e);
+        Some(Typed::new(Node::Between { nodes: Box::new(nodes), negated }, Type::Boolean, e))
     }
 
     pub(super) fn like<'a>(
@@ -210,6 +213,9 @@ impl Resolver<'_> {
             return self.refuse(e, message, Some(super::table::type_help(data_type)));
         };
         let typed = typed?;
+        if to == Type::Bigint {
+            self.division_is_meant(operand);
+        }
         let attempt = matches!(kind, ast::CastKind::TryCast | ast::CastKind::SafeCast);
         let node = match typed.ty {
             None if !attempt => self.coerce(typed, to)?,
@@ -255,17 +261,13 @@ impl Resolver<'_> {
             };
             return self.refuse(e, "an interval is a text in single quotes", Some(&help));
         };
-        let text = match &interval.leading_field {
-            Some(field) => format!("{text} {}", field.to_string().to_lowercase()),
-            None => text.clone(),
-        };
-        match literal::parse_interval(&text) {
+        match interval_literal(text, interval.leading_field.as_ref()) {
             Ok((months, days, millis)) => {
                 Some(Typed::new(Node::Constant(Constant::Interval(months, days, millis)), Type::Interval, e))
             }
             Err(error) => {
-                let (message, help) = super::resolve::invalid_literal(&text, Type::Interval, &error);
-                self.refuse(e, message, Some(help))
+                let (message, help) = super::resolve::invalid_literal(text, Type::Interval, &error);
+                self.refuse(e, message, Some(&help))
             }
         }
     }
@@ -298,8 +300,43 @@ impl Resolver<'_> {
         if !matches!(field, ast::CeilFloorKind::DateTimeField(ast::DateTimeField::NoDateTime)) {
             return self.refuse(e, format!("{name} takes one argument"), None);
         }
-        self.call(name, &[operand], e)
+        let called = self.call(name, &[operand], e);
+        if name == "floor" {
+            self.division_is_meant(operand);
+        }
+        called
     }
+}
+
+/// `INTERVAL '90' MINUTE`: the field is the unit of a number without one, and what is finer than the field is cut off,
+/// as in PostgreSQL.
+fn interval_literal(text: &str, field: Option<&ast::DateTimeField>) -> Result<(i32, i32, i64), EvalError> {
+    let Some(field) = field else { return literal::parse_interval(text) };
+    let Some(unit) = Unit::parse(&field.to_string()) else {
+        return literal::parse_interval(&format!("{text} {field}"));
+    };
+    let (months, days, millis) = literal::parse_interval_of(text, unit)?;
+    Ok(match unit {
+        Unit::Year => (months - months % 12, 0, 0),
+        Unit::Month => (months, 0, 0),
+        Unit::Day => (months, days, 0),
+        Unit::Hour => (months, days, millis - millis % 3_600_000),
+        Unit::Minute => (months, days, millis - millis % 60_000),
+        Unit::Second
+        | Unit::Microseconds
+        | Unit::Milliseconds
+        | Unit::Week
+        | Unit::Quarter
+        | Unit::Decade
+        | Unit::Century
+        | Unit::Millennium
+        | Unit::Dow
+        | Unit::Isodow
+        | Unit::Doy
+        | Unit::Isoyear
+        | Unit::Julian
+        | Unit::Epoch => (months, days, millis),
+    })
 }
 
 /// A set for a list of constants, and whether it holds a NULL; `None` if there are other types or no constants.

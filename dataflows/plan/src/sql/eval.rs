@@ -4,6 +4,7 @@
 //! [`Row`] that breaks its word, and is [`EvalError::WrongType`].
 
 use super::calendar;
+use super::exact;
 use super::expr::{EvalError, Row, Type, Value};
 use super::json;
 use super::like::Pattern;
@@ -39,9 +40,12 @@ pub fn eval<'r>(node: &'r Node, row: &'r dyn Row) -> Evaluated<'r> {
         | Node::In { .. }
         | Node::LikeDynamic { .. } => Ok(condition(node, row)?.map_or(Value::Null, Value::Boolean)),
         // Values are large: what is rarer lives in functions of its own, so that this one's frame stays small.
-        Node::Variadic(..) | Node::Coalesce(_) | Node::NullIf(_) | Node::DateTrunc(..) | Node::DatePart(..) => {
-            eval_rare(node, row)
-        }
+        Node::Variadic(..)
+        | Node::Coalesce(_)
+        | Node::NullIf(_)
+        | Node::DateTrunc(..)
+        | Node::DatePart(..)
+        | Node::Exact(_) => eval_rare(node, row),
     }
 }
 
@@ -96,6 +100,7 @@ pub fn condition(node: &Node, row: &dyn Row) -> Result<Option<bool>, EvalError> 
         | Node::Cast { .. }
         | Node::DateTrunc(..)
         | Node::DatePart(..)
+        | Node::Exact(_)
         | Node::JsonGet { .. } => boolean(&eval(node, row)?),
     }
 }
@@ -120,6 +125,7 @@ fn eval_rare<'r>(node: &'r Node, row: &'r dyn Row) -> Evaluated<'r> {
             let (left, right) = (eval(&sides[0], row)?, eval(&sides[1], row)?);
             if Comparison::Eq.holds(&left, &right)? == Some(true) { Ok(Value::Null) } else { Ok(left) }
         }
+        Node::Exact(operand) => exact::exact(eval(operand, row)?),
         Node::DateTrunc(unit, operand) => match eval(operand, row)? {
             Value::Null => Ok(Value::Null),
             Value::Timestamp(at) => calendar::truncate(*unit, at.0).map(|ms| Value::Timestamp(Millis(ms))),
@@ -162,6 +168,8 @@ impl Set {
             (Self::Texts(texts), Value::Text(text)) => Ok(texts.contains(&**text)),
             (Self::FewBigints(numbers), Value::Bigint(n)) => Ok(numbers.contains(n)),
             (Self::Bigints(numbers), Value::Bigint(n)) => Ok(numbers.contains(n)),
+            (Self::FewBigints(numbers), Value::Wide(n)) => Ok(i64::try_from(**n).is_ok_and(|n| numbers.contains(&n))),
+            (Self::Bigints(numbers), Value::Wide(n)) => Ok(i64::try_from(**n).is_ok_and(|n| numbers.contains(&n))),
             _ => Err(EvalError::WrongType),
         }
     }
@@ -192,15 +200,19 @@ fn junction(nodes: &[Node], row: &dyn Row, deciding: bool) -> Result<Option<bool
 fn strict<'r>(function: &Function, arguments: &'r [Node], row: &'r dyn Row) -> Evaluated<'r> {
     // Every argument is evaluated before NULL decides, as in PostgreSQL: an error is not hidden by a NULL beside it.
     let mut values = [const { Value::Null }; 3];
-    let mut null = false;
+    let (mut null, mut wide) = (false, false);
     for (value, argument) in values.iter_mut().zip(arguments) {
         *value = eval(argument, row)?;
+        wide |= matches!(value, Value::Wide(_) | Value::Exact(_));
         null |= matches!(value, Value::Null);
     }
     if null {
         return Ok(Value::Null);
     }
     let count = arguments.len().min(values.len());
+    if wide {
+        return exact::call(function, &mut values[..count]);
+    }
     (function.call)(&mut values[..count])
 }
 
@@ -297,7 +309,7 @@ pub fn compare(left: &Value<'_>, right: &Value<'_>) -> Result<Ordering, EvalErro
             Value::Interval { months, days, millis },
             Value::Interval { months: months_b, days: days_b, millis: millis_b },
         ) => Ok(span(*months, *days, *millis).cmp(&span(*months_b, *days_b, *millis_b))),
-        _ => Err(EvalError::WrongType),
+        _ => exact::compare(left, right),
     }
 }
 
@@ -312,7 +324,7 @@ impl Operation {
             (Value::Double(a), Value::Double(b)) => self.doubles(*a, *b).map(Value::Double),
             (Value::Bigint(a), Value::Bigint(b)) => self.bigints(*a, *b).map(Value::Bigint),
             (Value::Null, _) | (_, Value::Null) => Ok(Value::Null),
-            _ => Err(EvalError::WrongType),
+            _ => exact::apply(self, left, right),
         }
     }
 
@@ -354,7 +366,9 @@ fn finite_or_underflow(x: f64, zero_expected: bool) -> Result<f64, EvalError> {
 /// CAST; with `attempt`, TRY_CAST: NULL where CAST fails.
 fn cast(value: Value<'_>, to: Type, attempt: bool) -> Evaluated<'_> {
     match (cast_value(value, to), attempt) {
-        (Err(EvalError::InvalidCast(_) | EvalError::OutOfRange(_)), true) => Ok(Value::Null),
+        (Err(EvalError::InvalidCast(_) | EvalError::InvalidText { .. } | EvalError::OutOfRange(_)), true) => {
+            Ok(Value::Null)
+        }
         (result, _) => result,
     }
 }
@@ -365,6 +379,7 @@ const BIGINT_END: f64 = 9_223_372_036_854_775_808.0;
 fn cast_value(value: Value<'_>, to: Type) -> Evaluated<'_> {
     match (value, to) {
         (Value::Null, _) => Ok(Value::Null),
+        (value @ (Value::Wide(_) | Value::Exact(_)), to) => exact::cast(value, to),
         (value @ Value::Boolean(_), Type::Boolean)
         | (value @ Value::Bigint(_), Type::Bigint)
         | (value @ Value::Double(_), Type::Double)

@@ -2,6 +2,7 @@
 
 use super::eval::{self};
 use super::node::Node;
+use aulaflow_model::exact::Exact;
 use aulaflow_model::instant::Millis;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -50,8 +51,12 @@ pub enum Value<'a> {
     Boolean(bool),
     /// BIGINT
     Bigint(i64),
+    /// BIGINT of expressions over aggregates, which may exceed 64 bits.
+    Wide(Box<i128>),
     /// DOUBLE
     Double(f64),
+    /// DOUBLE of expressions over aggregates, and of what a double does not hold: not rounded yet.
+    Exact(Box<Exact>),
     /// TEXT
     Text(Cow<'a, str>),
     /// TIMESTAMP
@@ -84,9 +89,17 @@ pub enum EvalError {
     /// A result that its type cannot hold.
     #[error("{0} out of range")]
     OutOfRange(&'static str),
-    /// A text that CAST cannot turn into the type.
+    /// A value that the type cannot be made of.
     #[error("invalid input for type {0}")]
     InvalidCast(&'static str),
+    /// A text that is no value of the type, and what is wrong with it.
+    #[error("invalid input for type {ty}: {why}")]
+    InvalidText {
+        /// The type.
+        ty: Type,
+        /// What is wrong, or what is expected.
+        why: &'static str,
+    },
     /// The row gave a value of another type than the expression was compiled with: a fault of the caller's.
     #[error("a column does not have the type that the expression was compiled with")]
     WrongType,
@@ -126,6 +139,15 @@ impl Expr {
         self.ty
     }
 
+    /// Whether it reads a column.
+    pub fn reads(&self, column: usize) -> bool {
+        fn any(node: &Node, column: usize) -> bool {
+            matches!(node, Node::Column(index) if *index == column)
+                || node.parts().into_iter().any(|part| any(part, column))
+        }
+        any(&self.node, column)
+    }
+
     /// Its value for a row.
     pub fn eval<'r>(&'r self, row: &'r dyn Row) -> Result<Value<'r>, EvalError> {
         eval::eval(&self.node, row)
@@ -144,7 +166,9 @@ impl Value<'_> {
             Self::Null => None,
             Self::Boolean(b) => Some(if *b { "t" } else { "f" }.to_owned()),
             Self::Bigint(_)
+            | Self::Wide(_)
             | Self::Double(_)
+            | Self::Exact(_)
             | Self::Text(_)
             | Self::Timestamp(_)
             | Self::Interval { .. }

@@ -12,12 +12,14 @@ mod column;
 mod compiler;
 mod construct;
 mod eval;
+mod exact;
 pub mod expr;
 mod fold;
 mod from;
 mod functions;
 mod json;
 mod like;
+mod lint;
 mod literal;
 mod node;
 mod operator;
@@ -27,16 +29,19 @@ mod parse;
 mod resolve;
 mod syntax;
 mod table;
+mod tokenize;
 mod view;
 mod window;
 mod zone;
 
 use aulaflow_model::change::ViewSchema;
-pub use compiler::{FileFault, compile, compile_scalar};
+pub use compiler::{Checked, FileFault, check, compile, compile_scalar};
 use compiler::{check_name, nearest_help, object_name};
 use expr::Expr;
 pub use from::{columns, reach};
 use std::ops::Range;
+pub use table::OPTIONS as TABLE_OPTIONS;
+pub use view::OPTIONS as VIEW_OPTIONS;
 
 /// A source table: `CREATE TABLE … WITH (connector = 'log', …)`.
 #[derive(Debug, Clone)]
@@ -147,6 +152,22 @@ pub struct View {
     pub text: String,
 }
 
+impl View {
+    /// Whether a BIGINT output may exceed 64 bits: a sum of BIGINTs, or an expression over one.
+    pub fn is_wide(&self, output: usize) -> bool {
+        let sums = |index: usize| {
+            self.aggregates.get(index).is_some_and(|aggregate| aggregate.function == AggregateFunction::SumInt)
+        };
+        match self.outputs.get(output) {
+            Some(Output::Aggregate(index)) => sums(*index),
+            Some(Output::Expression(expression)) => {
+                (0..self.aggregates.len()).any(|at| sums(at) && expression.reads(at))
+            }
+            None => false,
+        }
+    }
+}
+
 /// What of a view goes to ClickHouse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Analytics {
@@ -198,6 +219,32 @@ pub enum AggregateFunction {
     /// `regr_slope(y, x)`: the slope of the least-squares line over the rows where neither is null; DOUBLE; null where
     /// `x` has fewer than two distinct values.
     RegrSlope,
+}
+
+impl AggregateFunction {
+    /// How many parts an aggregate has in each pane: integers that are added, and values that are combined.
+    pub fn parts(self) -> usize {
+        match self {
+            // It is the view's count of rows.
+            Self::CountRows => 0,
+            Self::Count | Self::CountDistinct | Self::Min | Self::Max | Self::First | Self::Last => 1,
+            Self::SumInt | Self::SumDecimal | Self::Avg => 2,
+            Self::StddevPop => 4,
+            Self::RegrSlope => 7,
+        }
+    }
+}
+
+impl View {
+    /// How many parts its aggregates have in each pane of a table's events at most: those that it shares with other views
+    /// count too. One is the count of rows, one the last events.
+    pub fn parts_max(&self) -> usize {
+        let own: usize = self.aggregates.iter().map(|aggregate| aggregate.function.parts()).sum();
+        match self.source {
+            Relation::Table(_) => 1 + own + usize::from(self.explain_events > 0),
+            Relation::View(_) | Relation::Grades => 0,
+        }
+    }
 }
 
 /// An output column.

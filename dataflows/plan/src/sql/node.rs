@@ -4,6 +4,7 @@
 use super::calendar::Unit;
 use super::expr::{EvalError, Type, Value};
 use super::like::Pattern;
+use aulaflow_model::exact::Exact;
 use aulaflow_model::instant::Millis;
 use rustc_hash::FxHashSet;
 use serde_json::value::RawValue;
@@ -62,6 +63,8 @@ pub enum Node {
     DateTrunc(Unit, Box<Node>),
     /// `date_part`, `extract`, of a timestamp or an interval
     DatePart(Unit, Box<Node>),
+    /// In expressions over aggregates: a DOUBLE as the decimal number that it shows, to go on with exactly.
+    Exact(Box<Node>),
     /// `->`, `->>`: the document and the key or index.
     JsonGet { sides: Box<[Node; 2]>, as_text: bool },
 }
@@ -78,7 +81,9 @@ impl Node {
             Self::And(nodes) | Self::Or(nodes) | Self::Coalesce(nodes) => nodes.iter().collect(),
             Self::Strict(_, nodes) | Self::Variadic(_, nodes) => nodes.iter().collect(),
             Self::Between { nodes, .. } => nodes.iter().collect(),
-            Self::Not(operand) | Self::DateTrunc(_, operand) | Self::DatePart(_, operand) => vec![operand],
+            Self::Not(operand) | Self::Exact(operand) | Self::DateTrunc(_, operand) | Self::DatePart(_, operand) => {
+                vec![operand]
+            }
             Self::IsNull { operand, .. }
             | Self::IsBoolean { operand, .. }
             | Self::InSet { operand, .. }
@@ -159,8 +164,12 @@ pub enum Constant {
     Boolean(bool),
     /// BIGINT
     Bigint(i64),
+    /// BIGINT beyond 64 bits
+    Wide(Box<i128>),
     /// DOUBLE
     Double(f64),
+    /// DOUBLE, not rounded to one
+    Exact(Box<Exact>),
     /// TEXT
     Text(Box<str>),
     /// TIMESTAMP
@@ -178,7 +187,9 @@ impl Constant {
             Self::Null => Value::Null,
             Self::Boolean(b) => Value::Boolean(*b),
             Self::Bigint(n) => Value::Bigint(*n),
+            Self::Wide(n) => Value::Wide(n.clone()),
             Self::Double(x) => Value::Double(*x),
+            Self::Exact(x) => Value::Exact(x.clone()),
             Self::Text(text) => Value::Text(Cow::Borrowed(text)),
             Self::Timestamp(at) => Value::Timestamp(*at),
             Self::Interval(months, days, millis) => Value::Interval { months: *months, days: *days, millis: *millis },
@@ -193,7 +204,9 @@ impl From<Value<'_>> for Constant {
             Value::Null => Self::Null,
             Value::Boolean(b) => Self::Boolean(b),
             Value::Bigint(n) => Self::Bigint(n),
+            Value::Wide(n) => Self::Wide(n),
             Value::Double(x) => Self::Double(x),
+            Value::Exact(x) => Self::Exact(x),
             Value::Text(text) => Self::Text(text.into_owned().into_boxed_str()),
             Value::Timestamp(at) => Self::Timestamp(at),
             Value::Interval { months, days, millis } => Self::Interval(months, days, millis),
@@ -209,7 +222,9 @@ impl PartialEq for Constant {
             (Self::Null, Self::Null) => true,
             (Self::Boolean(a), Self::Boolean(b)) => a == b,
             (Self::Bigint(a), Self::Bigint(b)) => a == b,
+            (Self::Wide(a), Self::Wide(b)) => a == b,
             (Self::Double(a), Self::Double(b)) => a.to_bits() == b.to_bits(),
+            (Self::Exact(a), Self::Exact(b)) => a == b,
             (Self::Text(a), Self::Text(b)) => a == b,
             (Self::Timestamp(a), Self::Timestamp(b)) => a == b,
             (Self::Interval(a, b, c), Self::Interval(d, e, f)) => (a, b, c) == (d, e, f),

@@ -60,9 +60,14 @@ impl Resolver<'_> {
             BinaryOperator::StringConcat => return self.concat(left, right, e),
             BinaryOperator::Arrow => return self.json(left, right, false, e),
             BinaryOperator::LongArrow => return self.json(left, right, true, e),
-            _ => return self.refuse(e, format!("operator {op} is not supported"), None),
+            _ => {
+                let sign = matches!(op, BinaryOperator::Custom(name) if name.ends_with(['+', '-']));
+                let help = sign.then_some("a space before the sign makes it the number's");
+                return self.refuse(e, format!("operator {op} is not supported"), help);
+            }
         };
         let (sides, _) = self.comparable(&op.to_string(), left, right, e)?;
+        self.lint_comparison(comparison, &sides, e);
         Some(Typed::new(Node::Compare(comparison, Box::new(sides)), Type::Boolean, e))
     }
 
@@ -80,6 +85,9 @@ impl Resolver<'_> {
         let nodes: Vec<Option<Node>> =
             operands.into_iter().rev().map(|operand| self.condition(operand, &op.to_string())).collect();
         let nodes = nodes.into_iter().collect::<Option<Box<[Node]>>>()?;
+        if *op == BinaryOperator::And {
+            self.lint_conjunction(&nodes, e);
+        }
         let node = if *op == BinaryOperator::And { Node::And(nodes) } else { Node::Or(nodes) };
         Some(Typed::new(node, Type::Boolean, e))
     }
@@ -145,6 +153,9 @@ impl Resolver<'_> {
                 return self.no_operator(op, &left, &right, e);
             }
         };
+        if operation == Operation::Divide && ty == Type::Bigint {
+            self.lint_division(&left, &right, e);
+        }
         let (left, right) = (self.coerce(left, ty), self.coerce(right, ty));
         Some(Typed::new(Node::Arithmetic(operation, Box::new([left?, right?])), ty, e))
     }

@@ -23,13 +23,14 @@ pub struct Named {
 /// The outputs; `student_id`, which every row has, is none.
 pub fn outputs(resolver: &mut Resolver<'_>, select: &Select) -> Vec<Named> {
     resolver.position = Position::Output;
-    let before = resolver.faults.len();
+    let (before, warnings) = (resolver.faults.len(), resolver.warnings.len());
     let found = resolved(resolver, select);
     if !resolver.reads_bounds || resolver.faults.len() > before {
         return found;
     }
     // The window's bounds come after the aggregates, whose number is known only now.
     resolver.bounds_at = resolver.aggregates.len();
+    resolver.warnings.truncate(warnings);
     resolved(resolver, select)
 }
 

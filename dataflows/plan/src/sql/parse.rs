@@ -5,10 +5,11 @@
 
 use super::SqlFault;
 use super::syntax::{self, Around};
+use super::tokenize::tokenize;
 use sqlparser::ast::{Expr, FunctionArguments, Ident, Spanned, Statement};
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::{Parser, ParserError};
-use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer};
+use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan};
 use std::ops::Range;
 
 /// The dialect: the only one of `sqlparser` whose precedences are PostgreSQL's, `->>` and `IS` among them.
@@ -51,7 +52,7 @@ impl<'t> Source<'t> {
     pub fn new(text: &'t str) -> Result<(Self, Vec<Vec<TokenWithSpan>>), SqlFault> {
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
         let mut source = Self { text, lines, tokens: Vec::new() };
-        let tokens = Tokenizer::new(&DIALECT, text).tokenize_with_location().map_err(|error| {
+        let tokens = tokenize(text).map_err(|error| {
             let start = source.offset(error.location).min(source.text.len());
             SqlFault::new(source.character(start), lower_first(&error.message))
         })?;
@@ -300,7 +301,13 @@ impl<'t> Source<'t> {
                     return Some(name);
                 }
                 let open = self.index_before(name.end)? + 1;
-                Some(name.start..self.closing(open)?)
+                let arguments = self.closing(open)?;
+                // Behind the arguments' parenthesis comes FILTER, and its own.
+                let end = match function.filter {
+                    Some(_) => self.closing(self.index_before(arguments)? + 2)?,
+                    None => arguments,
+                };
+                Some(name.start..end)
             }
             Expr::Case { case_token, end_token, .. } => {
                 Some(self.span(case_token.0.span)?.start..self.span(end_token.0.span)?.end)

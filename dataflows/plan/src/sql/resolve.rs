@@ -10,6 +10,7 @@ use super::literal;
 use super::node::{Constant, Node};
 use super::parse::Source;
 use super::{Aggregate, Relation, SqlFault, nearest_help};
+use aulaflow_model::window::WindowSpec;
 use sqlparser::ast;
 use std::ops::Range;
 
@@ -35,9 +36,23 @@ pub struct Resolver<'s> {
     pub(super) bounds_at: usize,
     /// Whether an output reads a bound of the window.
     pub(super) reads_bounds: bool,
+    /// The window of the view that is read, if one is.
+    pub(super) inner: Option<WindowSpec>,
     /// Faults so far.
     pub(super) faults: Vec<SqlFault>,
+    /// What is right and probably not meant, so far.
+    pub(super) warnings: Vec<SqlFault>,
     depth: usize,
+}
+
+/// What resolving a statement's expressions has found.
+pub struct Resolved {
+    /// The faults.
+    pub faults: Vec<SqlFault>,
+    /// What is right and probably not meant.
+    pub warnings: Vec<SqlFault>,
+    /// The aggregates that outputs use.
+    pub aggregates: Vec<Aggregate>,
 }
 
 /// Where an expression stands, which decides whether columns or aggregates may stand in it.
@@ -107,14 +122,16 @@ impl<'s> Resolver<'s> {
             aggregates: Aggregates::default(),
             bounds_at: 0,
             reads_bounds: false,
+            inner: None,
             faults: Vec::new(),
+            warnings: Vec::new(),
             depth: 0,
         }
     }
 
-    /// The faults, and the aggregates that outputs use.
-    pub fn finish(self) -> (Vec<SqlFault>, Vec<Aggregate>) {
-        (self.faults, self.aggregates.finish())
+    /// What was found.
+    pub fn finish(self) -> Resolved {
+        Resolved { faults: self.faults, warnings: self.warnings, aggregates: self.aggregates.finish() }
     }
 
     /// Compiles an expression. A text literal or NULL alone is a TEXT.
@@ -127,6 +144,7 @@ impl<'s> Resolver<'s> {
     /// Compiles a condition.
     pub fn compile_condition(&mut self, expression: &ast::Expr, clause: &str) -> Option<Expr> {
         let node = self.condition(expression, clause)?;
+        self.lint_condition(&node, clause, expression);
         Some(Expr::new(node, Type::Boolean))
     }
 
@@ -153,7 +171,19 @@ impl<'s> Resolver<'s> {
         self.depth += 1;
         let typed = self.lower_kind(expression);
         self.depth -= 1;
-        typed
+        typed.map(|typed| self.exact(typed))
+    }
+
+    /// Expressions over aggregates go on exactly with whatever gives a double.
+    fn exact<'a>(&self, typed: Typed<'a>) -> Typed<'a> {
+        match typed.node {
+            Node::Constant(Constant::Double(_)) | Node::Cast { .. } | Node::DatePart(..) | Node::Strict(..)
+                if self.position == Position::Output && typed.ty == Some(Type::Double) =>
+            {
+                Typed { node: simplify(Node::Exact(Box::new(typed.node))), ..typed }
+            }
+            _ => typed,
+        }
     }
 
     fn lower_kind<'a>(&mut self, e: &'a ast::Expr) -> Option<Typed<'a>> {
@@ -343,13 +373,14 @@ impl<'s> Resolver<'s> {
         match (typed.ty, &typed.node) {
             (Some(own), _) if own == ty => Some(typed.node),
             (Some(Type::Bigint), _) if ty == Type::Double => {
-                Some(simplify(Node::Cast { operand: Box::new(typed.node), to: ty, attempt: false }))
+                let cast = simplify(Node::Cast { operand: Box::new(typed.node), to: ty, attempt: false });
+                Some(self.exact(Typed { node: cast, ty: Some(ty), ast: typed.ast }).node)
             }
             (None, Node::Constant(Constant::Text(text))) => match literal::parse(text, ty) {
                 Ok(value) => Some(Node::Constant(Constant::from(value))),
                 Err(error) => {
                     let (message, help) = invalid_literal(text, ty, &error);
-                    self.refuse(typed.ast, message, Some(help))
+                    self.refuse(typed.ast, message, Some(&help))
                 }
             },
             (None, _) => Some(typed.node),
@@ -416,7 +447,7 @@ pub(super) fn expression_argument(argument: &ast::FunctionArg) -> Option<&ast::E
 }
 
 /// PostgreSQL's message for a text that is no value of a type, and what it would look like.
-pub(super) fn invalid_literal(text: &str, ty: Type, error: &EvalError) -> (String, &'static str) {
+pub(super) fn invalid_literal(text: &str, ty: Type, error: &EvalError) -> (String, String) {
     let help = match ty {
         Type::Boolean => "such as 'true' or 'false'",
         Type::Bigint => "such as '42'",
@@ -427,9 +458,12 @@ pub(super) fn invalid_literal(text: &str, ty: Type, error: &EvalError) -> (Strin
         Type::Json => "such as '{\"key\": 1}'",
     };
     match error {
-        EvalError::OutOfRange(_) => (format!("value \"{text}\" is out of range for type {ty}"), help),
+        EvalError::OutOfRange(_) => (format!("value \"{text}\" is out of range for type {ty}"), help.to_owned()),
+        EvalError::InvalidText { why, .. } => {
+            (format!("invalid input syntax for type {ty}: \"{text}\""), format!("{why}; {help}"))
+        }
         EvalError::DivisionByZero | EvalError::InvalidCast(_) | EvalError::WrongType => {
-            (format!("invalid input syntax for type {ty}: \"{text}\""), help)
+            (format!("invalid input syntax for type {ty}: \"{text}\""), help.to_owned())
         }
     }
 }

@@ -25,7 +25,8 @@ pub fn type_help(data_type: &DataType) -> &'static str {
 /// How long ids are remembered where `dedupe_horizon` does not say.
 const DEDUPE_HORIZON_MS: i64 = 24 * 3_600_000;
 
-const OPTIONS: [&str; 7] = ["connector", "topic", "format", "event_time", "lateness", "dedupe", "dedupe_horizon"];
+/// What may stand in its `WITH (…)`.
+pub const OPTIONS: [&str; 7] = ["connector", "topic", "format", "event_time", "lateness", "dedupe", "dedupe_horizon"];
 
 /// The fields of a behaviour event and their types.
 const FIELDS: [(&str, Type, BehaviorField); 6] = [

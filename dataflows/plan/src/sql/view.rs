@@ -5,7 +5,7 @@ use super::from::{self, Relations, Scope};
 use super::options::Options;
 use super::output;
 use super::parse::Source;
-use super::resolve::{Position, Resolver};
+use super::resolve::{Position, Resolved, Resolver};
 use super::window::{self, Horizon};
 use super::{Analytics, Relation, SqlFault, View, nearest_help, object_name};
 use aulaflow_model::change::ViewSchema;
@@ -14,7 +14,8 @@ use std::ops::Range;
 
 pub use super::window::is_window;
 
-const OPTIONS: [&str; 5] = ["serve", "analytics", "explain", "scope", "horizon"];
+/// What may stand in its `WITH (…)`.
+pub const OPTIONS: [&str; 5] = ["serve", "analytics", "explain", "scope", "horizon"];
 
 /// The most events that an explanation shows.
 const EXPLAIN_MAX: u32 = 1000;
@@ -27,13 +28,13 @@ struct Settings {
     horizon: Horizon,
 }
 
-/// Checks a view. `None` where it has faults.
+/// Checks a view. `None` where it has faults; then there are no warnings of it.
 pub fn check(
     source: &Source<'_>,
     create: &CreateView,
     within: &Range<usize>,
     relations: &Relations<'_>,
-    faults: &mut Vec<SqlFault>,
+    (faults, warnings): (&mut Vec<SqlFault>, &mut Vec<SqlFault>),
 ) -> Option<View> {
     let before = faults.len();
     let name = object_name(source, &create.name, "view", within, faults);
@@ -45,16 +46,18 @@ pub fn check(
 
     let mut resolver = Resolver::new(source, within.clone(), &scope.columns, &scope.qualifiers);
     resolver.relation = Some(scope.relation);
+    resolver.inner.clone_from(&scope.inner);
     resolver.position = Position::Where;
     let filter = select.selection.as_ref().map(|condition| resolver.compile_condition(condition, "WHERE"));
     let window = window::group_by(&mut resolver, &select.group_by, &scope, &settings.horizon);
     let outputs = output::outputs(&mut resolver, select);
     let reads_bounds = resolver.reads_bounds;
-    let (mut found, aggregates) = resolver.finish();
+    let Resolved { faults: mut found, warnings: mut doubts, aggregates } = resolver.finish();
     faults.append(&mut found);
     if faults.len() > before {
         return None;
     }
+    warnings.append(&mut doubts);
     let names = outputs.iter().map(|output| output.name.clone()).collect();
     Some(View {
         source: scope.relation,

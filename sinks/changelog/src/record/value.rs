@@ -15,6 +15,7 @@ use aulaflow_model::instant::Millis;
 use aulaflow_model::tenant::Scale;
 use aulaflow_model::window::{WindowKind, WindowSpec};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,7 +46,7 @@ pub struct ProfileValue {
     #[serde(default)]
     past_periods: Vec<PeriodId>,
     /// By view: outputs, `window` and `updated_at`.
-    features: BTreeMap<String, Map<String, Value>>,
+    features: BTreeMap<String, Members>,
     /// By view: the outputs whose strings are exact decimals.
     decimals: BTreeMap<String, Vec<String>>,
 }
@@ -60,6 +61,9 @@ struct GradeValue {
     #[serde(with = "instant")]
     updated_at: Millis,
 }
+
+/// A feature's members as they are written: a sum of BIGINTs may have more digits than a [`Value`] keeps.
+type Members = BTreeMap<String, Box<RawValue>>;
 
 /// The member of a feature that is its window.
 pub const WINDOW: &str = "window";
@@ -95,12 +99,13 @@ impl ProfileValue {
 fn feature(
     known: &KnownViews,
     name: &str,
-    members: &Map<String, Value>,
+    members: &Members,
     decimals: &[String],
 ) -> Result<Option<FeatureChange>, String> {
     let Some((at, expected)) = known.by_name.get(name) else { return Ok(None) };
     let schema = &known.schemas[*at];
-    let mut window = members.get(WINDOW).cloned().unwrap_or_default();
+    let read = |raw: &RawValue| serde_json::from_str::<Value>(raw.get()).map_err(|error| error.to_string());
+    let mut window = members.get(WINDOW).map_or(Ok(Value::Null), |raw| read(raw))?;
     let bounds = window.as_object_mut().map(|members| (members.remove("start"), members.remove("end")));
     // Two members are not outputs.
     if window != *expected || members.len() != schema.outputs.len() + 2 {
@@ -121,18 +126,19 @@ fn feature(
     for output in &schema.outputs {
         let Some(value) = members.get(output) else { return Ok(None) };
         let wrong = || format!("{output} of {name} is no value");
-        values.push(match value {
+        values.push(match read(value)? {
             Value::Null => FeatureValue::Null,
-            Value::Bool(b) => FeatureValue::Bool(*b),
-            Value::Number(n) => FeatureValue::Int(n.as_i64().ok_or_else(wrong)?),
+            Value::Bool(b) => FeatureValue::Bool(b),
+            Value::Number(_) => FeatureValue::Int(value.get().parse().map_err(|_| wrong())?),
             Value::String(text) if decimals.contains(output) => {
-                FeatureValue::Micros(parse_micros(text).ok_or_else(wrong)?)
+                FeatureValue::Micros(parse_micros(&text).ok_or_else(wrong)?)
             }
             Value::String(text) => FeatureValue::Text(text.as_str().into()),
             Value::Array(_) | Value::Object(_) => return Err(wrong()),
         });
     }
-    let updated_at = instant(members.get(UPDATED_AT), UPDATED_AT)?;
+    let updated_at = members.get(UPDATED_AT).map(|raw| read(raw)).transpose()?;
+    let updated_at = instant(updated_at.as_ref(), UPDATED_AT)?;
     // There are as many views as there are numbers for them.
     let view = *at as ViewIndex;
     Ok(Some(FeatureChange { view, row: Some(FeatureRow { values: values.into(), session, updated_at }) }))

@@ -1,9 +1,10 @@
 //! What analysts may read: names, and the subquery that stands for each in the written text.
 
-use super::TENANT;
+use super::{Refusal, TENANT};
 use crate::connection::quoted;
 use crate::tables::Tables;
 use crate::views::{Parameter, views};
+use sqlparser::ast::Ident;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// All that may be read.
@@ -57,6 +58,19 @@ impl Catalog {
     /// All names, in order, with their columns.
     pub fn names(&self) -> impl Iterator<Item = (&str, &Shown)> {
         self.shown.iter().map(|(name, shown)| (name.as_str(), shown))
+    }
+
+    /// That a name is not among them, nor among `others`.
+    pub(super) fn unknown<'a>(&'a self, ident: &Ident, others: impl IntoIterator<Item = &'a str>) -> Refusal {
+        let all = self.names().map(|(name, _)| name).chain(others);
+        let message = match aulaflow_model::fault::nearest(&ident.value, all) {
+            Some(near) => format!("there is no table {:?}; did you mean {near:?}?", ident.value),
+            None => {
+                let names: Vec<_> = self.names().map(|(name, _)| name).collect();
+                format!("there is no table {:?}; there are: {}", ident.value, names.join(", "))
+            }
+        };
+        Refusal::at(message, ident.span)
     }
 
     /// The setting `additional_table_filters` for a tenant: a second fence, by ClickHouse itself, for tables that are named. It

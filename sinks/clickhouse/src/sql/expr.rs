@@ -1,16 +1,19 @@
-//! Expressions. Operators are written with parentheses around them, so that their order is the parser's.
+//! Expressions. They are written in the order in which they stand in the query, with its own parentheses and no others: which operator
+//! binds closer is then ClickHouse's affair, whatever the parser here thinks of it.
 
 use super::Refusal;
 use super::functions::{self, Kind};
+use super::literals;
 use super::operators;
 use super::query::refuse;
 use super::types;
 use super::writer::Writer;
 use sqlparser::ast::{
-    AccessExpr, BinaryOperator, CastKind, CeilFloorKind, DataType, DuplicateTreatment, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, Interval, LambdaFunction,
-    LambdaSyntax, NullTreatment, ObjectNamePart, OneOrManyWithParens, Spanned, Subscript, TrimWhereField, Value,
-    WindowFrame, WindowFrameBound, WindowFrameUnits, WindowSpec, WindowType,
+    AccessExpr, BinaryOperator, CastKind, CeilFloorKind, DataType, DuplicateTreatment, Expr, ExtractSyntax, Function,
+    FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, Interval,
+    LambdaFunction, LambdaSyntax, NullTreatment, ObjectNamePart, OneOrManyWithParens, Spanned, Subscript, TimezoneInfo,
+    TrimWhereField, TypedString, UnaryOperator, Value, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowSpec,
+    WindowType,
 };
 
 type Written = Result<(), Refusal>;
@@ -23,36 +26,39 @@ impl Writer<'_> {
 
     fn form(&mut self, expr: &Expr) -> Written {
         match expr {
-            Expr::Identifier(name) => self.name(name),
+            Expr::Identifier(name) => match literals::special_number(&name.value) {
+                Some(number) if name.quote_style.is_none() => {
+                    self.put(number);
+                    Ok(())
+                }
+                _ => self.name(name),
+            },
             Expr::CompoundIdentifier(names) => self.compound(names),
             Expr::Value(value) => self.value(&value.value, expr),
-            Expr::Nested(inner) => self.expr(inner),
+            Expr::Nested(inner) => self.parenthesised(inner),
             Expr::BinaryOp { left, op, right } => self.binary(left, op, right),
             Expr::UnaryOp { op, expr: operand } => {
-                let word = operators::unary(op).ok_or_else(|| not_allowed(expr, "this operator"))?;
-                self.put("(");
+                let word = operators::unary(op).ok_or_else(|| not_allowed(expr))?;
+                // Two of them would begin a comment.
+                if self.out.ends_with('-') {
+                    self.put(" ");
+                }
                 self.put(word);
-                self.expr(operand)?;
-                self.put(")");
-                Ok(())
+                self.expr(operand)
             }
             Expr::IsNull(inner) => self.with_suffix(inner, " IS NULL"),
             Expr::IsNotNull(inner) => self.with_suffix(inner, " IS NOT NULL"),
-            Expr::IsTrue(inner) => self.with_suffix(inner, " = true"),
-            Expr::IsFalse(inner) => self.with_suffix(inner, " = false"),
+            Expr::IsTrue(inner) => self.with_suffix(inner, " IS TRUE"),
+            Expr::IsNotTrue(inner) => self.with_suffix(inner, " IS NOT TRUE"),
+            Expr::IsFalse(inner) => self.with_suffix(inner, " IS FALSE"),
+            Expr::IsNotFalse(inner) => self.with_suffix(inner, " IS NOT FALSE"),
+            Expr::IsUnknown(inner) => self.with_suffix(inner, " IS UNKNOWN"),
+            Expr::IsNotUnknown(inner) => self.with_suffix(inner, " IS NOT UNKNOWN"),
             Expr::Function(function) => self.function(function),
             Expr::Cast { kind, expr: value, data_type, format } => {
                 self.cast(expr, (kind, value, data_type), format.is_some())
             }
-            Expr::TypedString(typed) => {
-                let Value::SingleQuotedString(text) = &typed.value.value else {
-                    return Err(not_allowed(expr, "this kind of text"));
-                };
-                refuse(typed.uses_odbc_syntax, "ODBC's syntax is not allowed", || expr.span())?;
-                self.put("CAST(");
-                self.text(text);
-                self.cast_to(expr, &typed.data_type)
-            }
+            Expr::TypedString(typed) => self.typed(expr, typed),
             Expr::Case { case_token: _, end_token: _, operand, conditions, else_result } => {
                 self.put("CASE");
                 if let Some(operand) = operand {
@@ -70,7 +76,10 @@ impl Writer<'_> {
                 Ok(())
             }
             Expr::Interval(interval) => self.interval(expr, interval),
-            Expr::Tuple(items) => self.call("tuple", items),
+            Expr::Tuple(items) => match items.as_slice() {
+                [] | [_] => self.call("tuple", items),
+                _ => self.call("", items),
+            },
             Expr::Array(array) => {
                 self.put("[");
                 self.list(&array.elem, Self::expr)?;
@@ -90,42 +99,48 @@ impl Writer<'_> {
     fn rarer(&mut self, expr: &Expr) -> Written {
         match expr {
             Expr::InSubquery { expr: value, subquery, negated } => {
-                self.put("(");
                 self.expr(value)?;
-                self.subquery(if *negated { " NOT IN " } else { " IN " }, subquery)?;
-                self.put(")");
-                Ok(())
+                self.subquery(if *negated { " NOT IN " } else { " IN " }, subquery)
             }
             Expr::InList { expr: value, list, negated } => self.in_list(value, list, *negated),
             Expr::Between { expr: value, negated, low, high } => {
-                self.put("(");
                 self.expr(value)?;
                 self.worded(if *negated { " NOT BETWEEN " } else { " BETWEEN " }, low)?;
-                self.worded(" AND ", high)?;
-                self.put(")");
-                Ok(())
+                self.worded(" AND ", high)
             }
             Expr::Like { negated, any, expr: value, pattern, escape_char } => {
-                refuse(*any || escape_char.is_some(), "LIKE takes one pattern, without ESCAPE", || expr.span())?;
-                let name = if *negated { "notLike" } else { "like" };
-                self.call(name, &[value.as_ref(), pattern.as_ref()])
+                refuse(*any || escape_char.is_some(), "LIKE takes one pattern, without ANY and ESCAPE", || {
+                    expr.span()
+                })?;
+                self.expr(value)?;
+                self.worded(if *negated { " NOT LIKE " } else { " LIKE " }, pattern)
             }
             Expr::ILike { negated, any, expr: value, pattern, escape_char } => {
-                refuse(*any || escape_char.is_some(), "ILIKE takes one pattern, without ESCAPE", || expr.span())?;
-                let name = if *negated { "notILike" } else { "ilike" };
-                self.call(name, &[value.as_ref(), pattern.as_ref()])
+                refuse(*any || escape_char.is_some(), "ILIKE takes one pattern, without ANY and ESCAPE", || {
+                    expr.span()
+                })?;
+                self.expr(value)?;
+                self.worded(if *negated { " NOT ILIKE " } else { " ILIKE " }, pattern)
             }
             Expr::CompoundFieldAccess { root, access_chain } => self.access(expr, root, access_chain),
-            Expr::Extract { field, syntax: _, expr: value } => {
-                let name = operators::extract(field).ok_or_else(|| not_allowed(expr, "this part of a time"))?;
-                self.call(name, &[value.as_ref()])
+            Expr::Extract { field, syntax, expr: value } => {
+                refuse(*syntax != ExtractSyntax::From, "write EXTRACT(… FROM …)", || expr.span())?;
+                let part = operators::part(field).ok_or_else(|| {
+                    let message =
+                        format!("EXTRACT does not know the part {field}: there are {}", operators::PARTS.join(", "));
+                    Refusal::at(message, expr.span())
+                })?;
+                self.put("EXTRACT(");
+                self.put(part);
+                self.worded(" FROM ", value)?;
+                self.put(")");
+                Ok(())
             }
             Expr::Ceil { expr: value, field } => self.rounded(expr, "ceil", value, field),
             Expr::Floor { expr: value, field } => self.rounded(expr, "floor", value, field),
             Expr::Position { expr: needle, r#in } => self.call("position", &[r#in.as_ref(), needle.as_ref()]),
             Expr::Substring { expr: value, substring_from, substring_for, special: _, shorthand: _ } => {
-                let from =
-                    substring_from.as_deref().ok_or_else(|| not_allowed(expr, "SUBSTRING without its beginning"))?;
+                let from = substring_from.as_deref().ok_or_else(|| not_allowed(expr))?;
                 let all: Vec<&Expr> = [value.as_ref(), from].into_iter().chain(substring_for.as_deref()).collect();
                 self.call("substring", &all)
             }
@@ -137,9 +152,9 @@ impl Writer<'_> {
                 };
                 self.call(name, &[value.as_ref()])
             }
-            Expr::IsDistinctFrom(left, right) => self.call("isDistinctFrom", &[left.as_ref(), right.as_ref()]),
-            Expr::IsNotDistinctFrom(left, right) => self.call("isNotDistinctFrom", &[left.as_ref(), right.as_ref()]),
-            _ => Err(not_allowed(expr, "this expression")),
+            Expr::IsDistinctFrom(left, right) => self.distinct(left, " IS DISTINCT FROM ", right),
+            Expr::IsNotDistinctFrom(left, right) => self.distinct(left, " IS NOT DISTINCT FROM ", right),
+            _ => Err(not_allowed(expr)),
         }
     }
 
@@ -158,9 +173,34 @@ impl Writer<'_> {
     }
 
     fn with_suffix(&mut self, expr: &Expr, suffix: &str) -> Written {
-        self.put("(");
         self.expr(expr)?;
         self.put(suffix);
+        Ok(())
+    }
+
+    fn parenthesised(&mut self, expr: &Expr) -> Written {
+        self.put("(");
+        self.expr(expr)?;
+        self.put(")");
+        Ok(())
+    }
+
+    fn distinct(&mut self, left: &Expr, word: &str, right: &Expr) -> Written {
+        self.expr(left)?;
+        self.worded(word, right)
+    }
+
+    /// `DATE '2026-03-01'`, with the functions that ClickHouse reads it as.
+    fn typed(&mut self, whole: &Expr, typed: &TypedString) -> Written {
+        let TypedString { data_type, value, uses_odbc_syntax } = typed;
+        refuse(*uses_odbc_syntax, "ODBC's syntax is not allowed", || whole.span())?;
+        let name = match data_type {
+            DataType::Date => "toDate(",
+            DataType::Timestamp(None, TimezoneInfo::None) => "toDateTime(",
+            _ => return Err(not_allowed(whole)),
+        };
+        self.put(name);
+        self.value(&value.value, whole)?;
         self.put(")");
         Ok(())
     }
@@ -188,22 +228,9 @@ impl Writer<'_> {
     }
 
     fn value(&mut self, value: &Value, expr: &Expr) -> Written {
-        match value {
-            Value::SingleQuotedString(text) => self.text(text),
-            Value::Boolean(true) => self.put("true"),
-            Value::Boolean(false) => self.put("false"),
-            Value::Null => self.put("NULL"),
-            Value::Number(digits, false) => {
-                let digits = digits.replace('_', "");
-                // `1.`, `.5` and `1e10` are numbers as well; the parser has looked at their form.
-                let known = |c: char| c.is_ascii_digit() || matches!(c, '.' | 'e' | 'E' | '+' | '-');
-                if !digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') || !digits.chars().all(known) {
-                    return Err(not_allowed(expr, "this number"));
-                }
-                self.put(&digits);
-            }
-            Value::Placeholder(_) => return Err(not_allowed(expr, "a placeholder")),
-            _ => return Err(not_allowed(expr, "this kind of value")),
+        match literals::written(value).map_err(|message| Refusal::at(message, expr.span()))? {
+            Some(written) => self.put(&written),
+            None => return Err(not_allowed(expr)),
         }
         Ok(())
     }
@@ -222,7 +249,6 @@ impl Writer<'_> {
                 first = left;
             }
         }
-        self.put("(");
         self.expr(first)?;
         for operand in operands.into_iter().rev() {
             self.put(" ");
@@ -230,44 +256,43 @@ impl Writer<'_> {
             self.put(" ");
             self.expr(operand)?;
         }
-        self.put(")");
         Ok(())
     }
 
-    /// What ClickHouse finds behind IN as a name alone is a table to it, also in parentheses: what is not a list of values is
-    /// written as a tuple.
+    /// What ClickHouse finds behind IN as a name alone is a table to it, also in parentheses: what is not a list of literals is
+    /// written as a call of `tuple`, in which names are columns.
     fn in_list(&mut self, value: &Expr, list: &[Expr], negated: bool) -> Written {
-        self.put("(");
         self.expr(value)?;
         self.put(if negated { " NOT IN " } else { " IN " });
         match list {
-            [Expr::Array(_)] => self.expr(&list[0])?,
-            _ => self.call("tuple", list)?,
+            [Expr::Array(_)] => self.expr(&list[0]),
+            _ if list.iter().all(is_literal) => self.call("", list),
+            _ => self.call("tuple", list),
         }
-        self.put(")");
-        Ok(())
     }
 
     fn cast(&mut self, whole: &Expr, (kind, value, to): (&CastKind, &Expr, &DataType), format: bool) -> Written {
         refuse(format, "CAST takes no FORMAT", || whole.span())?;
-        let name = match kind {
-            CastKind::Cast | CastKind::DoubleColon => "CAST(",
-            CastKind::TryCast | CastKind::SafeCast => {
-                return Err(Refusal::at("write CAST(… AS …), or a function such as toInt64OrNull", whole.span()));
+        let to = types::spelling(to)
+            .ok_or_else(|| Refusal::at(format!("the type {to} is not allowed in a CAST"), whole.span()))?;
+        match kind {
+            CastKind::Cast => {
+                self.put("CAST(");
+                self.worded("", value)?;
+                self.put(" AS ");
+                self.put(&to);
+                self.put(")");
             }
-        };
-        self.put(name);
-        self.expr(value)?;
-        self.cast_to(whole, to)
-    }
-
-    fn cast_to(&mut self, whole: &Expr, to: &DataType) -> Written {
-        let Some(to) = types::spelling(to) else {
-            return Err(Refusal::at("this type is not allowed in a CAST", whole.span()));
-        };
-        self.put(" AS ");
-        self.put(&to);
-        self.put(")");
+            CastKind::DoubleColon => {
+                self.expr(value)?;
+                self.put("::");
+                self.put(&to);
+            }
+            CastKind::TryCast | CastKind::SafeCast => {
+                let message = "TRY_CAST is not allowed: write CAST(… AS …), or a function such as toInt64OrNull";
+                return Err(Refusal::at(message, whole.span()));
+            }
+        }
         Ok(())
     }
 
@@ -315,10 +340,10 @@ impl Writer<'_> {
                 self.put("tupleElement(");
                 self.within(sqlparser::tokenizer::Span::empty(), |w| w.access(whole, root, before))?;
                 self.put(", ");
-                self.text(name);
+                self.put(&literals::encode(name.as_bytes()));
             }
             AccessExpr::Dot(_) | AccessExpr::Subscript(Subscript::Slice { .. }) => {
-                return Err(not_allowed(whole, "this access to a part"));
+                return Err(not_allowed(whole));
             }
         }
         self.put(")");
@@ -335,7 +360,7 @@ impl Writer<'_> {
                 self.put(", ");
                 self.value(&scale.value, whole)?;
             }
-            CeilFloorKind::DateTimeField(_) => return Err(not_allowed(whole, "rounding to a unit of time")),
+            CeilFloorKind::DateTimeField(_) => return Err(not_allowed(whole)),
         }
         self.put(")");
         Ok(())
@@ -352,7 +377,8 @@ impl Writer<'_> {
         let (known, kind) = found;
         let other = *uses_odbc_syntax || !within_group.is_empty();
         refuse(other, "this form of a call is not allowed", span)?;
-        refuse(filter.is_some(), "FILTER is not allowed: write a function with If, such as sumIf", span)?;
+        let filtered = filter.is_some() && kind != Kind::Aggregate;
+        refuse(filtered, &format!("FILTER stands behind an aggregate, and {known} is none"), span)?;
         let needs_over = kind == Kind::Window && over.is_none();
         refuse(needs_over, &format!("the function {known} needs OVER (…)"), span)?;
         let no_rows = kind == Kind::Plain
@@ -370,6 +396,10 @@ impl Writer<'_> {
                 return Err(Refusal::at(format!("the function {known} needs parentheses: {known}()"), ident.span));
             }
             FunctionArguments::Subquery(query) => self.subquery("(", query).map(|()| self.put(")"))?,
+        }
+        if let Some(filter) = filter {
+            self.worded(" FILTER (WHERE ", filter)?;
+            self.put(")");
         }
         if let Some(treatment) = null_treatment {
             self.nulls(*treatment);
@@ -487,8 +517,19 @@ impl Span {
     }
 }
 
-fn not_allowed(expr: &Expr, what: &str) -> Refusal {
-    Refusal::at(format!("{what} is not allowed here"), expr.span())
+/// Whether ClickHouse finds no name in it.
+fn is_literal(expr: &Expr) -> bool {
+    match expr {
+        Expr::Value(_) => true,
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => matches!(**expr, Expr::Value(_)),
+        Expr::Tuple(items) => items.len() > 1 && items.iter().all(is_literal),
+        _ => false,
+    }
+}
+
+/// Refuses an expression, with the beginning of its text.
+fn not_allowed(expr: &Expr) -> Refusal {
+    Refusal::at(format!("this is not allowed here: {}", super::excerpt(expr)), expr.span())
 }
 
 fn unknown(ident: &Ident) -> Refusal {

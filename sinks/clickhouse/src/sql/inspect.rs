@@ -2,7 +2,8 @@
 //! and of everything else only its words.
 
 use super::catalog::Catalog;
-use super::{DIALECT, Refusal, functions};
+use super::dialect::ClickHouse;
+use super::{Refusal, functions, operators};
 use crate::views::Parameter;
 use sqlparser::tokenizer::{Token, Tokenizer};
 use std::collections::BTreeSet;
@@ -28,6 +29,9 @@ const WORDS: &[&str] = &[
     "END",
     "EXCEPT",
     "EXISTS",
+    "EXTRACT",
+    "FALSE",
+    "FILTER",
     "FIRST",
     "FOLLOWING",
     "FROM",
@@ -35,6 +39,7 @@ const WORDS: &[&str] = &[
     "GROUP",
     "HAVING",
     "IGNORE",
+    "ILIKE",
     "IN",
     "INNER",
     "INTERSECT",
@@ -43,6 +48,7 @@ const WORDS: &[&str] = &[
     "JOIN",
     "LAST",
     "LEFT",
+    "LIKE",
     "LIMIT",
     "NOT",
     "NULL",
@@ -64,14 +70,18 @@ const WORDS: &[&str] = &[
     "SELECT",
     "SEMI",
     "THEN",
+    "TRUE",
     "UNBOUNDED",
     "UNION",
+    "UNKNOWN",
     "USING",
     "WHEN",
     "WHERE",
     "WINDOW",
     "WITH",
     "false",
+    "inf",
+    "nan",
     "true",
     "YEAR",
     "QUARTER",
@@ -82,16 +92,20 @@ const WORDS: &[&str] = &[
     "MINUTE",
     "SECOND",
     "MILLISECOND",
+    "MICROSECOND",
+    "NANOSECOND",
     "Int8",
     "Int16",
     "Int32",
     "Int64",
     "Int128",
+    "Int256",
     "UInt8",
     "UInt16",
     "UInt32",
     "UInt64",
     "UInt128",
+    "UInt256",
     "Float32",
     "Float64",
     "Bool",
@@ -105,6 +119,7 @@ const WORDS: &[&str] = &[
     "Nullable",
     "LowCardinality",
     "Array",
+    "Map",
 ];
 
 /// What stands for a table while we look.
@@ -123,18 +138,93 @@ pub(super) fn inspect(text: &str, catalog: &Catalog, relations: &BTreeSet<&str>)
     for shown in known {
         rest = without(rest, &shown.subquery, shown.parameter);
     }
-    let tokens = Tokenizer::new(&DIALECT, &rest).tokenize().map_err(|_| fault())?;
-    let mut before = None;
-    for token in tokens.iter().filter(|token| !matches!(token, Token::Whitespace(_))) {
+    let tokens = Tokenizer::new(&ClickHouse, &rest).tokenize().map_err(|_| fault())?;
+    let tokens: Vec<_> = tokens.into_iter().filter(|token| !matches!(token, Token::Whitespace(_))).collect();
+    // Parentheses of a list behind IN that are open, in which there is no name.
+    let mut of_list: usize = 0;
+    for (at, token) in tokens.iter().enumerate() {
+        let before = |back: usize| at.checked_sub(back).and_then(|at| tokens.get(at));
+        let reads = reads_a_table(|back| before(back).and_then(plain));
         let known = match token {
-            Token::Word(word) if word.quote_style.is_some() => {
-                word.value != catalog.database() || before != Some("FROM")
-            }
-            Token::Word(word) => {
-                WORDS.contains(&word.value.as_str())
-                    || functions::find(&word.value).is_some_and(|(name, _)| name == word.value)
-            }
-            Token::Number(..)
+            Token::Word(word) if word.quote_style.is_some() => word.value != catalog.database() || !reads,
+            Token::Word(word) => is_word(&word.value),
+            other => is_sign(other),
+        };
+        // Where a table may be there is a subquery, or a name of ours; behind IN there is no name.
+        let in_place = match (before(1).and_then(plain), token) {
+            _ if reads => match token {
+                Token::LParen => true,
+                Token::Word(word) => word.quote_style == Some('`') && word.value.starts_with("__"),
+                _ => false,
+            },
+            _ if of_list > 0 => is_of_list(token),
+            (Some("IN"), Token::Word(word)) => word.quote_style.is_none() && word.value == "tuple",
+            (Some("IN"), token) => matches!(token, Token::LParen | Token::LBracket),
+            (Some(_) | None, _) => true,
+        };
+        if !known || !in_place {
+            return Err(fault());
+        }
+        let query_follows = || matches!(tokens.get(at + 1).and_then(plain), Some("SELECT" | "WITH"));
+        let opens_list = before(1).and_then(plain) == Some("IN") && !query_follows();
+        of_list = match token {
+            Token::LParen if of_list > 0 || opens_list => of_list + 1,
+            Token::RParen => of_list.saturating_sub(1),
+            _ => of_list,
+        };
+    }
+    Ok(())
+}
+
+/// A token's word, if it is not in quotes.
+fn plain(token: &Token) -> Option<&str> {
+    match token {
+        Token::Word(word) if word.quote_style.is_none() => Some(word.value.as_str()),
+        Token::LParen => Some("("),
+        _ => None,
+    }
+}
+
+/// Whether a table is read where we are, by the words that stand before it.
+fn reads_a_table<'t>(before: impl Fn(usize) -> Option<&'t str>) -> bool {
+    match before(1) {
+        // What is joined with ARRAY JOIN is a column.
+        Some("JOIN") => before(2) != Some("ARRAY"),
+        Some("FROM") => match (before(4), before(3), before(2)) {
+            (Some("EXTRACT"), Some("("), Some(part)) => !operators::PARTS.contains(&part),
+            (_, Some("IS"), Some("DISTINCT")) | (Some("IS"), Some("NOT"), Some("DISTINCT")) => false,
+            _ => true,
+        },
+        _ => false,
+    }
+}
+
+/// Whether it may stand in a list of literals.
+fn is_of_list(token: &Token) -> bool {
+    match token {
+        Token::Word(_) => matches!(plain(token), Some("NULL" | "true" | "false")),
+        Token::Number(..)
+        | Token::SingleQuotedString(_)
+        | Token::LParen
+        | Token::RParen
+        | Token::Comma
+        | Token::Minus => true,
+        other => matches!(other, Token::HexStringLiteral(_)),
+    }
+}
+
+fn is_word(word: &str) -> bool {
+    WORDS.contains(&word)
+        || operators::PARTS.contains(&word)
+        || functions::find(word).is_some_and(|(name, _)| name == word)
+}
+
+/// Everything but braces, semicolons, placeholders, and whatever else there is.
+fn is_sign(token: &Token) -> bool {
+    matches!(
+        token,
+        Token::Number(..)
+            | Token::HexStringLiteral(_)
             | Token::SingleQuotedString(_)
             | Token::LParen
             | Token::RParen
@@ -154,32 +244,10 @@ pub(super) fn inspect(text: &str, catalog: &Catalog, relations: &BTreeSet<&str>)
             | Token::Div
             | Token::Mod
             | Token::StringConcat
+            | Token::DoubleColon
             | Token::Arrow
-            | Token::EOF => true,
-            // Braces, semicolons, placeholders, and whatever else there is.
-            _ => false,
-        };
-        // Where a table may be there is a subquery, or a name of ours; behind IN there is no name.
-        let in_place = match (before, token) {
-            (Some("FROM" | "JOIN"), Token::LParen) => true,
-            (Some("FROM" | "JOIN"), Token::Word(word)) => word.quote_style == Some('`') && word.value.starts_with("__"),
-            (Some("FROM" | "JOIN"), _) => false,
-            (Some("IN"), Token::Word(word)) => word.quote_style.is_none() && word.value == "tuple",
-            (Some("IN"), token) => matches!(token, Token::LParen | Token::LBracket),
-            (Some(_) | None, _) => true,
-        };
-        if !known || !in_place {
-            return Err(fault());
-        }
-        let array_join = matches!((before, token), (Some("ARRAY"), Token::Word(word)) if word.value == "JOIN");
-        before = match token {
-            // What is joined there is a column.
-            _ if array_join => None,
-            Token::Word(word) if word.quote_style.is_none() => Some(word.value.as_str()),
-            _ => None,
-        };
-    }
-    Ok(())
+            | Token::EOF
+    )
 }
 
 /// Takes a table's subquery out, whatever its argument is, if it is the same wherever it stands.

@@ -2,15 +2,19 @@
 //! the tenant's part of it. Pure: nothing here reaches for ClickHouse.
 //!
 //! The text that comes out is written anew, word by word, from the parsed tree: what is not known here has no way into it. Names
-//! are always quoted, texts always escaped, functions and types written as this module spells them. Of a table only a subquery
+//! are always quoted, texts always escaped, functions and types written as this module spells them. What is known is written so
+//! that ClickHouse reads what the query said to it: the same literals, and the same operators in the same order. Of a table only a subquery
 //! is written, which begins with its own `PREWHERE tenant = {tenant:String}`: other conditions are looked at after it, so that
 //! not even an error can depend on another tenant's row. At last `inspect` reads the written text with other eyes.
 
 mod catalog;
+mod dialect;
 mod expr;
 mod functions;
 mod inspect;
+mod literals;
 mod operators;
+mod parse;
 mod query;
 mod select;
 mod types;
@@ -18,10 +22,8 @@ mod writer;
 
 pub use catalog::{Catalog, Shown};
 
-use sqlparser::ast::Statement;
-use sqlparser::dialect::ClickHouseDialect;
-use sqlparser::parser::{Parser, ParserError};
-use sqlparser::tokenizer::{Span, Token, Tokenizer};
+use parse::Read;
+use sqlparser::tokenizer::Span;
 use std::fmt;
 use writer::Writer;
 
@@ -31,14 +33,11 @@ pub const TENANT: &str = "tenant";
 /// Longer texts are not looked at.
 const TEXT_BYTES_MAX: usize = 32 << 10;
 
-/// The most tokens: a tree is as deep as a chain of operators is long, and is dropped recursively.
-const TOKENS_MAX: usize = 5_000;
-
 /// Room for the recursion over a tree of that depth.
 const STACK_BYTES: usize = 16 << 20;
 
-/// The dialect that is read.
-const DIALECT: ClickHouseDialect = ClickHouseDialect {};
+/// How much of what is refused is quoted.
+const EXCERPT_CHARS_MAX: usize = 80;
 
 /// A query that may be sent, with the tenant as its parameter [`TENANT`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,67 +79,69 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// Makes a query safe, or says why it is not.
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// A SELECT.
+    Query(Fenced),
+    /// `SHOW TABLES`: the names that may be read, which are known here.
+    Tables(Vec<String>),
+    /// `DESCRIBE TABLE`: the columns of the answer of this query, which has no rows.
+    Columns(Fenced),
+}
+
+/// Makes a SELECT safe, or says why it is not.
 pub fn fence(text: &str, catalog: &Catalog) -> Result<Fenced, Refusal> {
+    match ask(text, catalog)? {
+        Asked::Query(fenced) => Ok(fenced),
+        Asked::Tables(_) | Asked::Columns(_) => Err(Refusal::new("only SELECT is answered here")),
+    }
+}
+
+/// Makes what is asked safe, or says why it is not. Nothing of SHOW and DESCRIBE is passed on to ClickHouse, which would tell of other
+/// tenants' tables too.
+pub fn ask(text: &str, catalog: &Catalog) -> Result<Asked, Refusal> {
     if text.len() > TEXT_BYTES_MAX {
         return Err(Refusal::new(format!("the query has {} bytes, at most {TEXT_BYTES_MAX} are read", text.len())));
     }
     // Parsed, written and dropped on a stack that is large enough for all of it.
     stacker::grow(STACK_BYTES, || {
-        let query = parse(text)?;
-        let mut writer = Writer::new(catalog);
-        writer.whole(&query)?;
-        let (text, relations) = writer.finish();
-        inspect::inspect(&text, catalog, &relations)?;
-        Ok(Fenced { text, relations: relations.into_iter().map(str::to_owned).collect() })
+        match parse::read(text)? {
+            Read::Query(query) => written(&query, catalog).map(Asked::Query),
+            Read::Tables { like } => {
+                let fits = |name: &&str| like.as_deref().is_none_or(|pattern| parse::is_like(name, pattern));
+                Ok(Asked::Tables(catalog.names().map(|(name, _)| name).filter(fits).map(str::to_owned).collect()))
+            }
+            Read::Columns(table) => {
+                let known = catalog.get(&table.value).ok_or_else(|| catalog.unknown(&table, []))?;
+                // Its columns are the same whatever is put into the parentheses.
+                let argument =
+                    known.1.parameter.map_or(String::new(), |parameter| format!("({})", parameter.example()));
+                let text = format!("SELECT * FROM {}{argument} LIMIT 0", crate::connection::quoted(known.0));
+                match parse::read(&text)? {
+                    Read::Query(query) => written(&query, catalog).map(Asked::Columns),
+                    Read::Tables { .. } | Read::Columns(_) => Err(Refusal::new("only SELECT is answered here")),
+                }
+            }
+        }
     })
 }
 
-/// Exactly one query.
-fn parse(text: &str) -> Result<sqlparser::ast::Query, Refusal> {
-    let tokens = Tokenizer::new(&DIALECT, text).tokenize_with_location();
-    let tokens = tokens.map_err(|error| {
-        let (line, column) = (error.location.line, error.location.column);
-        Refusal { message: error.message, place: (line > 0).then_some((line, column)) }
-    })?;
-    let mut last = None;
-    let (mut count, mut statements) = (0, 0);
-    let mut within = false;
-    for token in &tokens {
-        match &token.token {
-            Token::Whitespace(_) | Token::EOF => continue,
-            Token::SemiColon => within = false,
-            _ => {
-                statements += usize::from(!within);
-                within = true;
-            }
-        }
-        count += 1;
-        last = Some(token.span);
-        if count > TOKENS_MAX {
-            return Err(Refusal::at(
-                format!("the query is too long: more than {TOKENS_MAX} words and signs"),
-                token.span,
-            ));
-        }
-        if statements > 1 {
-            return Err(Refusal::at("send one query at a time", token.span));
-        }
-    }
-    if last.is_none() {
-        return Err(Refusal::new("send a SELECT"));
-    }
-    let mut parser = Parser::new(&DIALECT).with_tokens_with_locations(tokens);
-    let parsed = parser.parse_statements().map_err(|error| match error {
-        ParserError::ParserError(text) | ParserError::TokenizerError(text) => {
-            Refusal::new(format!("the query cannot be read: {text}"))
-        }
-        ParserError::RecursionLimitExceeded => Refusal::new("the query is nested too deeply"),
-    })?;
-    match <[Statement; 1]>::try_from(parsed) {
-        Ok([Statement::Query(query)]) => Ok(*query),
-        Ok([_]) => Err(Refusal::new("only SELECT is answered here: nothing can be changed")),
-        Err(_) => Err(Refusal::new("send one query at a time")),
+/// The query's own text for ClickHouse.
+fn written(query: &sqlparser::ast::Query, catalog: &Catalog) -> Result<Fenced, Refusal> {
+    let mut writer = Writer::new(catalog);
+    writer.whole(query)?;
+    let (text, relations) = writer.finish();
+    inspect::inspect(&text, catalog, &relations)?;
+    Ok(Fenced { text, relations: relations.into_iter().map(str::to_owned).collect() })
+}
+
+/// What the parser finds, shortened, for a message that names what is refused.
+fn excerpt(what: &impl fmt::Display) -> String {
+    let text = what.to_string();
+    match text.char_indices().nth(EXCERPT_CHARS_MAX) {
+        Some((end, _)) => format!("`{}…`", text.get(..end).unwrap_or_default()),
+        None => format!("`{text}`"),
     }
 }
 

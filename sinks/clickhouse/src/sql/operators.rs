@@ -27,7 +27,7 @@ pub(super) fn binary(op: &BinaryOperator) -> Option<&'static str> {
 pub(super) fn unary(op: &UnaryOperator) -> Option<&'static str> {
     match op {
         UnaryOperator::Minus => Some("-"),
-        UnaryOperator::Plus => Some(""),
+        UnaryOperator::Plus => Some("+"),
         UnaryOperator::Not => Some("NOT "),
         _ => None,
     }
@@ -45,24 +45,47 @@ pub(super) fn unit(field: &DateTimeField) -> Option<&'static str> {
         DateTimeField::Minute | DateTimeField::Minutes => "MINUTE",
         DateTimeField::Second | DateTimeField::Seconds => "SECOND",
         DateTimeField::Millisecond | DateTimeField::Milliseconds => "MILLISECOND",
+        DateTimeField::Microsecond | DateTimeField::Microseconds => "MICROSECOND",
+        DateTimeField::Nanosecond | DateTimeField::Nanoseconds => "NANOSECOND",
         _ => return None,
     })
 }
 
-/// The function of `EXTRACT(… FROM …)`.
-pub(super) fn extract(field: &DateTimeField) -> Option<&'static str> {
-    Some(match field {
-        DateTimeField::Year | DateTimeField::Years => "toYear",
-        DateTimeField::Quarter => "toQuarter",
-        DateTimeField::Month | DateTimeField::Months => "toMonth",
-        DateTimeField::Week(None) | DateTimeField::Weeks | DateTimeField::IsoWeek => "toISOWeek",
-        DateTimeField::Day | DateTimeField::Days => "toDayOfMonth",
-        DateTimeField::DayOfWeek | DateTimeField::Dow | DateTimeField::Isodow => "toDayOfWeek",
-        DateTimeField::DayOfYear | DateTimeField::Doy => "toDayOfYear",
-        DateTimeField::Hour | DateTimeField::Hours => "toHour",
-        DateTimeField::Minute | DateTimeField::Minutes => "toMinute",
-        DateTimeField::Second | DateTimeField::Seconds => "toSecond",
-        DateTimeField::Epoch => "toUnixTimestamp",
-        _ => return None,
-    })
+/// The parts of a time that ClickHouse's EXTRACT knows.
+pub(super) const PARTS: &[&str] = &[
+    "YEAR",
+    "QUARTER",
+    "MONTH",
+    "WEEK",
+    "DAY",
+    "HOUR",
+    "MINUTE",
+    "SECOND",
+    "MILLISECOND",
+    "MICROSECOND",
+    "NANOSECOND",
+    "DOW",
+    "ISODOW",
+    "DOY",
+    "ISOYEAR",
+    "EPOCH",
+    "DECADE",
+    "CENTURY",
+    "MILLENNIUM",
+];
+
+/// The part of `EXTRACT(… FROM …)`.
+pub(super) fn part(field: &DateTimeField) -> Option<&'static str> {
+    let plain = match field {
+        DateTimeField::Dow => "DOW",
+        DateTimeField::Isodow => "ISODOW",
+        DateTimeField::Doy => "DOY",
+        DateTimeField::Isoyear => "ISOYEAR",
+        DateTimeField::Epoch => "EPOCH",
+        DateTimeField::Decade => "DECADE",
+        DateTimeField::Century => "CENTURY",
+        DateTimeField::Millennium => "MILLENNIUM",
+        _ => return unit(field),
+    };
+    Some(plain)
 }

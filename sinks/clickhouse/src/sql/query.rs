@@ -49,15 +49,12 @@ impl Writer<'_> {
         if let Some(with) = with {
             self.with(with)?;
         }
-        // ClickHouse takes what follows several SELECTs as the last one's.
-        let several = matches!(**body, SetExpr::SetOperation { .. });
-        if several {
-            self.put("SELECT * FROM (");
-        }
+        // To ClickHouse it would be the last SELECT's alone, to most databases that of all.
+        let of_which = matches!(**body, SetExpr::SetOperation { .. }) && (order_by.is_some() || limit_clause.is_some());
+        let message = "ORDER BY and LIMIT behind several SELECTs are the last one's in ClickHouse: write SELECT * FROM (… UNION ALL …) \
+                       ORDER BY …, or put parentheses around the last one";
+        refuse(of_which, message, span)?;
         self.body(body)?;
-        if several {
-            self.put(")");
-        }
         if let Some(order_by) = order_by {
             self.order_by(order_by)?;
         }
@@ -106,17 +103,20 @@ impl Writer<'_> {
             }
             SetExpr::SetOperation { left, op, set_quantifier, right } => self.within(body.span(), |w| {
                 w.operand(left)?;
-                let word = match op {
+                w.put(match op {
                     SetOperator::Union => " UNION ",
                     SetOperator::Except => " EXCEPT ",
                     SetOperator::Intersect => " INTERSECT ",
                     SetOperator::Minus => return Err(Refusal::at("MINUS is not allowed: write EXCEPT", body.span())),
-                };
-                w.put(word);
-                w.put(match set_quantifier {
-                    SetQuantifier::All => "ALL ",
-                    SetQuantifier::Distinct | SetQuantifier::None => "DISTINCT ",
-                    SetQuantifier::ByName | SetQuantifier::AllByName | SetQuantifier::DistinctByName => {
+                });
+                w.put(match (set_quantifier, op) {
+                    (SetQuantifier::All, _) => "ALL ",
+                    (SetQuantifier::Distinct, _) => "DISTINCT ",
+                    // ClickHouse wants it to be said.
+                    (SetQuantifier::None, SetOperator::Union) => "DISTINCT ",
+                    // Rows that are there twice stay twice.
+                    (SetQuantifier::None, _) => "",
+                    (SetQuantifier::ByName | SetQuantifier::AllByName | SetQuantifier::DistinctByName, _) => {
                         return Err(Refusal::at("BY NAME is not allowed", body.span()));
                     }
                 });
@@ -131,18 +131,11 @@ impl Writer<'_> {
         }
     }
 
-    /// One side of a UNION: in parentheses.
+    /// One side of a UNION, in parentheses where the query has them: which of several is first is ClickHouse's affair.
     fn operand(&mut self, side: &SetExpr) -> Result<(), Refusal> {
+        let SetExpr::Query(query) = side else { return self.body(side) };
         self.put("(");
-        match side {
-            SetExpr::SetOperation { .. } => {
-                self.put("SELECT * FROM (");
-                self.body(side)?;
-                self.put(")");
-            }
-            SetExpr::Query(query) => self.query(query)?,
-            _ => self.body(side)?,
-        }
+        self.query(query)?;
         self.put(")");
         Ok(())
     }
@@ -168,7 +161,7 @@ impl Writer<'_> {
                 None => {}
                 Some(OrderBySort::Asc) => w.put(" ASC"),
                 Some(OrderBySort::Desc) => w.put(" DESC"),
-                Some(_) => return Err(Refusal::at("ORDER BY takes ASC and DESC", expr.span())),
+                Some(_) => return Err(Refusal::at("ORDER BY takes ASC and DESC, not USING", expr.span())),
             }
             match nulls_first {
                 None => {}
@@ -229,4 +222,12 @@ pub(super) fn plain_alias(alias: &TableAlias) -> Result<&str, Refusal> {
 /// Refuses what is there.
 pub(super) fn refuse(there: bool, message: &str, span: impl FnOnce() -> Span) -> Result<(), Refusal> {
     if there { Err(Refusal::at(message, span())) } else { Ok(()) }
+}
+
+/// Refuses the first that is there, by its name.
+pub(super) fn refuse_each(others: &[(bool, &str)], behind: &str, span: impl FnOnce() -> Span) -> Result<(), Refusal> {
+    match others.iter().find(|(there, _)| *there) {
+        Some((_, what)) => Err(Refusal::at(format!("{what} is not allowed behind {behind}"), span())),
+        None => Ok(()),
+    }
 }

@@ -1,7 +1,8 @@
 //! One SELECT: what it shows, and where it reads.
 
 use super::Refusal;
-use super::query::{plain_alias, refuse};
+use super::literals;
+use super::query::{plain_alias, refuse, refuse_each};
 use super::writer::{Named, Writer};
 use crate::views::Parameter;
 use aulaflow_model::instant::Millis;
@@ -41,18 +42,20 @@ impl Writer<'_> {
             flavor,
         } = select;
         let span = || select_token.0.span;
-        let other = !optimizer_hints.is_empty()
-            || select_modifiers.is_some()
-            || top.is_some()
-            || exclude.is_some()
-            || !lateral_views.is_empty()
-            || !connect_by.is_empty()
-            || !cluster_by.is_empty()
-            || !distribute_by.is_empty()
-            || !sort_by.is_empty()
-            || value_table_mode.is_some()
-            || *flavor != SelectFlavor::Standard;
-        refuse(other, "the SELECT has a part that is not allowed here", span)?;
+        let others = [
+            (!optimizer_hints.is_empty(), "a hint"),
+            (select_modifiers.is_some(), "a word behind SELECT"),
+            (top.is_some(), "TOP"),
+            (exclude.is_some(), "EXCLUDE"),
+            (!lateral_views.is_empty(), "LATERAL VIEW"),
+            (!connect_by.is_empty(), "CONNECT BY"),
+            (!cluster_by.is_empty(), "CLUSTER BY"),
+            (!distribute_by.is_empty(), "DISTRIBUTE BY"),
+            (!sort_by.is_empty(), "SORT BY"),
+            (value_table_mode.is_some(), "AS STRUCT or AS VALUE"),
+            (*flavor != SelectFlavor::Standard, "FROM before SELECT"),
+        ];
+        refuse_each(&others, "SELECT", span)?;
         refuse(into.is_some(), "INTO is not allowed: the answer goes to whoever asks", span)?;
         refuse(prewhere.is_some(), "PREWHERE is not allowed: write WHERE", span)?;
         self.put("SELECT ");
@@ -114,12 +117,14 @@ impl Writer<'_> {
             opt_rename,
             opt_alias,
         } = options;
-        let other = opt_ilike.is_some()
-            || opt_exclude.is_some()
-            || opt_replace.is_some()
-            || opt_rename.is_some()
-            || opt_alias.is_some();
-        refuse(other, "behind `*` only EXCEPT (…) is allowed", || wildcard_token.0.span)?;
+        let others = [
+            (opt_ilike.is_some(), "ILIKE"),
+            (opt_exclude.is_some(), "EXCLUDE"),
+            (opt_replace.is_some(), "REPLACE"),
+            (opt_rename.is_some(), "RENAME"),
+            (opt_alias.is_some(), "an alias"),
+        ];
+        refuse_each(&others, "`*`, where only EXCEPT (…) may be", || wildcard_token.0.span)?;
         let Some(except) = opt_except else { return Ok(()) };
         self.put(" EXCEPT (");
         self.name(&except.first_element)?;
@@ -156,7 +161,8 @@ impl Writer<'_> {
             | JoinOperator::OuterApply
             | JoinOperator::AsOf { .. }
             | JoinOperator::StraightJoin(_) => {
-                return Err(Refusal::at("this kind of JOIN is not allowed", relation.span()));
+                let message = format!("this kind of JOIN is not allowed: {}", super::excerpt(join));
+                return Err(Refusal::at(message, relation.span()));
             }
         };
         self.put(word);
@@ -230,14 +236,16 @@ impl Writer<'_> {
                 sample,
                 index_hints,
             } => {
-                let other = !with_hints.is_empty()
-                    || version.is_some()
-                    || *with_ordinality
-                    || !partitions.is_empty()
-                    || json_path.is_some()
-                    || sample.is_some()
-                    || !index_hints.is_empty();
-                refuse(other, "behind a table only an alias is allowed", || factor.span())?;
+                let others = [
+                    (!with_hints.is_empty(), "WITH (…)"),
+                    (version.is_some(), "a version"),
+                    (*with_ordinality, "WITH ORDINALITY"),
+                    (!partitions.is_empty(), "PARTITION"),
+                    (json_path.is_some(), "a path"),
+                    (sample.is_some(), "SAMPLE"),
+                    (!index_hints.is_empty(), "a hint"),
+                ];
+                refuse_each(&others, "a table, where only an alias may be", || factor.span())?;
                 self.named(name, args.as_ref(), alias.as_ref())
             }
             TableFactor::Derived { lateral, subquery, alias, sample } => {
@@ -369,8 +377,9 @@ fn argument(args: &TableFunctionArgs, parameter: Parameter, of: &Ident) -> Resul
         _ => None,
     };
     match (parameter, value) {
-        (Parameter::Instant, Some(Value::SingleQuotedString(text))) => {
-            let instant = instant(text, of)?;
+        (Parameter::Instant, Some(Value::SingleQuotedString(raw))) => {
+            let decoded = literals::decode(raw).map_err(|message| Refusal::at(message, of.span))?;
+            let instant = instant(&String::from_utf8_lossy(&decoded), of)?;
             Ok(format!("fromUnixTimestamp64Milli({}, 'UTC')", instant.0))
         }
         (Parameter::Days, Some(Value::Number(digits, false))) => {

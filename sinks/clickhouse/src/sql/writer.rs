@@ -2,7 +2,7 @@
 
 use super::Refusal;
 use super::catalog::{Catalog, Shown};
-use crate::connection::{literal, quoted};
+use crate::connection::quoted;
 use sqlparser::ast::Ident;
 use sqlparser::tokenizer::Span;
 use std::collections::BTreeSet;
@@ -112,18 +112,16 @@ impl<'c> Writer<'c> {
         Ok(())
     }
 
-    /// A text.
-    pub(super) fn text(&mut self, text: &str) {
-        self.out.push_str(&literal(text));
-    }
-
     /// What a name in FROM means. It counts what is read.
     pub(super) fn table(&mut self, ident: &Ident) -> Result<Named<'c>, Refusal> {
         let name = checked(ident)?;
         let (named, tables) = match self.ctes.iter().rev().find(|cte| cte.name == name) {
             Some(cte) => (Named::Cte(cte.ours.clone()), cte.tables),
             None => {
-                let (known, shown) = self.catalog.get(name).ok_or_else(|| self.no_such_table(ident))?;
+                let (known, shown) = self
+                    .catalog
+                    .get(name)
+                    .ok_or_else(|| self.catalog.unknown(ident, self.ctes.iter().map(|cte| cte.name.as_str())))?;
                 self.relations.insert(known);
                 (Named::Relation(shown), shown.tables)
             }
@@ -137,19 +135,6 @@ impl<'c> Writer<'c> {
         }
         Ok(named)
     }
-
-    fn no_such_table(&self, ident: &Ident) -> Refusal {
-        let all = || self.catalog.names().map(|(name, _)| name).chain(self.ctes.iter().map(|cte| cte.name.as_str()));
-        let near = aulaflow_model::fault::nearest(&ident.value, all());
-        let message = match near {
-            Some(near) => format!("there is no table {:?}; did you mean {near:?}?", ident.value),
-            None => {
-                let names: Vec<_> = self.catalog.names().map(|(name, _)| name).collect();
-                format!("there is no table {:?}; there are: {}", ident.value, names.join(", "))
-            }
-        };
-        Refusal::at(message, ident.span)
-    }
 }
 
 /// The text of a name that may be written.
@@ -158,6 +143,9 @@ pub(super) fn checked(ident: &Ident) -> Result<&str, Refusal> {
     let refused = |why: &str| Err(Refusal::at(format!("the name {name:?} {why}"), ident.span));
     if name.is_empty() || name.chars().nth(NAME_CHARS_MAX).is_some() {
         return refused("is empty or too long");
+    }
+    if ident.quote_style == Some('\'') {
+        return refused("stands in single quotes, which are for texts: write double ones, or `…`");
     }
     if name.starts_with("__") {
         return refused("begins with two underscores, which is for names of ours");

@@ -92,16 +92,16 @@ pub fn feature(view: u16, n: u32, updated_at: Millis) -> FeatureRow {
     let n64 = i64::from(n);
     let values: Vec<FeatureValue> = match view {
         DAILY => vec![
-            FeatureValue::Int(n64),
+            FeatureValue::Int(i128::from(n64)),
             if n.is_multiple_of(3) { FeatureValue::Null } else { FeatureValue::Micros(-i128::from(n) * 1_500_000) },
             FeatureValue::Text("clic".into()),
         ],
         VISIT => vec![
-            FeatureValue::Int(-n64),
+            FeatureValue::Int(i128::from(-n64)),
             FeatureValue::Text(Millis(n64 * 1_000).to_string().as_str().into()),
             FeatureValue::Bool(n > 3),
         ],
-        _ => vec![FeatureValue::Int(n64)],
+        _ => vec![FeatureValue::Int(i128::from(n64))],
     };
     let session = (view == VISIT).then_some((Millis(n64), Millis(n64 + 5)));
     FeatureRow { values: values.into(), session, updated_at }
@@ -174,6 +174,7 @@ fn decode(form: &Form, bytes: &[u8]) -> (String, usize) {
         Form::Int8 => ((bytes[0] as i8).to_string(), 1),
         Form::Date => (u16::from_le_bytes(fixed(bytes)).to_string(), 2),
         Form::UInt32 => (u32::from_le_bytes(fixed(bytes)).to_string(), 4),
+        Form::Int128 => (i128::from_le_bytes(fixed(bytes)).to_string(), 16),
         Form::Int64 | Form::Decimal18 | Form::Instant => (i64::from_le_bytes(fixed(bytes)).to_string(), 8),
         Form::UInt64 => (u64::from_le_bytes(fixed(bytes)).to_string(), 8),
         Form::Decimal38 => (i128::from_le_bytes(fixed(bytes)).to_string(), 16),

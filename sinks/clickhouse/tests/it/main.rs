@@ -2,6 +2,7 @@
 //! engine itself.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod beside;
 mod bridge;
 mod canary;
 mod engine;
@@ -17,6 +18,7 @@ mod said;
 mod schema;
 mod school;
 mod sql;
+mod statements;
 mod trouble;
 mod views;
 mod world;

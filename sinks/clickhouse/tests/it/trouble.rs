@@ -371,6 +371,34 @@ fn a_clock_that_goes_back_does_not_oust_anybody() {
     assert_eq!(connect(&access).number(&writers).unwrap(), before);
 }
 
+/// A writer that had the share before says that it has closed, long after ours has begun: ours goes on.
+#[test]
+fn a_late_close_of_a_former_writer_ousts_nobody() {
+    let Some(access) = access() else { return };
+    let (folder, world) = (tempfile::tempdir().unwrap(), world(11));
+    let setting = Setting { alone: false, ..Setting::new(&access, folder.path()) };
+    let mut former = begin(&setting, &folder.path().join("former"), &world);
+    former.until(SinkState::Live, PATIENCE);
+    former.go(&world, 0, 10);
+    former.until_whole(PATIENCE);
+    former.checkpoint(&world, 10, PATIENCE);
+    assert!(former.stop(PATIENCE));
+    let connection = connect(&access);
+    let writers = connection.table("writers");
+    let mut present = begin(&setting, &folder.path().join("present"), &world);
+    present.until(SinkState::Live, PATIENCE);
+    let late = format!(
+        "INSERT INTO {writers} SELECT share, writer, true, now64(6) + INTERVAL 1 SECOND FROM {writers} \
+         WHERE closed ORDER BY at LIMIT 1"
+    );
+    connection.execute(&late).unwrap();
+    present.go(&world, 0, 20);
+    // It looks again before it is done: an end says so of what it has begun.
+    end(present, &world, 20, &setting, &access);
+    let closed = format!("SELECT uniqExactIf(writer, closed) FROM {writers}");
+    assert_eq!(connection.number(&closed).unwrap(), 2, "the present one has closed as well");
+}
+
 /// The same content after its rows were deleted, as an erasure does: tokens are of blocks, not of contents.
 #[test]
 fn rows_that_were_deleted_can_be_inserted_again() {

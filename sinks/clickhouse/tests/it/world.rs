@@ -114,14 +114,14 @@ fn change(random: &mut Random, state: &mut State, clock: Millis) {
         }
         2 => {
             let values = [
-                FeatureValue::Int(random.below(3) as i64),
+                FeatureValue::Int(random.below(3) as i128),
                 FeatureValue::Micros(i128::from(random.below(100)) * i128::from(MICROS) / 4),
                 if random.below(3) == 0 { FeatureValue::Null } else { FeatureValue::Text("añ|o".into()) },
             ];
             features[0] = row(random, values.into(), clock);
         }
         _ => {
-            let n = FeatureValue::Int(random.below(3) as i64);
+            let n = FeatureValue::Int(random.below(3) as i128);
             features[1] = row(random, [n].into(), clock);
         }
     }

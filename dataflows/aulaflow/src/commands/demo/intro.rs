@@ -18,7 +18,7 @@ pub(super) fn print(node: &Node, cast: &Cast, settings: &Settings) {
     let weights: serde_json::Map<_, _> = categories.iter().map(|name| (name.clone(), json!(1))).collect();
     let rule = json!({ "weights": weights, "min_passing": 70 });
     println!(
-        "Aulaflow demo: a school of {} students, tenant {tenant}\n\
+        "\na school of {} students, tenant {tenant}\n\
          \n  API          {url}/docs\
          \n  OpenAPI      {url}/openapi.json\
          \n  metrics      {url}/metrics\n\

@@ -9,6 +9,8 @@ use crate::client::Client;
 use crate::config::{self, Overrides};
 use crate::failure::Misuse;
 use crate::node::{End, Node, Roles};
+use crate::stdio;
+use crate::stop_signal::StopSignal;
 use crate::tenant_records::now;
 use crate::token::{Bearer, sign};
 use crate::traffic::{self, Settings, Traffic};
@@ -66,6 +68,10 @@ struct Cast {
 impl Demo {
     /// Runs the command.
     pub fn run(mut self) -> Result<()> {
+        stdio::outlive_readers();
+        // Before anything is made: a signal during the start leaves nothing behind.
+        let stop_signal = StopSignal::listen()?;
+        println!("Aulaflow demo: starting the log, the dataflows and ClickHouse's engine ...");
         // Kept until the end; removed with everything in it.
         let temporary = match &self.overrides.data_dir {
             Some(_) => None,
@@ -75,16 +81,27 @@ impl Demo {
             }
         };
         if let Some(folder) = &temporary {
+            stop_signal.remove_at_forced_end(folder.path());
             self.overrides.data_dir = Some(folder.path().to_owned());
         }
         let plan = config::load(&self.config, &self.overrides)?;
         eprint!("{}", render(&plan.warnings));
         let cast = Cast::of(&plan)?;
         let settings = self.traffic(&cast.tenant);
-        let mut node = Node::start(plan, Roles::ALL)?;
-        intro::print(&node, &cast, &settings);
-        let ended = self.play(&mut node, &cast, settings);
+        let mut node = Node::start(plan, Roles::ALL, stop_signal.clone())?;
+        let ended = if stop_signal.is_asked() {
+            Ok(())
+        } else {
+            intro::print(&node, &cast, &settings);
+            self.play(&mut node, &cast, settings)
+        };
+        println!("stopping ...");
         let stopped = node.stop();
+        if let Some(folder) = temporary {
+            let path = folder.path().to_owned();
+            folder.close().with_context(|| format!("{} cannot be removed", path.display()))?;
+            println!("ended; the data in {} is deleted", path.display());
+        }
         ended.and(stopped)
     }
 

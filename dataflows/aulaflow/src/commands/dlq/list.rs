@@ -1,7 +1,7 @@
 //! `aulaflow dlq list`
 
 use super::{Filters, PAGE, Where};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use std::collections::BTreeMap;
 
 /// Lists dead letters by topic, partition and offset, or counts them
@@ -25,11 +25,13 @@ impl List {
         let door = self.place.open()?;
         let mut cursor: Option<String> = None;
         let mut counts: BTreeMap<(String, String), u64> = BTreeMap::new();
+        let mut found = false;
         let mut left = if self.summary { usize::MAX } else { self.limit };
         while left > 0 {
             let page = door.page(&self.filters, cursor.as_deref(), PAGE.min(left))?;
             left -= page.dead_letters.len();
             for letter in page.dead_letters {
+                found = true;
                 if self.summary {
                     *counts.entry((letter.topic, letter.class)).or_default() += 1;
                 } else {
@@ -41,6 +43,9 @@ impl List {
             if cursor.is_none() {
                 break;
             }
+        }
+        if !found {
+            bail!("there are no dead letters{}", if self.filters.narrow() { " that match" } else { "" });
         }
         if self.summary {
             println!("{:<24} {:<12} {:>10}", "TOPIC", "CLASS", "LETTERS");

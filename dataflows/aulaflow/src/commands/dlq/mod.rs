@@ -98,6 +98,11 @@ impl Filters {
         Query { source: self.topic.clone(), class: self.class.clone(), tenant, since: self.since, until: self.until }
     }
 
+    /// Whether they leave out any dead letter, besides those that come from now on.
+    fn narrow(&self) -> bool {
+        self.topic.is_some() || self.class.is_some() || self.tenant.is_some() || self.since.is_some()
+    }
+
     /// As parameters of the API.
     fn parameters(&self) -> Vec<(&'static str, String)> {
         let instant = |at: Option<Millis>| at.map(|at| at.to_string());
@@ -127,7 +132,7 @@ impl Where {
         if self.url.is_some() || client.is_running()? {
             return Ok(Door::Instance(client));
         }
-        Ok(Door::Log(log_store::open(&plan.runtime)?.log))
+        Ok(Door::Log(log_store::open_existing(&plan.runtime)?.log))
     }
 }
 

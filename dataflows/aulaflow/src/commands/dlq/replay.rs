@@ -3,7 +3,7 @@
 use super::{Door, Filters, Where, until_now};
 use crate::failure::Misuse;
 use crate::progress::Progress;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use std::io::{BufRead, IsTerminal};
 
 /// Skipped letters that are named; the others are only counted.
@@ -31,7 +31,13 @@ impl Replay {
         let filters = until_now(self.filters);
         let would = all(&door, &filters, true, None)?;
         println!("{would} records can be written once more");
-        if self.dry_run || would == 0 {
+        if would == 0 {
+            bail!(
+                "nothing was written: there are no dead letters{}",
+                if filters.narrow() { " that match" } else { "" }
+            );
+        }
+        if self.dry_run {
             return Ok(());
         }
         if !self.yes && !confirmed(would)? {

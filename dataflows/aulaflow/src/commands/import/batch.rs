@@ -7,7 +7,7 @@ use anyhow::Result;
 /// The most events in one batch: what `POST /v1/behavior` takes at once.
 pub const BATCH_EVENTS_MAX: usize = 5_000;
 
-/// The most bytes in one batch, below the server's default limit of 8 MiB; a single longer line goes alone.
+/// The most bytes in one batch; a single longer line goes alone.
 pub const BATCH_BYTES_MAX: usize = 4 << 20;
 
 /// JSON lines of one kind.
@@ -37,6 +37,19 @@ impl Batch {
         self.len() < BATCH_EVENTS_MAX && (self.numbers.is_empty() || self.lines.len() + bytes <= BATCH_BYTES_MAX)
     }
 
+    /// The same events as two batches, in their order.
+    pub fn halves(&self) -> [Self; 2] {
+        let middle = self.len() / 2;
+        let bytes = self.lines.split_inclusive(|byte| *byte == b'\n').take(middle).map(<[u8]>::len).sum();
+        let (first, second) = self.lines.split_at(bytes);
+        let (low, high) = self.numbers.split_at(middle);
+        [(first, low), (second, high)].map(|(lines, numbers)| Self {
+            kind: self.kind,
+            lines: lines.to_vec(),
+            numbers: numbers.to_vec(),
+        })
+    }
+
     /// The lines without their line feeds.
     pub fn items(&self) -> impl Iterator<Item = &[u8]> {
         self.lines.split_inclusive(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\n").unwrap_or(line))
@@ -59,6 +72,8 @@ pub struct Tally {
     pub accepted: u64,
     /// Refused: on the dead-letter topic where `dead_letters` is set, nowhere else.
     pub refused: u64,
+    /// Of the refused: too long to be dead letters, on the log in no form.
+    pub skipped: u64,
     /// The first refusals, for people.
     pub examples: Vec<String>,
     /// Where the last ones are on the log.
@@ -66,6 +81,12 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Counts an event that was left out: it is too long to be kept.
+    pub fn skip(&mut self, line: u64, reason: &str) {
+        self.skipped += 1;
+        self.refuse(line, reason);
+    }
+
     /// Counts a refused event.
     pub fn refuse(&mut self, line: u64, reason: &str) {
         self.refused += 1;
@@ -78,6 +99,7 @@ impl Tally {
     pub fn add(&mut self, other: Tally) {
         self.accepted += other.accepted;
         self.refused += other.refused;
+        self.skipped += other.skipped;
         self.examples.extend(other.examples);
         self.examples.truncate(EXAMPLES_MAX);
         self.positions.merge(other.positions);

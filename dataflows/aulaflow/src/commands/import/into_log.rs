@@ -9,6 +9,7 @@ use aulaflow_log::{Log, TopicPartition};
 use aulaflow_model::event::{Origin, decode_behavior, decode_evaluation, decode_service_event, splice_tenant};
 use aulaflow_model::fault::Fault;
 use aulaflow_model::ids::{Subject, TenantId};
+use aulaflow_model::tenant::merge::Applied;
 use aulaflow_model::tenant::{Rule, TenantConfig};
 use aulaflow_model::topic;
 use std::sync::Arc;
@@ -22,16 +23,19 @@ pub struct IntoLog {
     log: Arc<dyn Log>,
     /// What the log says of the tenant.
     tenant: TenantConfig,
+    /// What its file said last, which a record of the tenant carries on.
+    applied: Option<Applied>,
+    record_bytes_max: usize,
     key: Vec<u8>,
     value: Vec<u8>,
 }
 
 impl IntoLog {
-    /// Writes a tenant's events.
-    pub fn new(log: Arc<dyn Log>, tenant: &TenantId) -> Result<Self> {
-        let recorded = tenant_records::read(log.as_ref())?.remove(tenant).and_then(|recorded| recorded.config);
-        let tenant = recorded.unwrap_or_else(|| TenantConfig::empty(tenant.clone()));
-        Ok(Self { log, tenant, key: Vec::new(), value: Vec::new() })
+    /// Writes a tenant's events; what takes more bytes as a record is a dead letter.
+    pub fn new(log: Arc<dyn Log>, tenant: &TenantId, record_bytes_max: usize) -> Result<Self> {
+        let recorded = tenant_records::read(log.as_ref())?.remove(tenant).unwrap_or_default();
+        let tenant = recorded.config.unwrap_or_else(|| TenantConfig::empty(tenant.clone()));
+        Ok(Self { log, tenant, applied: recorded.applied, record_bytes_max, key: Vec::new(), value: Vec::new() })
     }
 
     /// Makes a rule the tenant's own for all subjects.
@@ -39,7 +43,7 @@ impl IntoLog {
         let changed =
             self.tenant.in_force(now()).0.with_rule(rule).map_err(|faults| anyhow::anyhow!(describe(&faults)))?;
         if changed != self.tenant {
-            tenant_records::append(self.log.as_ref(), &changed, &[])?;
+            tenant_records::append(self.log.as_ref(), &changed, self.applied.as_ref())?;
             self.tenant = changed;
         }
         Ok(())
@@ -64,7 +68,9 @@ impl Destination for IntoLog {
         let timestamp = now();
         let failed_at = timestamp.to_string();
         for (item, number) in batch.items().zip(&batch.numbers) {
-            match record((batch.kind, item), &self.tenant, &mut self.key, &mut self.value) {
+            let checked = record((batch.kind, item), &self.tenant, &mut self.key, &mut self.value);
+            let checked = checked.and_then(|()| fits(&self.key, &self.value, self.record_bytes_max));
+            match checked {
                 Ok(()) => {
                     good.push(timestamp, &self.key, Some(&self.value), &[]);
                     tally.accepted += 1;
@@ -86,6 +92,16 @@ impl Destination for IntoLog {
         self.append(batch.kind.topic(), good)?;
         Ok(tally)
     }
+}
+
+/// Whether a record is one that the engine reads.
+fn fits(key: &[u8], value: &[u8], bytes_max: usize) -> Result<(), Vec<Fault>> {
+    let bytes = key.len() + value.len();
+    if bytes <= bytes_max {
+        return Ok(());
+    }
+    let message = format!("takes {bytes} bytes as a record; engine.record_bytes_max allows {bytes_max}");
+    Err(vec![Fault::new("", message)])
 }
 
 /// Checks an event and writes its record: the key, and the value with the tenant in it.
@@ -140,7 +156,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let log = EmbeddedLog::open(EmbeddedConfig::new(folder.path(), crate::log_store::topics())).unwrap();
         let tenant = TenantId::new("school_1").unwrap();
-        let mut destination = IntoLog::new(Arc::new(log), &tenant).unwrap();
+        let mut destination = IntoLog::new(Arc::new(log), &tenant, 1 << 20).unwrap();
         let mut batch = Batch::new(Kind::Behavior);
         let good = r#"{"event_id":"e1","student_id":"s/1","event_type":"answer","occurred_at":"2026-03-02T15:04:05Z"}"#;
         for (number, line) in [(1, good), (3, "{\"event_id\":"), (4, r#"{"event_id":"e2"}"#)] {

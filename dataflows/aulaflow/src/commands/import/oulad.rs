@@ -29,7 +29,7 @@ pub struct Oulad {
 impl Oulad {
     /// Runs the command.
     pub fn run(self) -> Result<()> {
-        let mut target = Target::open(self.target)?;
+        let mut target = Target::open(self.target, !self.keep_rule)?;
         eprintln!("reading {}", self.dir.display());
         let dataset = read::read(&self.dir)?;
         let rows = dataset.in_order();

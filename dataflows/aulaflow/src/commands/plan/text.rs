@@ -91,13 +91,23 @@ fn keep(kept: &Kept) -> String {
 fn total(page: &mut Page, description: &Description) {
     let keeps = || description.nodes.iter().flat_map(|node| &node.keeps);
     let sum = |keeps: &mut dyn Iterator<Item = &Kept>| keeps.filter_map(|kept| kept.size).map(|size| size.bytes).sum();
-    let all: u64 = sum(&mut keeps());
+    let all = description.memory_bytes();
     let inputs: u64 = sum(&mut keeps().filter(|kept| kept.checkpoint.is_some()));
     let a = &description.assumptions;
     page.title(&format!("MEMORY, about {} for {} students", bytes(all), number(a.students)));
     page.row(
         &[(2, "")],
         &format!("{} of it is in the checkpoint too; the rest is made again from that.", bytes(inputs)),
+    );
+    let process = description.process_bytes;
+    let per_student = all.saturating_sub(process) / a.students.max(1);
+    page.row(
+        &[(2, "")],
+        &format!(
+            "{} per student; {} are the process itself and what it works on while it reads as fast as it can.",
+            bytes(per_student),
+            bytes(process)
+        ),
     );
     let assumed = [
         ("--active-panes", a.active_panes, "panes with events on each grid that keeps as many (of sessions: sessions)"),
@@ -113,8 +123,8 @@ fn total(page: &mut Page, description: &Description) {
     page.row(
         &[(2, "")],
         "Sizes are those of the program's types, with what their containers reserve. Every student counts as active on every \
-         grid, and every part as present in each pane. Names longer than 24 bytes, the process itself, the log's caches and \
-         rendered JSON are not in it.",
+         grid, and every part as present in each pane. Names longer than 24 bytes, the log's caches and rendered JSON are not \
+         in it.",
     );
 }
 

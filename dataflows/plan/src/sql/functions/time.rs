@@ -3,6 +3,7 @@
 use super::{Definition, Kind};
 use crate::sql::calendar::{self, DAY_MS, UNITS, Unit};
 use crate::sql::expr::{EvalError, Type, Value};
+use crate::sql::literal;
 use crate::sql::node::{Evaluated, Function, Node};
 use crate::sql::resolve::{Resolver, Typed};
 use crate::sql::{SqlFault, nearest_help};
@@ -90,12 +91,16 @@ pub fn operator(name: &str, left: Option<Type>, right: Option<Type>) -> Option<(
         ("-", Some(Timestamp), Some(Timestamp) | None) | ("-", None, Some(Timestamp)) => {
             (Function { name: "-", call: timestamp_difference }, [Timestamp, Timestamp], Interval)
         }
-        ("+", Some(Interval), Some(Interval) | None) | ("+", None, Some(Interval)) => {
-            (Function { name: "+", call: |a| intervals(a, 1) }, [Interval, Interval], Interval)
-        }
-        ("-", Some(Interval), Some(Interval) | None) | ("-", None, Some(Interval)) => {
-            (Function { name: "-", call: |a| intervals(a, -1) }, [Interval, Interval], Interval)
-        }
+        ("+", Some(Interval), Some(Interval) | None) | ("+", None, Some(Interval)) => (
+            Function { name: "+", call: |a| intervals(a, i32::checked_add, i64::checked_add) },
+            [Interval, Interval],
+            Interval,
+        ),
+        ("-", Some(Interval), Some(Interval) | None) | ("-", None, Some(Interval)) => (
+            Function { name: "-", call: |a| intervals(a, i32::checked_sub, i64::checked_sub) },
+            [Interval, Interval],
+            Interval,
+        ),
         ("*", Some(Interval), Some(Double | Bigint) | None) => {
             (Function { name: "*", call: interval_times }, [Interval, Double], Interval)
         }
@@ -113,6 +118,9 @@ pub fn operator(name: &str, left: Option<Type>, right: Option<Type>) -> Option<(
 pub const NEGATE_INTERVAL: Function = Function { name: "-", call: negate };
 
 const OUT: EvalError = EvalError::OutOfRange("interval");
+
+/// 2^63: the first number of microseconds that an interval does not hold.
+const MICROS_END: f64 = 9_223_372_036_854_775_808.0;
 
 fn timestamp_plus<'r>(arguments: &mut [Value<'r>]) -> Evaluated<'r> {
     match arguments {
@@ -142,7 +150,7 @@ fn timestamp_minus<'r>(arguments: &mut [Value<'r>]) -> Evaluated<'r> {
 fn timestamp_difference<'r>(arguments: &mut [Value<'r>]) -> Evaluated<'r> {
     match arguments {
         [Value::Timestamp(left), Value::Timestamp(right)] => {
-            let millis = left.0.checked_sub(right.0).ok_or(OUT)?;
+            let millis = held(left.0.checked_sub(right.0))?;
             let days = i32::try_from(millis / DAY_MS).map_err(|_| OUT)?;
             Ok(Value::Interval { months: 0, days, millis: millis % DAY_MS })
         }
@@ -150,16 +158,20 @@ fn timestamp_difference<'r>(arguments: &mut [Value<'r>]) -> Evaluated<'r> {
     }
 }
 
-fn intervals<'r>(arguments: &mut [Value<'r>], sign: i32) -> Evaluated<'r> {
+/// The sum or difference of two intervals, part by part.
+fn intervals<'r>(
+    arguments: &mut [Value<'r>],
+    small: fn(i32, i32) -> Option<i32>,
+    large: fn(i64, i64) -> Option<i64>,
+) -> Evaluated<'r> {
     let [Value::Interval { months, days, millis }, Value::Interval { months: m, days: d, millis: ms }] = arguments
     else {
         return Err(EvalError::WrongType);
     };
-    let small = |a: i32, b: i32| b.checked_mul(sign).and_then(|b| a.checked_add(b)).ok_or(OUT);
     Ok(Value::Interval {
-        months: small(*months, *m)?,
-        days: small(*days, *d)?,
-        millis: ms.checked_mul(i64::from(sign)).and_then(|b| millis.checked_add(b)).ok_or(OUT)?,
+        months: small(*months, *m).ok_or(OUT)?,
+        days: small(*days, *d).ok_or(OUT)?,
+        millis: held(large(*millis, *ms))?,
     })
 }
 
@@ -200,7 +212,7 @@ fn interval_over<'r>(arguments: &mut [Value<'r>]) -> Evaluated<'r> {
 
 /// PostgreSQL's `interval_mul` and `interval_div`: what is left of a month becomes days, what is left of a day time.
 fn scale<'r>(months: i32, days: i32, millis: i64, by: impl Fn(f64) -> f64) -> Evaluated<'r> {
-    let small = |x: f64| if x.abs() < 2_147_483_648.0 { Ok(x as i32) } else { Err(OUT) };
+    let small = |x: f64| if (-2_147_483_648.0..2_147_483_648.0).contains(&x) { Ok(x as i32) } else { Err(OUT) };
     // Six digits of a second, as there: what doubles add below it is noise.
     let round = |x: f64| (x * 1e6).round_ties_even() / 1e6;
     let day_s = DAY_MS as f64 / 1000.0;
@@ -214,10 +226,15 @@ fn scale<'r>(months: i32, days: i32, millis: i64, by: impl Fn(f64) -> f64) -> Ev
         seconds -= (seconds / day_s).trunc() * day_s;
     }
     whole_days = add(whole_days, month_days.trunc())?;
-    let total = (by(millis as f64) + seconds * 1000.0).round_ties_even();
-    if total.abs() < 9.2e18 {
-        Ok(Value::Interval { months: whole_months, days: whole_days, millis: total as i64 })
-    } else {
-        Err(OUT)
+    // In microseconds, as there.
+    let total = (by(millis.saturating_mul(1000) as f64) + seconds * 1e6).round_ties_even();
+    if !(-MICROS_END..MICROS_END).contains(&total) {
+        return Err(OUT);
     }
+    Ok(Value::Interval { months: whole_months, days: whole_days, millis: literal::millis(total as i64).ok_or(OUT)? })
+}
+
+/// An interval's milliseconds, if it holds them: PostgreSQL's holds as many microseconds as there are in 64 bits.
+fn held(millis: Option<i64>) -> Result<i64, EvalError> {
+    millis.filter(|millis| millis.checked_mul(1000).is_some()).ok_or(OUT)
 }
