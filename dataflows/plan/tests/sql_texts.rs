@@ -135,6 +135,8 @@ const NO_TIMESTAMPS: &[&str] = &[
     "2026-03-02 15:04:05 Mars/Olympus",
     "12:30",
     "20263002",
+    "21-June-00mat 24:00:00",
+    "21-Jun-26-at",
     "2026-03-02 -",
     "2026-03-02é",
     // Read there, not here: what is another instant at every reading, infinite times, zones that are not IANA's names.

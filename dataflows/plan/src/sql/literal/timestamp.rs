@@ -249,7 +249,6 @@ impl Reader {
         };
         for part in parts.iter().filter(|part| part.starts_with(|c: char| c.is_ascii_alphabetic())) {
             match words::of_time(part) {
-                Some(Word::Filler) => continue,
                 Some(Word::Month(month)) => self.month = month,
                 _ => return Err(MIXED),
             }
