@@ -264,6 +264,8 @@ fn a_field_behind_an_interval_is_its_unit_and_its_precision() {
         ("interval '1-2' year", "1 year"),
         ("interval '1.5' second", "00:00:01.5"),
         ("interval '1:02:03' minute", "01:02:00"),
+        // Cut off before it is rounded.
+        ("interval '-0.1 ms 1 h' minute", "00:59:00"),
     ] {
         assert_eq!(evaluated(expression, ""), Ok(Some(expected.to_owned())), "{expression}");
     }

@@ -308,35 +308,13 @@ impl Resolver<'_> {
     }
 }
 
-/// `INTERVAL '90' MINUTE`: the field is the unit of a number without one, and what is finer than the field is cut off,
-/// as in PostgreSQL.
+/// The literal, with a field behind it perhaps: `INTERVAL '90' MINUTE`.
 fn interval_literal(text: &str, field: Option<&ast::DateTimeField>) -> Result<(i32, i32, i64), EvalError> {
     let Some(field) = field else { return literal::parse_interval(text) };
     let Some(unit) = Unit::parse(&field.to_string()) else {
         return literal::parse_interval(&format!("{text} {field}"));
     };
-    let (months, days, millis) = literal::parse_interval_of(text, unit)?;
-    Ok(match unit {
-        Unit::Year => (months - months % 12, 0, 0),
-        Unit::Month => (months, 0, 0),
-        Unit::Day => (months, days, 0),
-        Unit::Hour => (months, days, millis - millis % 3_600_000),
-        Unit::Minute => (months, days, millis - millis % 60_000),
-        Unit::Second
-        | Unit::Microseconds
-        | Unit::Milliseconds
-        | Unit::Week
-        | Unit::Quarter
-        | Unit::Decade
-        | Unit::Century
-        | Unit::Millennium
-        | Unit::Dow
-        | Unit::Isodow
-        | Unit::Doy
-        | Unit::Isoyear
-        | Unit::Julian
-        | Unit::Epoch => (months, days, millis),
-    })
+    literal::parse_interval_field(text, unit)
 }
 
 /// A set for a list of constants, and whether it holds a NULL; `None` if there are other types or no constants.

@@ -12,7 +12,7 @@ use super::calendar::{self, Civil};
 use super::expr::{EvalError, Type, Value};
 use aulaflow_model::instant::Millis;
 use aulaflow_model::tenant::RoundingMode;
-pub use interval::{millis, parse_interval, parse_interval_of};
+pub use interval::{millis, parse_interval, parse_interval_field};
 pub use number::{double_text, parse_double};
 use serde_json::value::RawValue;
 use std::borrow::Cow;

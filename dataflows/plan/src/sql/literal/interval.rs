@@ -24,19 +24,23 @@ pub(super) const LARGE: Unread = Unread::Range("a part of it is too large");
 
 /// Reads an interval: months, days, milliseconds. A last number without a unit is seconds.
 pub fn parse_interval(text: &str) -> Result<(i32, i32, i64), EvalError> {
-    parse_interval_of(text, Unit::Second)
+    read(text, Unit::Second).and_then(Sum::finish).map_err(|unread| unread.of(Type::Interval))
 }
 
-/// As [`parse_interval`], with another unit for a last number that has none: `INTERVAL '90' MINUTE`.
-pub fn parse_interval_of(text: &str, unit: Unit) -> Result<(i32, i32, i64), EvalError> {
-    let read = match words_and_numbers(text, unit) {
+/// `INTERVAL '90' MINUTE`: the field is the unit of a last number that has none, and what is finer than it is cut off.
+pub fn parse_interval_field(text: &str, field: Unit) -> Result<(i32, i32, i64), EvalError> {
+    let sum = read(text, field).and_then(|sum| sum.cut(field)).and_then(Sum::finish);
+    sum.map_err(|unread| unread.of(Type::Interval))
+}
+
+fn read(text: &str, unit: Unit) -> Result<Sum, Unread> {
+    match words_and_numbers(text, unit) {
         Err(Unread::Form(why)) => iso8601::parse(text).map_err(|unread| match unread {
             Unread::Form(_) if !text.starts_with('P') => Unread::Form(why),
             unread => unread,
         }),
         read => read,
-    };
-    read.and_then(|sum| sum.finish()).map_err(|unread| unread.of(Type::Interval))
+    }
 }
 
 fn words_and_numbers(text: &str, default: Unit) -> Result<Sum, Unread> {
@@ -263,10 +267,38 @@ impl Sum {
         })
     }
 
+    fn total_months(&self) -> Result<i32, Unread> {
+        i32::try_from(i64::from(self.years) * 12 + i64::from(self.months)).map_err(|_| LARGE)
+    }
+
+    /// Without what is finer than a field of years to seconds. In microseconds, before anything is rounded.
+    fn cut(self, field: Unit) -> Result<Self, Unread> {
+        let micros = self.micros;
+        Ok(match field {
+            Unit::Year => Self { years: self.total_months()? / 12, ..Self::default() },
+            Unit::Month => Self { days: 0, micros: 0, ..self },
+            Unit::Day => Self { micros: 0, ..self },
+            Unit::Hour => Self { micros: micros - micros % HOUR_US, ..self },
+            Unit::Minute => Self { micros: micros - micros % MINUTE_US, ..self },
+            Unit::Second
+            | Unit::Microseconds
+            | Unit::Milliseconds
+            | Unit::Week
+            | Unit::Quarter
+            | Unit::Decade
+            | Unit::Century
+            | Unit::Millennium
+            | Unit::Dow
+            | Unit::Isodow
+            | Unit::Doy
+            | Unit::Isoyear
+            | Unit::Julian
+            | Unit::Epoch => self,
+        })
+    }
+
     fn finish(self) -> Result<(i32, i32, i64), Unread> {
-        let months = i64::from(self.years) * 12 + i64::from(self.months);
-        let months = i32::try_from(months).map_err(|_| LARGE)?;
-        Ok((months, self.days, millis(self.micros).ok_or(LARGE)?))
+        Ok((self.total_months()?, self.days, millis(self.micros).ok_or(LARGE)?))
     }
 }
 
