@@ -188,6 +188,7 @@ const INTERVALS: &[Case] = &[
     ("1 century 2 decades 3 mils", "3120 years"),
     ("100 ms", "00:00:00.1"),
     ("1500 us", "00:00:00.002"),
+    ("1 msecond 2000 useconds", "00:00:00.003"),
     ("0.0005 s", "00:00:00.001"),
     ("-0.0005 s", "-00:00:00.001"),
     ("1 microsecond 2 millisecond 3 second", "00:00:03.002"),

@@ -87,7 +87,8 @@ class Postgres:
         for ty, name in [("bigint", "bigint"), ("float8", "double"), ("boolean", "boolean"), ("json", "json"),
                          ("timestamptz", "timestamptz"), ("interval", "interval")]:
             script.append(f"""CREATE OR REPLACE FUNCTION try_{name}(v text) RETURNS {ty} LANGUAGE plpgsql VOLATILE AS
-                $$ BEGIN RETURN v::{ty}; EXCEPTION WHEN OTHERS THEN RETURN NULL; END $$;""")
+                $$ BEGIN RETURN {"whole(v::interval)" if name == "interval" else f"v::{ty}"};
+                EXCEPTION WHEN OTHERS THEN RETURN NULL; END $$;""")
         script.append("""CREATE OR REPLACE FUNCTION hide(v anyelement) RETURNS anyelement LANGUAGE plpgsql VOLATILE AS
             $$ BEGIN RETURN v; END $$;""")
         # Our timestamps are instants, shown in UTC, of whole milliseconds: what is finer is cut off.

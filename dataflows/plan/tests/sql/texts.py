@@ -3,7 +3,7 @@
 ZONES = ["America/New_York", "Europe/Madrid", "asia/kolkata", "America/Mexico_City", "Pacific/Apia", "Etc/GMT+5", "Japan"]
 MONTHS = ["jan", "Feb", "MAR", "April", "may", "June", "jul", "august", "Sept", "sep", "Oct", "november", "Dec"]
 DAYS = ["Mon", "tuesday", "WED", "Thurs", "fri", "Sat", "sun"]
-UNITS = ["microseconds", "us", "usec", "milliseconds", "ms", "msecs", "seconds", "second", "sec", "s", "minutes", "min", "m",
+UNITS = ["microseconds", "us", "usec", "usecond", "useconds", "milliseconds", "ms", "msecs", "msecond", "seconds", "second", "sec", "s", "minutes", "min", "m",
          "hours", "hour", "hr", "h", "days", "day", "d", "weeks", "week", "w", "months", "mon", "mons", "month", "years",
          "year", "yr", "y", "decades", "decade", "dec", "centuries", "century", "c", "millennia", "millennium", "mil",
          "millenniums", "quarter", "qtr", "timezone"]

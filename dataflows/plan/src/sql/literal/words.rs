@@ -106,8 +106,8 @@ pub(super) fn is_ambiguous_zone(text: &str) -> bool {
 /// The unit of a word in an interval. Of longer words the first ten letters count, as in PostgreSQL.
 pub fn unit(text: &str) -> Option<Unit> {
     Some(match text.get(..10).unwrap_or(text) {
-        "us" | "usec" | "usecs" | "useconds" | "microsecon" => Unit::Microseconds,
-        "ms" | "msec" | "msecs" | "mseconds" | "millisecon" => Unit::Milliseconds,
+        "us" | "usec" | "usecs" | "usecond" | "useconds" | "microsecon" => Unit::Microseconds,
+        "ms" | "msec" | "msecs" | "msecond" | "mseconds" | "millisecon" => Unit::Milliseconds,
         "s" | "sec" | "secs" | "second" | "seconds" => Unit::Second,
         "m" | "min" | "mins" | "minute" | "minutes" => Unit::Minute,
         "h" | "hr" | "hrs" | "hour" | "hours" => Unit::Hour,
