@@ -456,20 +456,27 @@ impl Place {
                 wake = wake.min(self.clocks[grid_index].start(pane.number() + panes).0);
             }
         }
-        let newest_start = self.clocks[grid_index].start(newest.number()).0;
         if grid.is_session() {
-            let ends = newest_start + i64::from(newest.run.1) + grid.spec.gap_ms;
+            let ends = self.clocks[grid_index].start(newest.number()).0 + i64::from(newest.run.1) + grid.spec.gap_ms;
             wake = wake.min(if ends > clock.0 { ends } else { i64::MAX });
         }
         for view in grid.clocked.iter().chain(&grid.outers) {
             let spec = &self.plan.views[usize::from(*view)].schema.window;
-            let boundary = if spec.gap_ms > 0 {
-                let row = if grid.is_session() { newest_start + i64::from(newest.run.0) } else { newest_start };
-                row + spec.gap_ms
+            if spec.gap_ms > 0 {
+                // A session of rows ends its gap after its last row, which need not be the newest: the view's filter may
+                // leave newer ones out. So each row that is younger than the gap is a boundary.
+                for pane in ring.panes[..entered].iter().rev() {
+                    let start = self.clocks[grid_index].start(pane.number()).0;
+                    let row = if grid.is_session() { start + i64::from(pane.run.0) } else { start };
+                    if row + spec.gap_ms <= clock.0 {
+                        break;
+                    }
+                    wake = wake.min(row + spec.gap_ms);
+                }
             } else {
-                spec.bounds(clock).1.0
-            };
-            wake = wake.min(if boundary > clock.0 { boundary } else { i64::MAX });
+                let boundary = spec.bounds(clock).1.0;
+                wake = wake.min(if boundary > clock.0 { boundary } else { i64::MAX });
+            }
         }
         wake
     }

@@ -29,8 +29,12 @@ fn plan(windows: Windows) -> Arc<Plan> {
         hop(windows[0]),
         hop(windows[1])
     );
+    compiled(&sql)
+}
+
+fn compiled(sql: &str) -> Arc<Plan> {
     let (file, _) = parse_runtime(&Source::new("test.toml", ""));
-    Arc::new(compile(file.unwrap(), &[], &[Source::new("test.sql", &sql)]).unwrap_or_else(|d| panic!("{d:?}")))
+    Arc::new(compile(file.unwrap(), &[], &[Source::new("test.sql", sql)]).unwrap_or_else(|d| panic!("{d:?}")))
 }
 
 fn store(plan: &Arc<Plan>) -> PaneStore {
@@ -97,6 +101,34 @@ fn expected(events: &[Accepted], student: StudentNo, windows: Windows, as_of: i6
     };
     let (a, b) = (covered(windows[0]), covered(windows[1]));
     [a.iter().max().map(|most| (a.len() as i64, *most)), (!b.is_empty()).then(|| (b.len() as i64, b.iter().sum()))]
+}
+
+#[test]
+fn a_session_of_rows_ends_on_time_though_a_newer_row_is_filtered_out() {
+    let plan = compiled(
+        "CREATE TABLE behavior (student_id TEXT, value DOUBLE, occurred_at TIMESTAMP)
+         WITH (connector = 'log', topic = 'aula.behavior.v1', event_time = 'occurred_at');
+         CREATE MATERIALIZED VIEW windows WITH (serve = false) AS
+         SELECT student_id, count(*) AS n FROM behavior GROUP BY student_id, tumble(interval '10 seconds');
+         CREATE MATERIALIZED VIEW busy WITH (serve = true) AS
+         SELECT student_id, count(*) AS rows, sum(n) AS events FROM windows WHERE n > 1
+         GROUP BY student_id, session(interval '25 seconds');",
+    );
+    let mut panes = store(&plan);
+    // Two events in the window at 0; one, which is too few, in the window at 10.
+    for (clock, at) in [(0, 0), (1, 1), (11, 11)] {
+        panes.advance(Millis(clock * SECOND), usize::MAX);
+        add(&mut panes, 0, at * SECOND, 1);
+    }
+    panes.advance(Millis(24_999), usize::MAX);
+    let rows = |panes: &mut PaneStore| -> Vec<bool> {
+        let updates = panes.take_changes(usize::MAX).into_iter().flat_map(|(_, updates)| updates);
+        updates.map(|update| update.row.is_some()).collect()
+    };
+    assert_eq!(rows(&mut panes), [true]);
+    assert_eq!(panes.next_due(), Some(Millis(25_000)));
+    panes.advance(Millis(25_000), usize::MAX);
+    assert_eq!(rows(&mut panes), [false]);
 }
 
 /// Takes what changed into what is shown.

@@ -93,17 +93,26 @@ fn base(place: Place) -> impl Strategy<Value = Base> {
 fn outer(bases: &[Base], place: Place, pick: prop::sample::Index, filtered: bool, which: usize) -> Option<Outer> {
     let inner = pick.index(bases.len());
     let window = match bases[inner].window {
-        Window::Tumble(DAY) => [Window::Tumble(2 * DAY), Window::Hop(DAY, 4 * DAY), session(2 * DAY)][which],
-        Window::Tumble(size) => [Window::Hop(size, 4 * size), Window::Tumble(DAY), session(2 * size)][which],
-        Window::Days(1, 1, _) => [Window::Days(1, 4, place), Window::Days(7, 14, place), session(2 * DAY)][which],
-        Window::Session(..) => [Window::Tumble(DAY), Window::Days(1, 2, place), Window::Hop(6 * HOUR, 2 * DAY)][which],
+        Window::Tumble(DAY) => {
+            [Window::Tumble(2 * DAY), Window::Hop(DAY, 4 * DAY), session(2 * DAY), session(3 * DAY)][which]
+        }
+        Window::Tumble(size) => {
+            [Window::Hop(size, 4 * size), Window::Tumble(DAY), session(2 * size), session(5 * size)][which]
+        }
+        Window::Days(1, 1, _) => {
+            [Window::Days(1, 4, place), Window::Days(7, 14, place), session(2 * DAY), session(3 * DAY)][which]
+        }
+        Window::Session(..) => {
+            [Window::Tumble(DAY), Window::Days(1, 2, place), Window::Hop(6 * HOUR, 2 * DAY), Window::Tumble(2 * DAY)]
+                [which]
+        }
         Window::Days(..) | Window::Hop(..) => return None,
     };
     Some(Outer { inner, filtered, window })
 }
 
 fn views(place: Place) -> impl Strategy<Value = Views> {
-    let more = (any::<prop::sample::Index>(), any::<bool>(), 0usize..3);
+    let more = (any::<prop::sample::Index>(), any::<bool>(), 0usize..4);
     (prop::collection::vec(base(place), 1..4), prop::collection::vec(more, 0..3)).prop_map(move |(bases, more)| {
         let outers = more.into_iter().filter_map(|(pick, filtered, which)| outer(&bases, place, pick, filtered, which));
         let outers = outers.collect();
