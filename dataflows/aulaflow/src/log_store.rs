@@ -45,7 +45,7 @@ pub fn open_existing(runtime: &Runtime) -> Result<Opened> {
     match kafka_config(runtime)? {
         None => {
             let dir = runtime.data_dir.join("log");
-            if !has_entries(&dir) {
+            if !has_entries(&dir)? {
                 bail!(
                     "there is no log in {}: no instance has run there. Name the folder of one with --data-dir, or its \
                      configuration with --config",
@@ -59,13 +59,22 @@ pub fn open_existing(runtime: &Runtime) -> Result<Opened> {
 }
 
 /// Whether there may be a log already: an embedded one has a folder.
-pub fn is_there(runtime: &Runtime) -> bool {
-    is_shared(runtime) || has_entries(&runtime.data_dir.join("log"))
+pub fn is_there(runtime: &Runtime) -> Result<bool> {
+    Ok(is_shared(runtime) || has_entries(&runtime.data_dir.join("log"))?)
 }
 
-/// Whether a folder is there and holds something.
-fn has_entries(dir: &Path) -> bool {
-    std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some())
+/// Whether a folder is there and holds something. One that cannot be looked into is an error: it may hold a log.
+fn has_entries(dir: &Path) -> Result<bool> {
+    match std::fs::read_dir(dir) {
+        Ok(mut entries) => Ok(entries.next().is_some()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| {
+            format!(
+                "the log in {} cannot be read: give this user the right to, or run as the instance's user",
+                dir.display()
+            )
+        }),
+    }
 }
 
 fn in_kafka(log: Arc<KafkaLog>) -> Opened {

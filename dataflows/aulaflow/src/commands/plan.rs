@@ -175,7 +175,7 @@ fn summary(plan: &Plan, asked: Option<&Path>) -> Result<(StateSummary, Vec<Shown
 /// The log of a configuration that no instance runs on; `None` where there is none yet: opening would make one.
 pub fn open_log(plan: &Plan) -> Result<Option<Opened>> {
     let data = &plan.runtime.data_dir;
-    if !log_store::is_there(&plan.runtime) {
+    if !log_store::is_there(&plan.runtime)? {
         return Ok(None);
     }
     let log = log_store::open_existing(&plan.runtime).map_err(|error| match error.downcast_ref() {

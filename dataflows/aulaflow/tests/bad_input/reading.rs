@@ -85,3 +85,15 @@ fn verify_beside_an_embedded_instance_says_what_to_do() {
     // The log is there, and nothing is on it but the tenant.
     verify(&[]).failed(1, &["nothing was compared"]);
 }
+
+/// A folder that cannot be looked into is not one without a log.
+#[test]
+fn a_log_that_cannot_be_read_is_not_said_to_be_missing() {
+    let folder = Folder::new();
+    std::fs::create_dir_all(folder.path().join("elsewhere")).unwrap();
+    // Also root cannot list a file.
+    std::fs::write(folder.path().join("elsewhere/log"), "no folder").unwrap();
+    let verify = folder.run(&["verify", "--config", "aulaflow.toml", "--data-dir", "elsewhere"]);
+    assert!(!verify.stderr.contains("there is no log"), "{}", verify.stderr);
+    verify.failed(1, &["the log in elsewhere/log cannot be read"]);
+}

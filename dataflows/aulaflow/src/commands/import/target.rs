@@ -102,7 +102,7 @@ impl Target {
             );
         }
         // Where nothing was written yet nothing but the configuration can know the tenant, and nothing is made.
-        if !may_be_new && !log_store::is_there(runtime) {
+        if !may_be_new && !log_store::is_there(runtime)? {
             return Err(unknown(&args.tenant, plan.tenants.iter().map(|(known, _)| &known.tenant)));
         }
         let log = log_store::open(runtime).with_context(|| format!("nothing answers at {url}, and"))?.log;
