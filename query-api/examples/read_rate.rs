@@ -2,9 +2,7 @@
 //! same server, taking turns. `cargo run --release -p aulaflow-query-api --example read_rate [connections] [seconds]`.
 
 use aulaflow_log::embedded::{EmbeddedConfig, EmbeddedLog};
-use aulaflow_model::change::{
-    ChangeBatch, FeatureChange, FeatureRow, FeatureValue, StudentChange, ViewIndex, ViewSchema,
-};
+use aulaflow_model::change::{FeatureRow, FeatureValue, ViewIndex, ViewSchema};
 use aulaflow_model::explain::{FeatureExplanation, GradeExplanation};
 use aulaflow_model::grade::Preview;
 use aulaflow_model::ids::{PeriodId, StudentId, Subject, TenantId};
@@ -15,7 +13,8 @@ use aulaflow_model::window::WindowSpec;
 use aulaflow_query_api::auth::{AuthKey, KeyMaterial, TokenClaims, make_token};
 use aulaflow_query_api::{ApiConfig, ApiState, Ask, AskFailure, LagReport, NoHistory, Parts, Role, router};
 use aulaflow_serving::{Stores, store};
-use aulaflow_sink::{Outcome, Sink};
+use aulaflow_sink::update::{ChangeBatch, FeatureChange, StudentChange};
+use aulaflow_sink::{IdempotentSink, Outcome};
 use axum::body::Body;
 use axum::http::Request;
 use axum::routing::get;
@@ -182,7 +181,8 @@ fn edge(dir: &std::path::Path) -> Result<(ApiState, String, usize), Fault> {
     for i in 0..STUDENTS {
         let feature = |view| FeatureChange {
             view,
-            row: Some(FeatureRow {
+            before: None,
+            after: Some(FeatureRow {
                 session: None,
                 values: [FeatureValue::Int(i as i128), FeatureValue::Micros(12_500_000)].into(),
                 updated_at: clock,

@@ -18,12 +18,14 @@ use aulaflow_clickhouse::{
     Access, Block, Connection, Limits, Outbox, Pace, PseudonymKeys, Queue, Recorder, RecorderMetrics, RecorderStart,
     Sender, SenderMetrics, SenderStart, Server, Stop, Tables, TablesBy, migrate,
 };
-use aulaflow_model::change::{ChangeBatch, FeatureChange, FeatureRow, FeatureValue, StudentChange, ViewIndex};
+use aulaflow_model::change::{FeatureRow, FeatureValue, ViewIndex};
 use aulaflow_model::ids::{StudentId, TenantId};
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::share::Share;
 use aulaflow_plan::sql::expr::Type;
 use aulaflow_plan::{Plan, Source, compile, parse_runtime, render};
+use aulaflow_sink::update::{ChangeBatch, FeatureChange, StudentChange};
+use aulaflow_sink::{IdempotentSink, Participant};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -79,7 +81,7 @@ fn batches(plan: &Plan, students: usize, times: usize) -> Result<Vec<ChangeBatch
                 let features = (0..).zip(&plan.views).map(|(view, schema)| {
                     let values = schema.output_types.iter().map(|ty| value(*ty, n + of)).collect();
                     let row = FeatureRow { values, session: None, updated_at: at };
-                    FeatureChange { view: view as ViewIndex, row: Some(row) }
+                    FeatureChange { view: view as ViewIndex, before: None, after: Some(row) }
                 });
                 let student = StudentId::new(student(of))?;
                 Ok(StudentChange { tenant: tenant.clone(), student, grades: Vec::new(), features: features.collect() })
@@ -124,23 +126,23 @@ impl Recording {
     }
 
     /// Lets it go to work, and waits until there is nothing to compare.
-    fn go(&self) -> Result<()> {
+    fn go(&mut self) -> Result<()> {
         let handle = self.recorder.handle();
-        handle.resume(None);
+        handle.restore(None);
         handle.caught_up();
-        self.queue.advance(ClockTime::at(Millis(BEGIN.0 - 1)));
+        self.queue.advance(ClockTime::at(BEGIN));
         until("the recorder compares nothing", || handle.is_whole())
     }
 
     /// Hands everything over, and waits until it is on the disk.
-    fn tell(&self, batches: &[ChangeBatch]) -> Result<()> {
+    fn tell(&mut self, batches: &[ChangeBatch]) -> Result<()> {
         for batch in batches {
-            let telling = self.queue.begin(batch);
-            self.queue.done(telling);
-            self.queue.advance(batch.time);
+            self.queue.begin(batch.time);
+            while self.queue.apply(batch) != aulaflow_sink::Outcome::Applied {}
+            self.queue.advance(batch.time.next(batch.time.clock()));
         }
         let last = batches.last().context("there is something to tell")?;
-        self.recorder.handle().reach(last.time, WITHIN).map_err(|reason| anyhow!(reason)).map(drop)
+        self.recorder.handle().prepare(last.time, WITHIN).map_err(|reason| anyhow!(reason)).map(drop)
     }
 }
 
@@ -152,7 +154,7 @@ fn recorder_alone(
     batches: &[ChangeBatch],
     outcome: &mut Outcome,
 ) -> Result<Vec<Block>> {
-    let recording = Recording::start(plan, tables, dir)?;
+    let mut recording = Recording::start(plan, tables, dir)?;
     recording.recorder.based();
     recording.go()?;
     let started = Instant::now();
@@ -205,7 +207,7 @@ fn whole(
     (batches, blocks): (&[ChangeBatch], &[Block]),
     outcome: &mut Outcome,
 ) -> Result<()> {
-    let recording = Recording::start(plan, tables, dir)?;
+    let mut recording = Recording::start(plan, tables, dir)?;
     let access = engine.access("sink");
     let at = Arc::new(move || Ok(access.clone()));
     let server = Server::new(at, Arc::clone(tables), TablesBy::Us, Pace::default(), SenderMetrics::default());

@@ -22,7 +22,6 @@ mod log_store;
 mod logging;
 mod node;
 mod oulad;
-mod outlet;
 mod progress;
 mod random;
 mod stop_signal;

@@ -13,6 +13,7 @@ mod replica;
 mod retention;
 mod roles;
 mod shares;
+pub mod sinks;
 
 use self::clickhouse::Analytics;
 use crate::clickhouse::ClickHouse;
@@ -113,7 +114,13 @@ impl Node {
         let analytics = Analytics::open(&plan, clickhouse.endpoint.as_ref(), &log, &mut registry)?;
         let reader = analytics.as_ref().map(|analytics| analytics.reader(&settings.clickhouse_reads));
         let history = history::history(reader, &settings.clickhouse.kind);
-        let shares = Shares::new(&plan, &log, analytics.filter(|_| roles.dataflow), &mut registry);
+        let analytics = analytics.filter(|_| roles.dataflow).map(Arc::new);
+        let sinks = sinks::sinks(&plan, &log, analytics.as_ref(), &mut registry);
+        let shares = Shares::new(&plan, &log, sinks, &mut registry);
+        if let Some(analytics) = &analytics {
+            let weak = Arc::downgrade(&shares);
+            analytics.clock_is(move || weak.upgrade()?.status().clock);
+        }
         let dataflow =
             if roles.dataflow { Some(start_dataflow(&plan, (&log, kafka), &shares, &mut registry)?) } else { None };
         let past = start_past(settings, &clickhouse, (&log, &shares), &mut registry)?;
@@ -133,7 +140,7 @@ impl Node {
             tokio::runtime::Builder::new_multi_thread().enable_all().thread_name(crash::HTTP_THREAD).build()?;
         let address = listener.local_addr()?;
         let server = runtime.block_on(async { serve(listener, state) })?;
-        let keeper = shares.keep_history()?;
+        let keeper = analytics.as_ref().map(|analytics| analytics.keep()).transpose()?;
         let url = format!("http://{address}");
         let server = Some(server);
         let retention = Retention::start(Arc::clone(&log), settings.log.retention)?;

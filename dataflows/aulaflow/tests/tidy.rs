@@ -16,10 +16,10 @@ const MAY_KNOW: &[(&str, &[&str], &str)] = &[
     ("aulaflow-state", &[], "it keeps rows of bytes; what they mean is not its business"),
     (
         "aulaflow-engine",
-        &["model", "plan", "log", "state"],
-        "changes leave through its trait `Outlet`; it knows no sink",
+        &["model", "plan", "log", "state", "sink"],
+        "updates leave through the traits of sinks; it knows no concrete one",
     ),
-    ("aulaflow-sink", &["model"], "the trait is written against changes, not against who makes them"),
+    ("aulaflow-sink", &["model"], "the traits are written against updates, not against who makes them"),
     ("aulaflow-serving", &["model", "sink"], "readers must be able to have it without the dataflows"),
     (
         "aulaflow-changelog",
@@ -28,7 +28,7 @@ const MAY_KNOW: &[(&str, &[&str], &str)] = &[
     ),
     (
         "aulaflow-clickhouse",
-        &["model", "plan", "log", "serving"],
+        &["model", "plan", "log", "sink", "serving"],
         "it records what is shown and copies the log; who shows it is not its business",
     ),
     (

@@ -7,12 +7,12 @@
 use crate::Status;
 use crate::dead_letters::{Class, DeadLetter, Writer};
 use crate::dedupe::Seen;
-use crate::gate::Gates;
 use crate::shared::{EXPORT_PARTS, Shared, StateMessage, Time};
 use crate::state::{self, Covered, EncodedChange, Forgotten, StateStore};
 use aulaflow_log::{Log, LogError, Offset, TopicPartition};
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::topic;
+use aulaflow_sink::Participants;
 use aulaflow_state::{Committed, change_bytes};
 use crossbeam_channel::Receiver;
 use parking_lot::Mutex;
@@ -58,7 +58,7 @@ pub struct Checkpointer {
     /// Dead records to be read again.
     pub unread: VecDeque<DeadPlace>,
     /// Sinks outside the process, which a checkpoint waits for.
-    pub gates: Gates,
+    pub participants: Participants,
     /// What is durable.
     pub durable: Arc<Mutex<Durable>>,
     /// Where it is told that nothing can be written any more.
@@ -260,7 +260,7 @@ impl Checkpointer {
     fn try_commit(&mut self, changes: &mut [EncodedChange], covers: &Barrier) -> Result<Committed, Failed> {
         let time = covers.time;
         self.flush_letters(time)?;
-        let marks = self.gates.reach(time)?;
+        let tokens = self.participants.prepare(ClockTime(time))?;
         self.forget(ClockTime(time).clock());
         let letters = self.letters.as_ref().ok_or_else(|| "a checkpoint without dead letters is none".to_owned())?;
         let high = |(p, at): (&u32, &Millis)| ((topic::BEHAVIOR.to_owned(), *p), at.0);
@@ -272,12 +272,14 @@ impl Checkpointer {
             slots: self.shared.layout.known(),
             views: self.shared.known_views(),
             event_high: covers.event_high.iter().map(high).collect(),
-            marks,
+            tokens,
             forgotten: self.forgotten.clone(),
             versions_floor: self.shared.versions.floor,
             panes_from: self.shared.layout.panes_from(ClockTime(time).clock()),
         };
-        Ok(self.store.commit(changes, &covered).map_err(|e| e.to_string())?)
+        let committed = self.store.commit(changes, &covered).map_err(|e| e.to_string())?;
+        self.participants.commit(&covered.tokens);
+        Ok(committed)
     }
 
     /// Event ids that no event can repeat any more leave the state as it is written.

@@ -8,7 +8,6 @@ use crate::Status;
 use crate::ask::{ASKS_MAX, Ask, Asked};
 use crate::checkpoint::Durable;
 use crate::clock::{PartitionTime, event_clock};
-use crate::gate::Gates;
 use crate::memory::{Memory, Room, SHORT_RECORDS};
 use crate::operators::ask::AskRef;
 use crate::operators::behavior::BehaviorInput;
@@ -21,6 +20,7 @@ use crate::worker::{EpochInput, Progress, ToWorker};
 use aulaflow_log::{Log, LogError, Offset};
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::topic;
+use aulaflow_sink::Participants;
 use crossbeam_channel::{Receiver, Sender};
 use next::{CatchingUp, Outstanding, Reading};
 use parking_lot::Mutex;
@@ -66,7 +66,7 @@ pub struct Coordinator {
     /// The log.
     pub log: Arc<dyn Log>,
     /// Sinks outside the process.
-    pub gates: Gates,
+    pub participants: Participants,
     /// Channels to the workers.
     pub workers: Vec<Sender<ToWorker>>,
     /// How far the workers are.
@@ -484,7 +484,7 @@ impl Coordinator {
             if !status.caught_up {
                 status.caught_up = epoch.tell == Tell::All && self.is_caught_up_at(offsets.iter().copied());
                 if status.caught_up {
-                    self.gates.caught_up();
+                    self.participants.caught_up();
                 }
             }
         }

@@ -1,5 +1,5 @@
 //! A checked plan to timely and differential dataflows: sources, clock, operators, checkpoint.
-//! Knows the log's trait and no concrete sink: changes leave through [`Outlet`]s.
+//! Knows the log's trait and the traits of sinks, and no concrete one of either.
 
 mod ask;
 mod backfill;
@@ -17,14 +17,12 @@ mod dedupe;
 pub mod describe;
 mod evaluations;
 mod fold;
-mod gate;
 mod grade_views;
 mod layout;
 mod measure;
 mod memory;
 mod metrics;
 mod operators;
-mod outlet;
 mod panes;
 #[cfg(test)]
 mod proof;
@@ -40,12 +38,10 @@ mod worker;
 
 pub use ask::{AskError, Asker};
 use aulaflow_log::{Log, LogError, Offset, SourceState, TopicPartition};
-use aulaflow_model::change::{ChangeBatch, CohortBatch};
-use aulaflow_model::instant::{ClockTime, Millis};
+use aulaflow_model::instant::Millis;
 pub use checkpoints::{Checkpoint, CheckpointFile, Checkpoints, note_moved, progress};
 pub use dead_letters::{CRASH_POINTS, Class};
 pub use describe::{Assumptions, Description, StateSummary, describe};
-pub use gate::Gate;
 pub use grade_views::{GradeView, ShownGrade};
 pub use metrics::{Metrics, state_name};
 use parking_lot::Mutex;
@@ -54,35 +50,6 @@ pub use start::{Engine, Start, examine, home, start};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 pub use wall::{HandClock, Wall};
-
-/// Where one worker's changes go. Calls come from the worker's thread, in the order of time; they must be quick.
-pub trait Outlet: Send {
-    /// Rows that changed at one time. After a restart some come again: applying is overwriting by key.
-    fn apply(&mut self, batch: ChangeBatch);
-
-    /// Rows that are as the state remembers them, while it is loaded: nothing changed. They come since most outlets start
-    /// empty; one whose readers outlive the process has told them before. What differs from what the state remembers comes
-    /// by `apply`, also while it is loaded.
-    fn shown_again(&mut self, batch: ChangeBatch) {
-        self.apply(batch);
-    }
-
-    /// Cohorts while the state is loaded, as they add up. One that differs from what was shown before has a grade that does,
-    /// and that comes by `apply`.
-    fn cohorts_loaded(&mut self, batch: CohortBatch) {
-        self.cohorts(batch);
-    }
-
-    /// Cohorts that changed at one time, likewise. Called before `advance` says that the time is complete.
-    fn cohorts(&mut self, batch: CohortBatch);
-
-    /// While `Some(boundary)`: students that have not changed since the clock passed `boundary` may still hold panes
-    /// that left their window at it; what they show is true as of just before it. Called before `advance`.
-    fn expiring(&mut self, boundary: Option<Millis>);
-
-    /// Everything of this worker up to and including `complete` has been applied: the views are true as of its clock.
-    fn advance(&mut self, complete: ClockTime);
-}
 
 /// Why the engine cannot start.
 #[derive(Debug, thiserror::Error)]

@@ -31,7 +31,7 @@ use clocks::GridClock;
 pub use clocks::PaneNumbers;
 use pane::Pane;
 use rings::{full_set, place_in_pane, place_in_run, trim_tail};
-pub use rows::FeatureUpdate;
+pub use rows::{FeatureUpdate, RowValues};
 pub use stored::{StoredRun, StoredStudent};
 use views::ViewSet;
 

@@ -1,15 +1,16 @@
 //! Once a second at most, the engine explains a grade or a feature that has just changed, in turns, through the way that
 //! askers go, and compares the explanation with the row shown as of the same epoch. They must never differ.
 
-use crate::Outlet;
 use crate::ask::{Answer, Ask, Asked};
 use crate::evaluations::GradeKey;
 use crate::operators::ask::Question;
 use crate::shared::{Shared, Time};
-use aulaflow_model::change::{ChangeBatch, CohortBatch, FeatureValue, StudentChange, ViewIndex};
+use aulaflow_model::change::{FeatureValue, ViewIndex};
 use aulaflow_model::grade::Grade;
 use aulaflow_model::ids::{PeriodId, StudentId, Subject, TenantId};
-use aulaflow_model::instant::{ClockTime, Millis};
+use aulaflow_model::instant::ClockTime;
+use aulaflow_sink::update::{ChangeBatch, CohortBatch, StudentChange};
+use aulaflow_sink::{IdempotentSink, Outcome};
 use crossbeam_channel::Receiver;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -50,11 +51,11 @@ impl Watched {
         match self {
             Self::Grade(subject, period, shown) => {
                 let same = change.grades.iter().filter(|grade| grade.subject == *subject && grade.period == *period);
-                shown.extend(same.map(|grade| (time, grade.row.as_ref().map(|row| row.grade.clone()))));
+                shown.extend(same.map(|grade| (time, grade.after.as_ref().map(|row| row.grade.clone()))));
             }
             Self::Feature(view, shown) => {
                 let same = change.features.iter().filter(|feature| feature.view == *view);
-                shown.extend(same.map(|feature| (time, feature.row.as_ref().map(|row| row.values.clone()))));
+                shown.extend(same.map(|feature| (time, feature.after.as_ref().map(|row| row.values.clone()))));
             }
         }
     }
@@ -102,40 +103,20 @@ impl Sampler {
     }
 }
 
-/// An outlet whose rows the sampler sees first.
-pub struct Sampled {
-    /// The outlet.
-    pub outlet: Box<dyn Outlet>,
-    /// With the sampler.
-    pub shared: Arc<Shared>,
-}
+/// The sampler as the first sink of a worker: it sees what the others are given.
+pub struct SamplerSink(pub Arc<Shared>);
 
-impl Outlet for Sampled {
-    fn apply(&mut self, batch: ChangeBatch) {
-        self.shared.sampler.saw(&batch);
-        self.outlet.apply(batch);
+impl IdempotentSink for SamplerSink {
+    fn apply(&mut self, batch: &ChangeBatch) -> Outcome {
+        self.0.sampler.saw(batch);
+        Outcome::Applied
     }
 
-    fn shown_again(&mut self, batch: ChangeBatch) {
-        self.shared.sampler.saw(&batch);
-        self.outlet.shown_again(batch);
+    fn apply_cohorts(&mut self, _batch: &CohortBatch) -> Outcome {
+        Outcome::Applied
     }
 
-    fn cohorts(&mut self, batch: CohortBatch) {
-        self.outlet.cohorts(batch);
-    }
-
-    fn cohorts_loaded(&mut self, batch: CohortBatch) {
-        self.outlet.cohorts_loaded(batch);
-    }
-
-    fn expiring(&mut self, boundary: Option<Millis>) {
-        self.outlet.expiring(boundary);
-    }
-
-    fn advance(&mut self, complete: ClockTime) {
-        self.outlet.advance(complete);
-    }
+    fn advance(&mut self, _frontier: ClockTime) {}
 }
 
 /// The coordinator's side.

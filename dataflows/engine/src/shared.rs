@@ -335,7 +335,7 @@ impl Settling {
         }
     }
 
-    /// Every outlet has seen all epochs up to `time`.
+    /// Every worker's sinks have all epochs up to `time`.
     pub fn complete(&self, time: Time) {
         self.complete.store(time, Ordering::Release);
     }

@@ -7,7 +7,6 @@ use crate::checkpoints::Checkpoints;
 use crate::configs::Configs;
 use crate::coordinator::{Coordinator, Source, positions, versions_bound};
 use crate::dead_letters::Writer;
-use crate::gate::{Gate, Gates};
 use crate::layout::Layout;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
@@ -16,7 +15,7 @@ use crate::state::{Covered, KnownSlots, StateError, StateStore};
 use crate::symbols::Symbols;
 use crate::wall::Wall;
 use crate::worker::{self, Progress, ToWorker};
-use crate::{Monitor, Outlet, Position, StartError, Status, backfill, restore};
+use crate::{Monitor, Position, StartError, Status, backfill, restore};
 use aulaflow_log::{Log, LogError, TopicPartition};
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::share::Share;
@@ -24,6 +23,7 @@ use aulaflow_model::topic;
 use aulaflow_plan::Plan;
 use aulaflow_plan::runtime::ClockMode;
 use aulaflow_plan::sql::Relation;
+use aulaflow_sink::{Fanout, Participant, Participants};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -64,10 +64,10 @@ pub struct Start {
     pub share: Share,
     /// Where the state is: a folder of this engine's own.
     pub state_dir: PathBuf,
-    /// One per worker: their number is the number of workers.
-    pub outlets: Vec<Box<dyn Outlet>>,
-    /// Sinks outside the process, by name: no checkpoint is made of what they don't hold.
-    pub gates: Vec<(String, Arc<dyn Gate>)>,
+    /// The sinks of each worker: their number is the number of workers.
+    pub sinks: Vec<Fanout>,
+    /// What takes part in checkpoints, by name: none is made of what they don't hold.
+    pub participants: Vec<(String, Arc<dyn Participant>)>,
     /// What it counts, shared by the engines of a process.
     pub metrics: Metrics,
     /// The clock on the wall.
@@ -100,14 +100,14 @@ pub fn examine(start: Start) -> Result<Engine, StartError> {
 }
 
 fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
-    let Start { plan, log, share, state_dir, outlets, gates, metrics, wall } = start;
-    let gates = Gates::new(gates);
+    let Start { plan, log, share, state_dir, sinks, participants, metrics, wall } = start;
+    let participants = Participants::new(participants);
     let (store, covered) = open_state(&plan, &state_dir)?;
     refuse_without_room(&plan, covered.as_ref())?;
     let (layout, rebuild) = layout(&plan, covered.as_ref());
     let (loaded, covered) = (covered.is_some(), covered.unwrap_or_default());
-    gates.resume(&covered.marks);
-    let (live, workers) = (plan.runtime.engine.clock == ClockMode::Live, outlets.len());
+    participants.restore(&covered.tokens);
+    let (live, workers) = (plan.runtime.engine.clock == ClockMode::Live, sinks.len());
     let sources = sources(log.as_ref(), share, &covered)?;
     let versions = match leaves {
         Leaves::Everything => versions(&store, share, &sources, covered.versions_floor)?,
@@ -131,7 +131,7 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
         forgotten: covered.forgotten,
         log: log.clone(),
         letters,
-        gates: gates.clone(),
+        participants: participants.clone(),
         unread: VecDeque::new(),
         durable: durable.clone(),
         status: status.clone(),
@@ -141,14 +141,14 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
     };
     let checkpointer = spawn("checkpoint", move || checkpointer.run(&messages))?;
     let progress = Arc::new(Progress::new(workers));
-    let (senders, threads, alive) = spawn_workers(&shared, outlets, &progress)?;
+    let (senders, threads, alive) = spawn_workers(&shared, sinks, &progress)?;
     let (asker, asks) = Asker::new(log.clone(), status.clone(), &shared);
     let coordinator = Coordinator {
         memory: Memory::new(shared.plan.runtime.engine.memory_max),
         shared,
         wall,
         log: log.clone(),
-        gates,
+        participants,
         workers: senders,
         progress,
         sources,
@@ -295,7 +295,7 @@ fn spawn_coordinator(
             if rebuild { make_missing(&mut coordinator, &monitor) } else { Ok(()) }
         });
         let outcome = loaded.and_then(|()| {
-            coordinator.gates.loaded();
+            coordinator.participants.loaded();
             monitor.status.lock().loading = None;
             coordinator.run(&abandon)
         });
@@ -309,15 +309,11 @@ fn spawn_coordinator(
 
 type Spawned = (Vec<crossbeam_channel::Sender<ToWorker>>, JoinHandle<Result<(), String>>, Arc<AtomicBool>);
 
-fn spawn_workers(
-    shared: &Arc<Shared>,
-    outlets: Vec<Box<dyn Outlet>>,
-    progress: &Arc<Progress>,
-) -> Result<Spawned, StartError> {
-    let (senders, receivers): (Vec<_>, Vec<_>) = outlets.iter().map(|_| bounded(WORKER_QUEUE)).unzip();
-    let count = outlets.len();
-    type Seat = (Box<dyn Outlet>, Receiver<ToWorker>);
-    let seats: Mutex<Vec<Option<Seat>>> = Mutex::new(outlets.into_iter().zip(receivers).map(Some).collect());
+fn spawn_workers(shared: &Arc<Shared>, sinks: Vec<Fanout>, progress: &Arc<Progress>) -> Result<Spawned, StartError> {
+    let (senders, receivers): (Vec<_>, Vec<_>) = sinks.iter().map(|_| bounded(WORKER_QUEUE)).unzip();
+    let count = sinks.len();
+    type Seat = (Fanout, Receiver<ToWorker>);
+    let seats: Mutex<Vec<Option<Seat>>> = Mutex::new(sinks.into_iter().zip(receivers).map(Some).collect());
     let communication = if count == 1 { CommunicationConfig::Thread } else { CommunicationConfig::Process(count) };
     let config = timely::Config { communication, worker: WorkerConfig::default() };
     let alive = Arc::new(AtomicBool::new(true));
@@ -328,8 +324,8 @@ fn spawn_workers(
             // A worker that leaves, however, is the end of all: timely's rule.
             let _left = Left(watched_by_worker.clone());
             let seat = seats.lock().get_mut(worker.index()).and_then(Option::take);
-            if let Some((outlet, receiver)) = seat {
-                worker::run(worker, shared.clone(), outlet, &receiver, &progress);
+            if let Some((sinks, receiver)) = seat {
+                worker::run(worker, shared.clone(), sinks, &receiver, &progress);
             }
         });
         guards.and_then(|guards| guards.join().into_iter().collect::<Result<Vec<()>, _>>().map(|_| ()))

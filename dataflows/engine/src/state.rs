@@ -12,6 +12,7 @@ use crate::symbols::{StudentNo, Symbols};
 use aulaflow_log::Offset;
 use aulaflow_model::event::Evaluation;
 use aulaflow_model::updated_at::UpdatedAt;
+use aulaflow_sink::Token;
 use aulaflow_state::{CheckpointStore, Committed, Expired, Options, Pinned, Refusal, Refused, StoreError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -84,8 +85,8 @@ pub struct Covered {
     pub views: Vec<KnownView>,
     /// Per source partition, the highest event time seen: the event clock's memory.
     pub event_high: BTreeMap<(String, u32), i64>,
-    /// What sinks outside the process remember by, by name (see `gate`).
-    pub marks: BTreeMap<String, Vec<u8>>,
+    /// From where the participants of the checkpoint go on, by name (see `aulaflow_sink::Participant`).
+    pub tokens: BTreeMap<String, Token>,
     /// Event ids that are forgotten, by table.
     pub forgotten: BTreeMap<u32, Forgotten>,
     /// The first pane that is needed, by grid: earlier ones and those of other grids are not.

@@ -1,13 +1,13 @@
 //! One timely worker: its dataflow, and the loop that feeds it epochs and reports which are complete.
 
-use crate::Outlet;
 use crate::operators::ask::{self, AskRef, Question};
 use crate::operators::behavior::{self, BehaviorInput};
 use crate::operators::evaluations::{self, EvaluationInput};
 use crate::operators::tenants::{self, TenantInput};
 use crate::operators::{cohorts, features, grades, profiles};
-use crate::sampler::Sampled;
+use crate::sampler::SamplerSink;
 use crate::shared::{AskedFeature, Handed, Local, Shared, Tell, Time};
+use aulaflow_sink::Fanout;
 use crossbeam_channel::{Receiver, TryRecvError};
 use parking_lot::Mutex;
 use std::cell::{Cell, RefCell};
@@ -105,13 +105,7 @@ const PARK_IDLE: Duration = Duration::from_secs(1);
 const PARK_BUSY: Duration = Duration::from_millis(5);
 
 /// Runs a worker until it is told to stop.
-pub fn run(
-    worker: &mut Worker,
-    shared: Arc<Shared>,
-    outlet: Box<dyn Outlet>,
-    epochs: &Receiver<ToWorker>,
-    progress: &Progress,
-) {
+pub fn run(worker: &mut Worker, shared: Arc<Shared>, sinks: Fanout, epochs: &Receiver<ToWorker>, progress: &Progress) {
     let index = worker.index();
     let known = Rc::new(RefCell::new(BTreeMap::new()));
     let peers = worker.peers();
@@ -126,8 +120,8 @@ pub fn run(
         asked_features: Rc::default(),
     };
     let probe = probe::Handle::new();
-    let outlet = Box::new(Sampled { outlet, shared: local.shared.clone() });
-    let mut inputs = build(worker, &local, outlet, &probe);
+    let sinks = Fanout::new().with(SamplerSink(local.shared.clone())).and(sinks);
+    let mut inputs = build(worker, &local, sinks, &probe);
     progress.threads.lock()[index] = Some(std::thread::current());
     let mut under_way: VecDeque<Time> = VecDeque::new();
     loop {
@@ -186,7 +180,7 @@ impl Inputs {
 }
 
 /// Builds the dataflow; its inputs.
-pub fn build(worker: &mut Worker, local: &Local, outlet: Box<dyn Outlet>, probe: &probe::Handle<Time>) -> Inputs {
+pub fn build(worker: &mut Worker, local: &Local, sinks: Fanout, probe: &probe::Handle<Time>) -> Inputs {
     worker.dataflow_named("aulaflow", |scope| {
         let (behavior, behavior_stream) = scope.new_input();
         let (evaluations, evaluation_stream) = scope.new_input();
@@ -202,10 +196,10 @@ pub fn build(worker: &mut Worker, local: &Local, outlet: Box<dyn Outlet>, probe:
         let (graded, askable) = grades::grades(items, configs, local.clone());
         ask::answers(ask_stream, askable, local.clone(), probe);
 
-        let (to_profiles, to_cohorts) = crate::outlet::share(outlet);
+        let [to_profiles, to_cohorts] = sinks.split();
         cohorts::cohorts(graded.clone(), to_cohorts, local.clone(), probe);
         let grades = graded.map(|(key, grade, _)| (key, grade));
-        profiles::profiles(features, grades, Box::new(to_profiles), local.clone(), probe);
+        profiles::profiles(features, grades, to_profiles, local.clone(), probe);
         Inputs { behavior, evaluations, tenants, asks }
     })
 }

@@ -1,9 +1,7 @@
-//! What the dataflows tell the sinks: which rows of a student and which cohorts changed, and as of when.
+//! The rows that views are made of. What happens to them, and when, is `aulaflow_sink::update`.
 
-use crate::cohort::Cohort;
 use crate::grade::Grade;
-use crate::ids::{PeriodId, StudentId, Subject, TenantId};
-use crate::instant::{ClockTime, Millis};
+use crate::instant::Millis;
 use crate::window::WindowSpec;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -70,71 +68,6 @@ pub struct FeatureRow {
     pub session: Option<(Millis, Millis)>,
     /// The clock at the last change.
     pub updated_at: Millis,
-}
-
-/// A grade of a student that changed; `None`: there is none any more.
-#[derive(Debug, Clone, PartialEq)]
-pub struct GradeChange {
-    /// The subject.
-    pub subject: Subject,
-    /// The period.
-    pub period: PeriodId,
-    /// The row now.
-    pub row: Option<GradeRow>,
-}
-
-/// A feature of a student that changed; `None`: the window is empty.
-#[derive(Debug, Clone, PartialEq)]
-pub struct FeatureChange {
-    /// Which view.
-    pub view: ViewIndex,
-    /// The row now.
-    pub row: Option<FeatureRow>,
-}
-
-/// Everything of one student that changed at one time. A sink applies it whole or not at all.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StudentChange {
-    /// The student's tenant.
-    pub tenant: TenantId,
-    /// The student.
-    pub student: StudentId,
-    /// Changed grades; each (subject, period) at most once.
-    pub grades: Vec<GradeChange>,
-    /// Changed features; each view at most once.
-    pub features: Vec<FeatureChange>,
-}
-
-/// The changes that one worker saw at one time. A student's changes always come from the same worker, in order.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ChangeBatch {
-    /// When.
-    pub time: ClockTime,
-    /// Per student.
-    pub changes: Vec<StudentChange>,
-}
-
-/// A cohort that changed; `None`: no grade of it has a score any more.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CohortChange {
-    /// The tenant.
-    pub tenant: TenantId,
-    /// The subject.
-    pub subject: Subject,
-    /// The period.
-    pub period: PeriodId,
-    /// Its numbers now.
-    pub row: Option<Arc<Cohort>>,
-}
-
-/// The cohorts that one worker saw change at one time; each at most once. A cohort's changes always come from the same
-/// worker, in order, which need not be the one that its students' changes come from.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CohortBatch {
-    /// When.
-    pub time: ClockTime,
-    /// Per cohort.
-    pub changes: Vec<CohortChange>,
 }
 
 /// How a feature view looks to whoever shows it: its name, window and outputs.

@@ -1,9 +1,7 @@
 //! Previews, explanations, scheduled rules: what the dataflows are asked, and what becomes of their answers.
 
 use crate::support::*;
-use aulaflow_model::change::{
-    ChangeBatch, FeatureChange, FeatureRow, FeatureValue, GradeChange, GradeRow, StudentChange,
-};
+use aulaflow_model::change::{FeatureRow, FeatureValue, GradeRow};
 use aulaflow_model::decimal::Decimal;
 use aulaflow_model::explain::{ExplainedEvent, ExplainedPane, ExplainedWindow, FeatureExplanation, GradeExplanation};
 use aulaflow_model::grade::{Item, Preview, PreviewRow, PreviewSummary, Status, explain, grade};
@@ -14,7 +12,8 @@ use aulaflow_model::topic::TENANTS;
 use aulaflow_model::window::WindowKind;
 use aulaflow_query_api::{AskFailure, Role};
 use aulaflow_serving::WriteHalf;
-use aulaflow_sink::{Outcome, Sink};
+use aulaflow_sink::update::{ChangeBatch, FeatureChange, GradeChange, StudentChange};
+use aulaflow_sink::{IdempotentSink, Outcome};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -245,14 +244,14 @@ fn put(write: &mut WriteHalf, tenant: &str, student: &str, grades: &[(&str, &str
         let grade = grade(&items(*score), &rule, &rule.version()).unwrap();
         let row = GradeRow { grade, version: *version, updated_at: at };
         let (subject, period) = (Subject::new(subject).unwrap(), PeriodId::new(period).unwrap());
-        GradeChange { subject, period, row: Some(row) }
+        GradeChange { subject, period, before: None, after: Some(row) }
     });
     let row = FeatureRow { values: [FeatureValue::Int(i128::from(count))].into(), session: None, updated_at: at };
     let change = StudentChange {
         tenant: TenantId::new(tenant).unwrap(),
         student: StudentId::new(student).unwrap(),
         grades: grades.collect(),
-        features: vec![FeatureChange { view: 0, row: Some(row) }],
+        features: vec![FeatureChange { view: 0, before: None, after: Some(row) }],
     };
     assert_eq!(write.apply(&ChangeBatch { time: ClockTime::at(at), changes: vec![change] }), Outcome::Applied);
     write.advance(ClockTime::at(Millis(at.0 + 10)));

@@ -1,7 +1,6 @@
 //! Cohorts from memory.
 
 use crate::support::*;
-use aulaflow_model::change::{CohortBatch, CohortChange};
 use aulaflow_model::cohort::{Cohort, Sums};
 use aulaflow_model::decimal::Decimal;
 use aulaflow_model::grade::Grade;
@@ -9,7 +8,8 @@ use aulaflow_model::ids::{PeriodId, Subject, TenantId};
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::tenant::Scale;
 use aulaflow_query_api::Role;
-use aulaflow_sink::{Outcome, Sink};
+use aulaflow_sink::update::{CohortBatch, CohortChange};
+use aulaflow_sink::{IdempotentSink, Outcome};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -31,7 +31,8 @@ fn change(tenant: &str, subject: &str, period: &str, scores: &[&str]) -> CohortC
         tenant: TenantId::new(tenant).unwrap(),
         subject: Subject::new(subject).unwrap(),
         period: PeriodId::new(period).unwrap(),
-        row: Some(Arc::new(Cohort { scale, sums })),
+        before: None,
+        after: Some(Arc::new(Cohort { scale, sums })),
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::support::*;
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_query_api::{ApiConfig, Role, serve};
-use aulaflow_sink::Sink;
+use aulaflow_sink::IdempotentSink;
 use axum::body::Body;
 use axum::http::Request;
 use std::io::{Read, Write};

@@ -1,13 +1,14 @@
 //! Grades that are not in memory, and analysts' queries, over a history that counts what it is asked.
 
 use crate::support::*;
-use aulaflow_model::change::{ChangeBatch, GradeChange, GradeRow, StudentChange};
+use aulaflow_model::change::GradeRow;
 use aulaflow_model::grade::Grade;
 use aulaflow_model::ids::{PeriodId, StudentId, Subject, TenantId};
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_query_api::{History, HistoryFailure, Later, PastGrades, Role, SqlRows};
 use aulaflow_serving::GradeEntry;
-use aulaflow_sink::{Outcome, Sink};
+use aulaflow_sink::update::{ChangeBatch, GradeChange, StudentChange};
+use aulaflow_sink::{IdempotentSink, Outcome};
 use axum::body::Body;
 use axum::http::Request;
 use parking_lot::Mutex;
@@ -98,7 +99,8 @@ fn edge_with_history() -> (Edge, Arc<Fake>) {
         grades: vec![GradeChange {
             subject: Subject::new("mat").unwrap(),
             period: PeriodId::new("new").unwrap(),
-            row: Some(row()),
+            before: None,
+            after: Some(row()),
         }],
         features: vec![],
     };

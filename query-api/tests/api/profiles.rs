@@ -1,11 +1,12 @@
 //! Reads from memory.
 
 use crate::support::*;
-use aulaflow_model::change::{ChangeBatch, FeatureChange, FeatureRow, FeatureValue, StudentChange};
+use aulaflow_model::change::{FeatureRow, FeatureValue};
 use aulaflow_model::ids::{StudentId, TenantId};
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_query_api::Role;
-use aulaflow_sink::{Outcome, Sink};
+use aulaflow_sink::update::{ChangeBatch, FeatureChange, StudentChange};
+use aulaflow_sink::{IdempotentSink, Outcome};
 use serde_json::{Value, json};
 
 const NOW: Millis = Millis(1_772_463_845_120);
@@ -16,7 +17,7 @@ fn put(edge: &mut Edge, tenant: &str, student: &str, n: i64) {
         tenant: TenantId::new(tenant).unwrap(),
         student: StudentId::new(student).unwrap(),
         grades: vec![],
-        features: vec![FeatureChange { view: 0, row: Some(row) }],
+        features: vec![FeatureChange { view: 0, before: None, after: Some(row) }],
     };
     assert_eq!(edge.write.apply(&ChangeBatch { time: ClockTime::at(NOW), changes: vec![change] }), Outcome::Applied);
     edge.write.advance(ClockTime::at(Millis(NOW.0 + 10)));

@@ -1,8 +1,9 @@
 //! Which students and cohorts changed: keys only, so that memory does not grow with how often they do.
 
 use crate::record::Key;
-use aulaflow_model::change::{ChangeBatch, CohortBatch, CohortChange, GradeChange, StudentChange};
 use aulaflow_model::instant::ClockTime;
+use aulaflow_sink::update::{ChangeBatch, CohortBatch, CohortChange, GradeChange, StudentChange};
+use aulaflow_sink::{IdempotentSink, Outcome};
 use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,9 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What one worker's changes leave for the writer.
 ///
-/// Whoever applies a batch to the store does it through here, and before the store's frontier passes the batch's time. That
-/// order is what makes a watermark true: a batch's time is known before anything of it is in the store, and whom it is about
-/// is noted when all of it is.
+/// The sink of a worker that stands behind its serving store. That order is what makes a watermark true: a batch's time is
+/// known (`begin`) before anything of it is in the store, whom it is about is noted when all of it is, and both before the
+/// store's frontier passes the batch's time.
 #[derive(Clone)]
 pub struct Notes(Arc<Inner>);
 
@@ -31,51 +32,9 @@ impl Notes {
         Self(Arc::default())
     }
 
-    /// Applies a batch of changes. A grade that changed changed its cohort: the two may come from different workers, and
-    /// while the state is loaded nothing else tells that a cohort is not as it was.
-    pub fn changes(&self, batch: ChangeBatch, apply: impl FnOnce(ChangeBatch)) {
-        let mut keys = Vec::with_capacity(batch.changes.len());
-        for StudentChange { tenant, student, grades, .. } in &batch.changes {
-            keys.push(Key::Student(tenant.clone(), student.clone()));
-            let cohort = |grade: &GradeChange| Key::Cohort(tenant.clone(), grade.subject.clone(), grade.period.clone());
-            keys.extend(grades.iter().map(cohort));
-        }
-        self.applying(batch.time, || apply(batch), keys);
-    }
-
-    /// Applies a batch of rows that are as they were before this process started.
-    pub fn shown_again(&self, batch: ChangeBatch, apply: impl FnOnce(ChangeBatch)) {
-        if self.wants_everything() {
-            self.changes(batch, apply);
-        } else {
-            self.applying(batch.time, || apply(batch), Vec::new());
-        }
-    }
-
-    /// Applies a batch of cohorts.
-    pub fn cohorts(&self, batch: CohortBatch, apply: impl FnOnce(CohortBatch)) {
-        let key = |CohortChange { tenant, subject, period, .. }: &CohortChange| {
-            Key::Cohort(tenant.clone(), subject.clone(), period.clone())
-        };
-        let keys = batch.changes.iter().map(key).collect();
-        self.applying(batch.time, || apply(batch), keys);
-    }
-
-    /// Applies a batch of cohorts while the state is loaded.
-    pub fn cohorts_loaded(&self, batch: CohortBatch, apply: impl FnOnce(CohortBatch)) {
-        if self.wants_everything() {
-            self.cohorts(batch, apply);
-        } else {
-            self.applying(batch.time, || apply(batch), Vec::new());
-        }
-    }
-
-    fn applying(&self, time: ClockTime, apply: impl FnOnce(), keys: Vec<Key>) {
-        self.0.newest.fetch_max(time.0, Ordering::AcqRel);
-        apply();
-        if !keys.is_empty() {
-            self.0.changed.lock().extend(keys);
-        }
+    fn note(&self, keys: Vec<Key>) -> Outcome {
+        self.0.changed.lock().extend(keys);
+        Outcome::Applied
     }
 
     fn wants_everything(&self) -> bool {
@@ -96,4 +55,40 @@ impl Notes {
     pub(crate) fn newest(&self) -> u64 {
         self.0.newest.load(Ordering::Acquire)
     }
+}
+
+impl IdempotentSink for Notes {
+    fn begin(&mut self, time: ClockTime) {
+        self.0.newest.fetch_max(time.0, Ordering::AcqRel);
+    }
+
+    /// A grade that changed changed its cohort: the two may come from different workers, and while the state is loaded nothing
+    /// else tells that a cohort is not as it was.
+    fn apply(&mut self, batch: &ChangeBatch) -> Outcome {
+        let mut keys = Vec::with_capacity(batch.changes.len());
+        for StudentChange { tenant, student, grades, .. } in &batch.changes {
+            keys.push(Key::Student(tenant.clone(), student.clone()));
+            let cohort = |grade: &GradeChange| Key::Cohort(tenant.clone(), grade.subject.clone(), grade.period.clone());
+            keys.extend(grades.iter().map(cohort));
+        }
+        self.note(keys)
+    }
+
+    fn apply_cohorts(&mut self, batch: &CohortBatch) -> Outcome {
+        let key = |CohortChange { tenant, subject, period, .. }: &CohortChange| {
+            Key::Cohort(tenant.clone(), subject.clone(), period.clone())
+        };
+        self.note(batch.changes.iter().map(key).collect())
+    }
+
+    /// Rows that are as they were before this process started are on the changelog already, unless all are written again.
+    fn snapshot(&mut self, batch: &ChangeBatch) -> Outcome {
+        if self.wants_everything() { self.apply(batch) } else { Outcome::Applied }
+    }
+
+    fn snapshot_cohorts(&mut self, batch: &CohortBatch) -> Outcome {
+        if self.wants_everything() { self.apply_cohorts(batch) } else { Outcome::Applied }
+    }
+
+    fn advance(&mut self, _frontier: ClockTime) {}
 }

@@ -14,11 +14,12 @@ mod encode;
 mod value;
 
 use aulaflow_log::{RecordRef, RecordSetBuilder};
-use aulaflow_model::change::{CohortChange, StudentChange, ViewSchema};
+use aulaflow_model::change::ViewSchema;
 use aulaflow_model::cohort::Cohort;
 use aulaflow_model::ids::{PeriodId, StudentId, Subject, TenantId};
 use aulaflow_model::instant::Millis;
 use aulaflow_serving::ProfileRead;
+use aulaflow_sink::update::{CohortChange, StudentChange};
 use encode::ProfileEncoder;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -257,7 +258,7 @@ impl KnownViews {
             Some(Key::Cohort(tenant, subject, period)) if kind == COHORT => {
                 let value = record.value.map(serde_json::from_slice::<CohortValue>).transpose();
                 let row = value.map_err(|e| damaged(&e))?.map(|v| v.cohort()).transpose().map_err(|e| damaged(&e))?;
-                Ok(Entry::Cohort(CohortChange { tenant, subject, period, row: row.map(Arc::new) }))
+                Ok(Entry::Cohort(CohortChange { tenant, subject, period, before: None, after: row.map(Arc::new) }))
             }
             Some(Key::Student(..) | Key::Cohort(..)) | None => Err(damaged(&format!("its key is no {kind}'s"))),
         }

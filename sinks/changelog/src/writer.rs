@@ -17,6 +17,7 @@ use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::share::Share;
 use aulaflow_model::topic;
 use aulaflow_serving::ReadHalf;
+use aulaflow_sink::{Participant, Token};
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -136,9 +137,20 @@ impl Changelog {
 }
 
 impl Writer {
-    /// Where to go on: the mark of the checkpoint that the store is loaded from. Call it before anything is loaded.
-    pub fn resume(&self, mark: Option<&[u8]>) {
-        let mark = mark.and_then(|bytes| serde_json::from_slice::<Mark>(bytes).ok());
+    /// Whether a round was written since the store has caught up: nothing is held back any more.
+    pub fn is_current(&self) -> bool {
+        self.0.state.lock().current
+    }
+
+    /// Why it will never write again: another process writes this share now, or the log cannot be used.
+    pub fn failure(&self) -> Option<String> {
+        self.0.state.lock().failed.clone()
+    }
+}
+
+impl Participant for Writer {
+    fn restore(&self, token: Option<&[u8]>) {
+        let mark = token.and_then(|bytes| serde_json::from_slice::<Mark>(bytes).ok());
         let mark = mark.filter(|mark| mark.views == self.0.views);
         if mark.is_none() {
             self.0.notes.iter().for_each(Notes::want_everything);
@@ -148,27 +160,27 @@ impl Writer {
     }
 
     /// The store is loaded: a profile that is not there is gone.
-    pub fn loaded(&self) {
+    fn loaded(&self) {
         self.0.state.lock().loaded = true;
         self.0.work.notify_all();
     }
 
     /// The store is at least as new as it ever was.
-    pub fn caught_up(&self) {
+    fn caught_up(&self) {
         self.0.state.lock().caught_up = true;
         self.0.work.notify_all();
     }
 
-    /// Waits until everything up to `time` is on the changelog; a mark to go on from. The error says what it waits for.
-    pub fn reach(&self, time: ClockTime, timeout: Duration) -> Result<Vec<u8>, String> {
+    /// Waits until everything up to `barrier` is on the changelog. The error says what it waits for.
+    fn prepare(&self, barrier: ClockTime, timeout: Duration) -> Result<Token, String> {
         let deadline = Instant::now() + timeout;
         let mut state = self.0.state.lock();
         loop {
             if let Some(reason) = &state.failed {
                 return Err(reason.clone());
             }
-            if state.reached.is_some_and(|reached| reached >= time.0) {
-                return Ok(state.mark(time, self.0.views));
+            if state.reached.is_some_and(|reached| reached >= barrier.0) {
+                return Ok(state.mark(barrier, self.0.views));
             }
             state.asked = true;
             self.0.work.notify_all();
@@ -177,16 +189,6 @@ impl Writer {
                 return Err(state.trouble.clone().unwrap_or_else(|| waits.to_owned()));
             }
         }
-    }
-
-    /// Whether a round was written since the store has caught up: nothing is held back any more.
-    pub fn is_current(&self) -> bool {
-        self.0.state.lock().current
-    }
-
-    /// Why it will never write again: another process writes this share now, or the log cannot be used.
-    pub fn failure(&self) -> Option<String> {
-        self.0.state.lock().failed.clone()
     }
 }
 

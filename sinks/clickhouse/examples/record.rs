@@ -3,14 +3,15 @@
 //! `cargo run --release -p aulaflow-clickhouse --example record -- [STUDENTS]`; under `taskset -c 0` all of it shares one core.
 
 use aulaflow_clickhouse::{Limits, PseudonymKeys, Queue, Recorder, RecorderMetrics, RecorderStart, Tables};
-use aulaflow_model::change::{ChangeBatch, GradeChange, GradeRow, StudentChange};
+use aulaflow_model::change::GradeRow;
 use aulaflow_model::grade::{CategoryResult, Grade};
 use aulaflow_model::ids::{EvaluationType, PeriodId, StudentId, Subject, TenantId};
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::share::Share;
 use aulaflow_plan::{Source, compile, parse_runtime};
 use aulaflow_serving::{ReadHalf, WriteHalf};
-use aulaflow_sink::Sink;
+use aulaflow_sink::update::{ChangeBatch, GradeChange, StudentChange};
+use aulaflow_sink::{IdempotentSink, Outcome, Participant};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::Path;
@@ -29,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let dir = tempfile::tempdir()?;
     let (mut writers, store) = aulaflow_serving::store([].into(), vec![], students, 1);
     let mut writer = writers.remove(0);
-    let (recorder, queues) = start(dir.path(), &store)?;
+    let (recorder, mut queues) = start(dir.path(), &store)?;
     recorder.handle().caught_up();
     let mut time = ClockTime::at(Millis(T0));
     let outbox = recorder.outbox();
@@ -48,8 +49,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let mut measured = || -> Result<(), Box<dyn Error>> {
             for (what, n) in [("new rows", 1), ("changed rows", 2), ("changed again", 3), ("unchanged rows", 3)] {
                 let begun = Instant::now();
-                tell(&mut writer, &queues[0], students, n, &mut time)?;
-                recorder.handle().reach(time, PATIENCE)?;
+                tell(&mut writer, &mut queues[0], students, n, &mut time)?;
+                recorder.handle().prepare(time, PATIENCE)?;
                 report(what, rows, begun);
             }
             Ok(())
@@ -61,10 +62,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     recorder.abandon();
     // Handles keep the folder open.
     drop((outbox, queues));
-    let (recorder, queues) = start(dir.path(), &store)?;
+    let (recorder, mut queues) = start(dir.path(), &store)?;
     let begun = Instant::now();
     recorder.handle().caught_up();
-    queues[0].advance(time);
+    queues[0].advance(time.next(time.clock()));
     while !recorder.handle().is_whole() {
         std::thread::park_timeout(Duration::from_millis(1));
     }
@@ -93,14 +94,14 @@ fn start(dir: &Path, store: &ReadHalf) -> Result<(Recorder, Vec<Queue>), Box<dyn
         at: |_| {},
     })?;
     recorder.based();
-    recorder.handle().resume(None);
+    recorder.handle().restore(None);
     Ok((recorder, queues))
 }
 
 /// Every student's grades, made of a number.
 fn tell(
     writer: &mut WriteHalf,
-    queue: &Queue,
+    queue: &mut Queue,
     students: usize,
     n: u32,
     time: &mut ClockTime,
@@ -128,8 +129,12 @@ fn tell(
         for student in first..(first + BATCH_STUDENTS).min(students) {
             let row =
                 || Some(GradeRow { grade: Arc::clone(&grade), version: n, updated_at: Millis(T0 + i64::from(n)) });
-            let change =
-                |subject: &Subject| GradeChange { subject: subject.clone(), period: period.clone(), row: row() };
+            let change = |subject: &Subject| GradeChange {
+                subject: subject.clone(),
+                period: period.clone(),
+                before: None,
+                after: row(),
+            };
             changes.push(StudentChange {
                 tenant: tenant.clone(),
                 student: StudentId::new(format!("student-{student}"))?,
@@ -138,13 +143,13 @@ fn tell(
             });
         }
         let batch = ChangeBatch { time: *time, changes };
-        let telling = queue.begin(&batch);
+        queue.begin(batch.time);
         let applied = writer.apply(&batch);
-        if applied != aulaflow_sink::Outcome::Applied {
+        if applied != Outcome::Applied {
             return Err(format!("the store answers {applied:?}").into());
         }
-        queue.done(telling);
-        queue.advance(*time);
+        while queue.apply(&batch) != Outcome::Applied {}
+        queue.advance(time.next(time.clock()));
     }
     Ok(())
 }

@@ -19,16 +19,8 @@
 //!
 //! # How it is used
 //!
-//! [`Recorder::start`], then perhaps [`Recorder::rebuild`], then [`Recorder::based`]. The engine's gate calls
-//! [`RecorderHandle::resume`], [`RecorderHandle::caught_up`] and [`RecorderHandle::reach`]. A worker's outlet, around one that
-//! shows batches in the serving store:
-//!
-//! ```text
-//! apply(batch):        let telling = queue.begin(&batch); outlet.apply(batch); queue.done(telling)
-//! cohorts(batch):      let telling = queue.begin_cohorts(&batch); outlet.cohorts(batch); queue.done(telling)
-//! shown_again(batch):  outlet.shown_again(batch)            cohorts_loaded(batch): outlet.cohorts_loaded(batch)
-//! advance(complete):   outlet.advance(complete); queue.advance(complete)
-//! ```
+//! [`Recorder::start`], then perhaps [`Recorder::rebuild`], then [`Recorder::based`]. The engine is given the handle as a
+//! `Participant` of its checkpoints, and each worker's [`Queue`] as a sink behind the serving store.
 //!
 //! At the end: the engine with its last checkpoint, then [`Recorder::close`]. Where [`RecorderHandle::is_full`], the engine would
 //! wait for ClickHouse: [`RecorderHandle::release`] lets it go, and the next start compares.
@@ -87,7 +79,7 @@ pub use metrics::{RecorderMetrics, ShareLabels};
 pub use migrations::{MIGRATIONS, Migration};
 pub use outbox::Outbox;
 pub use pseudonym::{KeyError, PseudonymKeys};
-pub use queue::{Queue, Telling};
+pub use queue::Queue;
 pub use raw::{OwnTable, Raw};
 pub use reader::{ReadError, ReadLimits, Reader, Rows};
 pub use rebuild::{Rebuild, RebuildError};

@@ -3,15 +3,17 @@
 //! Changes are only taken where they are *wanted*: while a restarted process reads again what an earlier one has told, they are
 //! not, since the comparison that follows makes good for all of them at once. The order that this depends on:
 //!
-//! - A worker says of which time its batch is ([`Queue::begin`]), then looks whether it is wanted, then shows the batch in the
-//!   serving store, then hands it over ([`Queue::done`]).
+//! - A worker says of which time its batch is and looks whether it is wanted (`begin`), then shows the batch in the serving
+//!   store, then hands it over (`apply`).
 //! - The recorder wants changes first, and then asks for the newest time that was said. Whatever was not handed over is in the
 //!   store once that time is complete.
 //! - Where it takes up its work anew, what was begun before that is not handed over any more: the comparison makes good for it, too.
 
-use aulaflow_model::change::{ChangeBatch, CohortBatch, CohortChange, FeatureChange, StudentChange, ViewIndex};
+use aulaflow_model::change::ViewIndex;
 use aulaflow_model::instant::ClockTime;
-use parking_lot::{Condvar, Mutex};
+use aulaflow_sink::update::{ChangeBatch, CohortBatch, CohortChange, FeatureChange, StudentChange};
+use aulaflow_sink::{IdempotentSink, Outcome};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,15 +22,13 @@ use std::time::Duration;
 /// How often a worker that waits for room looks whether it still has to.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// One worker's end.
+/// One worker's end: a sink behind the worker's serving store.
 pub struct Queue {
     inbox: Arc<Inbox>,
     worker: usize,
+    /// Since when changes have been wanted as the batch under way began; `None`: they were not.
+    turn: Option<Turn>,
 }
-
-/// What a batch tells the recorder.
-#[must_use = "what is not handed over is never recorded"]
-pub struct Telling(Option<(Turn, Told)>);
 
 /// How often changes have become wanted; 0: they are not.
 type Turn = u64;
@@ -66,12 +66,18 @@ struct State {
 
 impl Queue {
     pub(crate) fn new(inbox: &Arc<Inbox>, worker: usize) -> Self {
-        Self { inbox: Arc::clone(inbox), worker }
+        Self { inbox: Arc::clone(inbox), worker, turn: None }
+    }
+}
+
+impl IdempotentSink for Queue {
+    fn begin(&mut self, time: ClockTime) {
+        self.turn = self.inbox.says(time);
     }
 
-    /// A batch is about to be shown. Of rows that did not change (`shown_again`) nothing needs to be said.
-    pub fn begin(&self, batch: &ChangeBatch) -> Telling {
-        let Some(turn) = self.inbox.says(batch.time) else { return Telling(None) };
+    /// The batch is shown by now. Holds the dataflow back while the recorder is too far behind.
+    fn apply(&mut self, batch: &ChangeBatch) -> Outcome {
+        let Some(turn) = self.turn else { return Outcome::Applied };
         let kept = |feature: &&FeatureChange| self.inbox.keeps(feature.view);
         let of_student = |change: &StudentChange| StudentChange {
             tenant: change.tenant.clone(),
@@ -81,25 +87,31 @@ impl Queue {
         };
         let mut changes: Vec<_> = batch.changes.iter().map(of_student).collect();
         changes.retain(|change| !change.grades.is_empty() || !change.features.is_empty());
-        Telling((!changes.is_empty()).then_some((turn, Told::Students(batch.time, changes))))
+        if changes.is_empty() {
+            return Outcome::Applied;
+        }
+        self.inbox.push(self.worker, Told::Students(batch.time, changes), turn)
     }
 
-    /// A batch of cohorts is about to be shown. Those that only add up while the state is loaded (`cohorts_loaded`) are not told.
-    pub fn begin_cohorts(&self, batch: &CohortBatch) -> Telling {
-        let turn = self.inbox.says(batch.time).filter(|_| !batch.changes.is_empty());
-        Telling(turn.map(|turn| (turn, Told::Cohorts(batch.time, batch.changes.clone()))))
-    }
-
-    /// The batch is shown. Waits while the recorder is too far behind: that holds the dataflow back.
-    pub fn done(&self, Telling(told): Telling) {
-        if let Some((turn, told)) = told {
-            self.inbox.push(self.worker, told, Some(turn));
+    fn apply_cohorts(&mut self, batch: &CohortBatch) -> Outcome {
+        match self.turn.filter(|_| !batch.changes.is_empty()) {
+            Some(turn) => self.inbox.push(self.worker, Told::Cohorts(batch.time, batch.changes.clone()), turn),
+            None => Outcome::Applied,
         }
     }
 
-    /// Everything of this worker up to and including `complete` was handed over.
-    pub fn advance(&self, complete: ClockTime) {
-        self.inbox.push(self.worker, Told::Complete(complete), None);
+    /// Rows that did not change are recorded already.
+    fn snapshot(&mut self, _batch: &ChangeBatch) -> Outcome {
+        Outcome::Applied
+    }
+
+    /// Cohorts that only add up while the state is loaded are no changes.
+    fn snapshot_cohorts(&mut self, _batch: &CohortBatch) -> Outcome {
+        Outcome::Applied
+    }
+
+    fn advance(&mut self, frontier: ClockTime) {
+        self.inbox.complete(self.worker, ClockTime(frontier.0.saturating_sub(1)));
     }
 }
 
@@ -154,25 +166,38 @@ impl Inbox {
         self.newest.load(Ordering::SeqCst)
     }
 
-    /// Hands over. `turn`: since when it was wanted.
-    fn push(&self, worker: usize, told: Told, turn: Option<Turn>) {
-        let rows = told.rows();
+    /// Hands over what has been wanted since `turn`. Where there is no room it waits a little, and holds the batch then.
+    fn push(&self, worker: usize, told: Told, turn: Turn) -> Outcome {
         let mut state = self.state.lock();
-        while state.rows >= self.rows_max && !state.closed {
+        if state.rows >= self.rows_max && !state.closed {
             self.room.wait_for(&mut state, LOOK);
+            if state.rows >= self.rows_max && !state.closed {
+                return Outcome::Hold(Duration::ZERO);
+            }
         }
-        if state.closed || turn.is_some_and(|turn| turn != self.wanted.load(Ordering::SeqCst)) {
+        if !state.closed && turn == self.wanted.load(Ordering::SeqCst) {
+            self.put(state, (worker, told));
+        }
+        Outcome::Applied
+    }
+
+    /// Everything of a worker up to and including `complete` was handed over. It takes no room: frontiers follow one another,
+    /// and the last says it all.
+    fn complete(&self, worker: usize, complete: ClockTime) {
+        let mut state = self.state.lock();
+        if state.closed {
             return;
         }
-        // Frontiers follow one another: the last says it all.
-        match (state.told.back_mut(), &told) {
-            (Some((last, Told::Complete(before))), Told::Complete(complete)) if *last == worker => {
-                *before = *complete;
-                return;
+        match state.told.iter_mut().rev().find(|(of, _)| *of == worker) {
+            Some((_, Told::Complete(before))) => *before = complete,
+            Some((_, Told::Students(..) | Told::Cohorts(..))) | None => {
+                self.put(state, (worker, Told::Complete(complete)));
             }
-            (Some((_, Told::Students(..) | Told::Cohorts(..) | Told::Complete(_))) | None, _) => {}
         }
-        state.rows += rows;
+    }
+
+    fn put(&self, mut state: MutexGuard<'_, State>, (worker, told): (usize, Told)) {
+        state.rows += told.rows();
         let first = state.told.is_empty();
         state.told.push_back((worker, told));
         drop(state);

@@ -11,6 +11,7 @@ use crate::work::Work;
 use aulaflow_model::instant::ClockTime;
 use aulaflow_model::share::Share;
 use aulaflow_serving::ReadHalf;
+use aulaflow_sink::{Participant, Token};
 use parking_lot::{Condvar, Mutex};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -78,8 +79,7 @@ impl Default for Limits {
 /// A running recorder.
 ///
 /// It is started, and then, before anything is loaded: either [`Recorder::rebuild`] or nothing, then [`Recorder::based`]. The
-/// engine's gate calls [`RecorderHandle::resume`], [`RecorderHandle::caught_up`] and [`RecorderHandle::reach`]; its outlets use
-/// the queues.
+/// engine has the handle as a [`Participant`], and its workers the queues.
 /// Dropping it does not stop it: call [`Recorder::close`] or [`Recorder::abandon`]. The folder can be opened again when every
 /// handle and every clone of the outbox is dropped as well.
 pub struct Recorder {
@@ -262,55 +262,11 @@ impl RecorderHandle {
     }
 
     /// The local store is what ClickHouse holds, or will with the outbox: the recorder may go to work. Called before
-    /// [`RecorderHandle::resume`], a store that was closed in order need not be compared. Called later, it is: until then nothing is
+    /// [`Participant::restore`], a store that was closed in order need not be compared. Called later, it is: until then nothing is
     /// recorded, and nothing waits.
     pub fn based(&self) {
         self.0.state.lock().based = true;
         self.0.go_on();
-    }
-
-    /// Where to go on: the mark of the checkpoint that the serving store is loaded from. Call it before anything is loaded.
-    pub fn resume(&self, mark: Option<&[u8]>) {
-        let control = &self.0;
-        let mark = mark.and_then(|bytes| serde_json::from_slice::<Mark>(bytes).ok());
-        let meta = control.store.meta();
-        let mut state = control.state.lock();
-        state.resumed = true;
-        state.in_step = state.based && mark.as_ref().is_some_and(|mark| control.is_in_step(mark, &meta));
-        // What was on the disk before a mark was given is not there: numbers of blocks would be given a second time.
-        state.lost = mark.is_some_and(|mark| mark.whole && mark.writer == meta.writer && mark.time > meta.reached);
-        drop(state);
-        control.go_on();
-    }
-
-    /// The serving store is at least as new as it ever was.
-    pub fn caught_up(&self) {
-        self.0.state.lock().caught_up = true;
-        self.0.go_on();
-    }
-
-    /// Waits until everything up to `time` is recorded and on the disk; a mark to go on from. The error says what it waits for.
-    pub fn reach(&self, time: ClockTime, timeout: Duration) -> Result<Vec<u8>, String> {
-        let control = &self.0;
-        let deadline = Instant::now() + timeout;
-        let mut state = control.state.lock();
-        loop {
-            if let Some(reason) = &state.failed {
-                return Err(reason.clone());
-            }
-            // Where nothing is wanted yet there is nothing to wait for: a comparison will make good.
-            if !control.inbox.is_wanted() || state.reached.is_some_and(|reached| reached >= time.0) {
-                let whole = state.whole && control.inbox.is_wanted();
-                let mark = Mark { writer: control.store.meta().writer, time: time.0, whole };
-                return serde_json::to_vec(&mark).map_err(|error| error.to_string());
-            }
-            state.wanted = state.wanted.max(time.0);
-            control.inbox.wake();
-            if control.done.wait_until(&mut state, deadline).timed_out() {
-                let waits = "changes are still being recorded for ClickHouse: the recorder goes on";
-                return Err(state.trouble.clone().unwrap_or_else(|| waits.to_owned()));
-            }
-        }
     }
 
     /// Whether all that is shown was recorded, as of the recorder's position: no comparison is under way.
@@ -340,6 +296,51 @@ impl RecorderHandle {
     /// Why it will never record again.
     pub fn failure(&self) -> Option<String> {
         self.0.state.lock().failed.clone()
+    }
+}
+
+impl Participant for RecorderHandle {
+    fn restore(&self, token: Option<&[u8]>) {
+        let control = &self.0;
+        let mark = token.and_then(|bytes| serde_json::from_slice::<Mark>(bytes).ok());
+        let meta = control.store.meta();
+        let mut state = control.state.lock();
+        state.resumed = true;
+        state.in_step = state.based && mark.as_ref().is_some_and(|mark| control.is_in_step(mark, &meta));
+        // What was on the disk before a mark was given is not there: numbers of blocks would be given a second time.
+        state.lost = mark.is_some_and(|mark| mark.whole && mark.writer == meta.writer && mark.time > meta.reached);
+        drop(state);
+        control.go_on();
+    }
+
+    /// The serving store is at least as new as it ever was.
+    fn caught_up(&self) {
+        self.0.state.lock().caught_up = true;
+        self.0.go_on();
+    }
+
+    /// Waits until everything up to `barrier` is recorded and on the disk. The error says what it waits for.
+    fn prepare(&self, barrier: ClockTime, timeout: Duration) -> Result<Token, String> {
+        let control = &self.0;
+        let deadline = Instant::now() + timeout;
+        let mut state = control.state.lock();
+        loop {
+            if let Some(reason) = &state.failed {
+                return Err(reason.clone());
+            }
+            // Where nothing is wanted yet there is nothing to wait for: a comparison will make good.
+            if !control.inbox.is_wanted() || state.reached.is_some_and(|reached| reached >= barrier.0) {
+                let whole = state.whole && control.inbox.is_wanted();
+                let mark = Mark { writer: control.store.meta().writer, time: barrier.0, whole };
+                return serde_json::to_vec(&mark).map_err(|error| error.to_string());
+            }
+            state.wanted = state.wanted.max(barrier.0);
+            control.inbox.wake();
+            if control.done.wait_until(&mut state, deadline).timed_out() {
+                let waits = "changes are still being recorded for ClickHouse: the recorder goes on";
+                return Err(state.trouble.clone().unwrap_or_else(|| waits.to_owned()));
+            }
+        }
     }
 }
 

@@ -10,8 +10,9 @@ use crate::rows::{self, Unfit};
 use crate::store::StoreError;
 use crate::tables::{Cadence, Source};
 use crate::unit::{DAY_MS, Stamp, Unit};
-use aulaflow_model::change::{CohortChange, StudentChange, ViewIndex};
+use aulaflow_model::change::ViewIndex;
 use aulaflow_model::instant::{ClockTime, Millis};
+use aulaflow_sink::update::{CohortChange, StudentChange};
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -249,20 +250,20 @@ impl Work {
             let number = self.control.store.number(GRADES);
             let of = (grade.subject.as_str(), grade.period.as_str());
             let key = rows::student_key(number, tenant, student, Some(of));
-            self.change(GRADES, key, grade.row.as_ref().map(rows::grade), time, stamp)?;
+            self.change(GRADES, key, grade.after.as_ref().map(rows::grade), time, stamp)?;
         }
         for feature in &change.features {
             let Some(&place) = self.by_view.get(&feature.view) else { continue };
             let key = rows::student_key(self.control.store.number(place), tenant, student, None);
             let relation = &self.control.tables.relations[place];
-            let row = feature.row.as_ref().map(|row| rows::feature(relation, row)).transpose()?;
+            let row = feature.after.as_ref().map(|row| rows::feature(relation, row)).transpose()?;
             self.change(place, key, row, time, stamp)?;
         }
         Ok(())
     }
 
     fn cohort(&mut self, change: &CohortChange, time: ClockTime, stamp: Stamp) -> Result<(), End> {
-        let CohortChange { tenant, subject, period, row } = change;
+        let CohortChange { tenant, subject, period, before: _, after: row } = change;
         let number = self.control.store.number(COHORTS);
         let key = rows::cohort_key(number, tenant.as_str(), subject.as_str(), period.as_str());
         self.change(COHORTS, key, row.as_deref().map(rows::cohort), time, stamp)

@@ -2,10 +2,7 @@
 //! Profiles of about 2 KB with three grades and their cohorts; once with warm JSON, once while a writer changes students,
 //! and cohorts with them, as fast as it can.
 
-use aulaflow_model::change::{
-    ChangeBatch, CohortBatch, CohortChange, FeatureChange, FeatureRow, FeatureValue, GradeChange, GradeRow,
-    StudentChange, ViewSchema,
-};
+use aulaflow_model::change::{FeatureRow, FeatureValue, GradeRow, ViewSchema};
 use aulaflow_model::cohort::{Cohort, Sums};
 use aulaflow_model::decimal::Decimal;
 use aulaflow_model::grade::{CategoryResult, Grade};
@@ -14,7 +11,8 @@ use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::tenant::Scale;
 use aulaflow_model::window::WindowSpec;
 use aulaflow_serving::{ReadHalf, store};
-use aulaflow_sink::{Outcome, Sink};
+use aulaflow_sink::update::{ChangeBatch, CohortBatch, CohortChange, FeatureChange, GradeChange, StudentChange};
+use aulaflow_sink::{IdempotentSink, Outcome};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -127,7 +125,8 @@ fn first(tenant: &TenantId, student: &StudentId) -> Result<StudentChange, IdErro
         change.grades.push(GradeChange {
             subject: Subject::new(subject)?,
             period: PeriodId::new("2026-Q1")?,
-            row: Some(GradeRow { grade: Arc::clone(&grade), version: 3, updated_at: Millis(NOW) }),
+            before: None,
+            after: Some(GradeRow { grade: Arc::clone(&grade), version: 3, updated_at: Millis(NOW) }),
         });
     }
     Ok(change)
@@ -146,7 +145,8 @@ fn cohorts(tenant: &TenantId, n: i64) -> Result<Vec<CohortChange>, IdError> {
             tenant: tenant.clone(),
             subject: Subject::new(subject)?,
             period: PeriodId::new("2026-Q1")?,
-            row,
+            before: None,
+            after: row,
         })
     };
     SUBJECTS.into_iter().map(change).collect()
@@ -155,7 +155,8 @@ fn cohorts(tenant: &TenantId, n: i64) -> Result<Vec<CohortChange>, IdError> {
 fn touch(tenant: &TenantId, student: &StudentId, n: i64) -> StudentChange {
     let feature = |view| FeatureChange {
         view,
-        row: Some(FeatureRow {
+        before: None,
+        after: Some(FeatureRow {
             session: None,
             values: [FeatureValue::Int(i128::from(n)), FeatureValue::Micros(12_500_000)].into(),
             updated_at: Millis(NOW),

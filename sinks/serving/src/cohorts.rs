@@ -1,10 +1,10 @@
 //! Cohorts beside the profiles. They change far more often than any one profile, so a profile does not hold theirs:
 //! a read looks them up, once per grade.
 
-use aulaflow_model::change::CohortChange;
 use aulaflow_model::cohort::Cohort;
 use aulaflow_model::decimal::write_micros;
 use aulaflow_model::ids::{PeriodId, Subject, TenantId};
+use aulaflow_sink::update::CohortChange;
 use dashmap::DashMap;
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
@@ -66,10 +66,10 @@ impl Cohorts {
     pub(crate) fn apply(&self, change: &CohortChange) {
         let tenant = match self.tenants.get(&change.tenant).map(|entry| Arc::clone(entry.value())) {
             Some(tenant) => tenant,
-            None if change.row.is_none() => return,
+            None if change.after.is_none() => return,
             None => Arc::clone(self.tenants.entry(change.tenant.clone()).or_default().value()),
         };
-        let new = change.row.as_ref().map(|cohort| Kept { cohort: Arc::clone(cohort), text: OnceLock::new() });
+        let new = change.after.as_ref().map(|cohort| Kept { cohort: Arc::clone(cohort), text: OnceLock::new() });
         let mut subjects = tenant.write();
         // What is replaced is freed after the lock.
         let old = match new {

@@ -1,9 +1,10 @@
 //! One student's rows, immutable: a change makes the next profile and shares what stayed the same.
 
 use crate::render::Rendered;
-use aulaflow_model::change::{FeatureChange, FeatureRow, GradeChange, GradeRow, StudentChange, ViewIndex};
+use aulaflow_model::change::{FeatureRow, GradeRow, ViewIndex};
 use aulaflow_model::ids::{PeriodId, Subject};
 use aulaflow_model::instant::Millis;
+use aulaflow_sink::update::{FeatureChange, GradeChange, StudentChange};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 
@@ -124,7 +125,7 @@ fn merge_grades(before: &[GradeEntry], changes: &[GradeChange]) -> Arc<[GradeEnt
     let mut entries = before.to_vec();
     for change in changes {
         let place = entries.binary_search_by(|e| (&e.subject, &e.period).cmp(&(&change.subject, &change.period)));
-        overwrite(&mut entries, place, change.row.as_ref(), |row| GradeEntry {
+        overwrite(&mut entries, place, change.after.as_ref(), |row| GradeEntry {
             subject: change.subject.clone(),
             period: change.period.clone(),
             row: row.clone(),
@@ -137,7 +138,10 @@ fn merge_features(before: &[FeatureEntry], changes: &[FeatureChange]) -> Arc<[Fe
     let mut entries = before.to_vec();
     for change in changes {
         let place = entries.binary_search_by_key(&change.view, |e| e.view);
-        overwrite(&mut entries, place, change.row.as_ref(), |row| FeatureEntry { view: change.view, row: row.clone() });
+        overwrite(&mut entries, place, change.after.as_ref(), |row| FeatureEntry {
+            view: change.view,
+            row: row.clone(),
+        });
     }
     entries.into()
 }

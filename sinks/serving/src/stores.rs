@@ -77,7 +77,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::store;
-    use aulaflow_sink::Sink;
+    use aulaflow_sink::IdempotentSink;
 
     fn at(time: u64) -> ReadHalf {
         let (mut writers, read) = store([].into(), vec![], 0, 1);

@@ -4,11 +4,11 @@ use crate::Shared;
 use crate::key::{KeyRef, KeyTexts, StudentKey};
 use crate::letting_go::STEP;
 use crate::profile::Profile;
-use aulaflow_model::change::{ChangeBatch, CohortBatch, FeatureChange, StudentChange};
 use aulaflow_model::ids::{PeriodId, StudentId, TenantId};
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::window::WindowKind;
-use aulaflow_sink::{Guarantee, Outcome, Sink};
+use aulaflow_sink::update::{ChangeBatch, CohortBatch, FeatureChange, StudentChange};
+use aulaflow_sink::{IdempotentSink, Outcome};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -22,17 +22,6 @@ pub struct WriteHalf {
 impl WriteHalf {
     pub(crate) fn new(shared: Arc<Shared>, worker: usize) -> Self {
         Self { shared, worker }
-    }
-
-    /// Says that panes leaving their windows at `boundary` are being released in chunks: while it is set, a profile
-    /// that has not changed since the boundary says that it is true as of one millisecond before it.
-    ///
-    /// Set it *before* [`Sink::advance`] passes the boundary; clear it (`None`) after the last change of the expiry
-    /// was applied. If a second boundary is reached meanwhile, leave the first one until both are through.
-    pub fn expiring(&mut self, boundary: Option<Millis>) {
-        if let Some(clock) = self.shared.workers.get(self.worker) {
-            clock.set_expiring(boundary);
-        }
     }
 
     /// Makes a student's profile exactly these rows, as of a clock; without a row there is none. For a store that is a copy:
@@ -55,7 +44,7 @@ impl WriteHalf {
             let views = self.shared.schemas.len();
             return Some(format!("a row of view {view}; the store was started with {views} views"));
         };
-        let row = feature.row.as_ref()?;
+        let row = feature.after.as_ref()?;
         let (values, outputs) = (row.values.len(), schema.outputs.len());
         if values != outputs {
             return Some(format!("a row of view {view} has {values} values; the view has {outputs} outputs"));
@@ -122,11 +111,7 @@ impl WriteHalf {
     }
 }
 
-impl Sink for WriteHalf {
-    fn guarantee(&self) -> Guarantee {
-        Guarantee::IdempotentByKey
-    }
-
+impl IdempotentSink for WriteHalf {
     fn apply(&mut self, batch: &ChangeBatch) -> Outcome {
         // Looked at before anything is applied, so that a refused batch leaves nothing behind.
         let mut features = batch.changes.iter().flat_map(|change| &change.features);
@@ -144,6 +129,17 @@ impl Sink for WriteHalf {
             self.shared.cohorts.apply(change);
         }
         Outcome::Applied
+    }
+
+    /// Panes that leave their windows at `boundary` are released in chunks: while it is set, a profile that has not changed
+    /// since the boundary says that it is true as of one millisecond before it.
+    ///
+    /// Set *before* [`IdempotentSink::advance`] passes the boundary; cleared (`None`) after the last change of the expiry
+    /// was applied. If a second boundary is reached meanwhile, the first one stays until both are through.
+    fn expiring(&mut self, boundary: Option<Millis>) {
+        if let Some(clock) = self.shared.workers.get(self.worker) {
+            clock.set_expiring(boundary);
+        }
     }
 
     fn advance(&mut self, frontier: ClockTime) {

@@ -12,7 +12,8 @@ use aulaflow_model::tenant::Scale;
 use aulaflow_model::window::{DAY_MS, WindowKind, WindowSpec, Zone};
 use aulaflow_serving::{CohortEntry, CohortQuery, DerivedView, LettingGo, ReadHalf, Stores, WriteHalf, store};
 use aulaflow_sink::conformance::{self, Reference, Rows};
-use aulaflow_sink::{Guarantee, Outcome, Sink};
+use aulaflow_sink::update::{ChangeBatch, CohortBatch, CohortChange, FeatureChange, GradeChange, StudentChange};
+use aulaflow_sink::{IdempotentSink, Outcome};
 use proptest::prelude::*;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
@@ -79,7 +80,7 @@ fn feature(who: &str, view: ViewIndex, values: Option<Vec<FeatureValue>>, at: i6
         tenant: tenant("t"),
         student: student(who),
         grades: vec![],
-        features: vec![FeatureChange { view, row }],
+        features: vec![FeatureChange { view, before: None, after: row }],
     }
 }
 
@@ -101,7 +102,6 @@ fn conforms() {
     });
     let (writers, _) = store(schemas(), vec![], 10, 3);
     assert_eq!(writers.len(), 3);
-    assert_eq!(writers[0].guarantee(), Guarantee::IdempotentByKey);
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn a_row_of_an_unknown_view_stops_and_applies_nothing() {
     let good = feature("a", 1, one(1), 1);
     let mut session = feature("b", 1, one(1), 1);
     for change in &mut session.features {
-        change.row.as_mut().unwrap().session = Some((Millis(0), Millis(1)));
+        change.after.as_mut().unwrap().session = Some((Millis(0), Millis(1)));
     }
     let unknown = feature("b", 6, one(1), 1);
     let narrow = feature("b", 0, one(1), 1);
@@ -476,14 +476,16 @@ fn any_change() -> impl Strategy<Value = StudentChange> {
             .map(|((subject, period), row)| GradeChange {
                 subject: Subject::new(subject).unwrap(),
                 period: PeriodId::new(period).unwrap(),
-                row,
+                before: None,
+                after: row,
             })
             .collect(),
         features: features
             .into_iter()
             .map(|(view, row)| FeatureChange {
                 view,
-                row: row.map(|(values, at)| FeatureRow {
+                before: None,
+                after: row.map(|(values, at)| FeatureRow {
                     session: (view == 3).then(|| (Millis(at / 2), Millis(at + 1_800_000))),
                     values: values[..[2, 1, 3, 1, 1][usize::from(view)]].into(),
                     updated_at: Millis(at),
@@ -513,7 +515,8 @@ fn any_cohort() -> impl Strategy<Value = CohortChange> {
             tenant: tenant(&t),
             subject: Subject::new(subject).unwrap(),
             period: PeriodId::new(period).unwrap(),
-            row,
+            before: None,
+            after: row,
         }
     })
 }
@@ -561,7 +564,7 @@ proptest! {
             put(&mut writers[1], time, odd);
             for change in cohort_changes {
                 let key = (change.tenant.clone(), change.subject.clone(), change.period.clone());
-                match &change.row {
+                match &change.after {
                     Some(row) => drop(cohorts.insert(key, **row)),
                     None => drop(cohorts.remove(&key)),
                 }
@@ -611,11 +614,13 @@ fn json_is_the_contract_s() {
             grades: vec![GradeChange {
                 subject: Subject::new("matematicas").unwrap(),
                 period: PeriodId::new("2026-Q1").unwrap(),
-                row: Some(GradeRow { grade: Arc::new(grade.clone()), version: 3, updated_at: Millis(now) }),
+                before: None,
+                after: Some(GradeRow { grade: Arc::new(grade.clone()), version: 3, updated_at: Millis(now) }),
             }],
             features: vec![FeatureChange {
                 view: 0,
-                row: Some(FeatureRow {
+                before: None,
+                after: Some(FeatureRow {
                     session: None,
                     values: [FeatureValue::Int(5), FeatureValue::Micros(12_500_000)].into(),
                     updated_at: Millis(now - 5),
@@ -632,7 +637,8 @@ fn json_is_the_contract_s() {
         tenant: tenant("school_123"),
         subject: Subject::new("matematicas").unwrap(),
         period: PeriodId::new("2026-Q1").unwrap(),
-        row: Some(Arc::new(Cohort { scale, sums })),
+        before: None,
+        after: Some(Arc::new(Cohort { scale, sums })),
     };
     let batch = CohortBatch { time: ClockTime::at(Millis(now)), changes: vec![change] };
     assert_eq!(writers[0].apply_cohorts(&batch), Outcome::Applied);
@@ -674,7 +680,12 @@ fn art(period: &str, row: Option<u32>, at: i64) -> StudentChange {
         rule_version: "r".into(),
     });
     let row = row.map(|version| GradeRow { grade, version, updated_at: Millis(at) });
-    let change = GradeChange { subject: Subject::new("art").unwrap(), period: PeriodId::new(period).unwrap(), row };
+    let change = GradeChange {
+        subject: Subject::new("art").unwrap(),
+        period: PeriodId::new(period).unwrap(),
+        before: None,
+        after: row,
+    };
     StudentChange { tenant: tenant("t"), student: student("s"), grades: vec![change], features: Vec::new() }
 }
 

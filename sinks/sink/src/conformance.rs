@@ -1,14 +1,15 @@
 //! What every sink must do, as functions that its tests call: replay, retraction, atomicity per student and cohort,
 //! restart.
+//! [`transactional`] has the suite of transactional sinks.
 //! A failed check panics with what was seen and what was expected.
 
 #![expect(clippy::expect_used, reason = "for tests: a failed check panics, and the ids here are plain names")]
 
-use crate::{Outcome, Sink};
-use aulaflow_model::change::{
-    ChangeBatch, CohortBatch, CohortChange, FeatureChange, FeatureRow, FeatureValue, GradeChange, GradeRow,
-    StudentChange, ViewIndex, ViewSchema,
-};
+use crate::update::{ChangeBatch, CohortBatch, CohortChange, FeatureChange, GradeChange, StudentChange};
+pub mod transactional;
+
+use crate::{IdempotentSink, Outcome};
+use aulaflow_model::change::{FeatureRow, FeatureValue, GradeRow, ViewIndex, ViewSchema};
 use aulaflow_model::cohort::{BINS, Cohort, Sums};
 use aulaflow_model::decimal::Decimal;
 use aulaflow_model::grade::Grade;
@@ -49,13 +50,13 @@ impl Reference {
             let rows = self.students.entry(key.clone()).or_default();
             for grade in &change.grades {
                 let at = (grade.subject.clone(), grade.period.clone());
-                match &grade.row {
+                match &grade.after {
                     Some(row) => rows.grades.insert(at, row.clone()),
                     None => rows.grades.remove(&at),
                 };
             }
             for feature in &change.features {
-                match &feature.row {
+                match &feature.after {
                     Some(row) => rows.features.insert(feature.view, row.clone()),
                     None => rows.features.remove(&feature.view),
                 };
@@ -87,13 +88,14 @@ impl Reference {
                 .map(|((subject, period), row)| GradeChange {
                     subject: subject.clone(),
                     period: period.clone(),
-                    row: Some(row.clone()),
+                    before: None,
+                    after: Some(row.clone()),
                 })
                 .collect(),
             features: rows
                 .features
                 .iter()
-                .map(|(view, row)| FeatureChange { view: *view, row: Some(row.clone()) })
+                .map(|(view, row)| FeatureChange { view: *view, before: None, after: Some(row.clone()) })
                 .collect(),
         });
         ChangeBatch { time, changes: changes.collect() }
@@ -111,8 +113,8 @@ pub fn schemas() -> Arc<[ViewSchema]> {
         .into()
 }
 
-/// Runs the whole suite. `open` makes an empty sink for [`schemas`] and a reader of what it has made visible.
-pub fn check<S: Sink>(open: impl Fn() -> (S, Reader)) {
+/// Runs the whole suite of idempotent sinks. `open` makes an empty sink for [`schemas`] and a reader of what it has made visible.
+pub fn check<S: IdempotentSink>(open: impl Fn() -> (S, Reader)) {
     replay_changes_nothing(open());
     retraction_removes(open());
     students_are_atomic(open());
@@ -120,13 +122,13 @@ pub fn check<S: Sink>(open: impl Fn() -> (S, Reader)) {
 }
 
 /// The suite for cohorts. `open` makes an empty sink and a reader of the cohorts that it has made visible.
-pub fn check_cohorts<S: Sink>(open: impl Fn() -> (S, CohortReader)) {
+pub fn check_cohorts<S: IdempotentSink>(open: impl Fn() -> (S, CohortReader)) {
     cohorts_are_overwritten_and_leave(open());
     cohorts_are_whole(open());
 }
 
 /// A cohort is what it was told last, by any repetition of the story; one that leaves is gone, and tenants are apart.
-pub fn cohorts_are_overwritten_and_leave<S: Sink>((mut sink, read): (S, CohortReader)) {
+pub fn cohorts_are_overwritten_and_leave<S: IdempotentSink>((mut sink, read): (S, CohortReader)) {
     let story: [&[(&str, Option<i64>)]; 4] = [
         &[("maths", Some(1)), ("history", Some(2))],
         &[("maths", Some(3))],
@@ -154,7 +156,7 @@ pub fn cohorts_are_overwritten_and_leave<S: Sink>((mut sink, read): (S, CohortRe
 }
 
 /// While a cohort changes, no reader sees some of its numbers changed and others not.
-pub fn cohorts_are_whole<S: Sink>((mut sink, read): (S, CohortReader)) {
+pub fn cohorts_are_whole<S: IdempotentSink>((mut sink, read): (S, CohortReader)) {
     const ROUNDS: i64 = 20_000;
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -177,7 +179,7 @@ pub fn cohorts_are_whole<S: Sink>((mut sink, read): (S, CohortReader)) {
 }
 
 /// Applying any batch once more, or all of them, leaves the state as it was.
-pub fn replay_changes_nothing<S: Sink>((mut sink, read): (S, Reader)) {
+pub fn replay_changes_nothing<S: IdempotentSink>((mut sink, read): (S, Reader)) {
     let batches = history();
     let mut reference = Reference::default();
     for batch in &batches {
@@ -193,7 +195,7 @@ pub fn replay_changes_nothing<S: Sink>((mut sink, read): (S, Reader)) {
 }
 
 /// A row that is retracted is gone, and a student without rows is not there.
-pub fn retraction_removes<S: Sink>((mut sink, read): (S, Reader)) {
+pub fn retraction_removes<S: IdempotentSink>((mut sink, read): (S, Reader)) {
     put(&mut sink, &ChangeBatch { time: at(1), changes: vec![change("ana", Some(1)), change("bo", Some(2))] });
     put(&mut sink, &ChangeBatch { time: at(2), changes: vec![change("ana", None)] });
     assert_eq!(read(&tenant(), &student("ana")), None, "a student without rows is still there");
@@ -207,7 +209,7 @@ pub fn retraction_removes<S: Sink>((mut sink, read): (S, Reader)) {
 }
 
 /// While rows of a student change together, no reader sees some of them changed and others not.
-pub fn students_are_atomic<S: Sink>((mut sink, read): (S, Reader)) {
+pub fn students_are_atomic<S: IdempotentSink>((mut sink, read): (S, Reader)) {
     const ROUNDS: i64 = 20_000;
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -239,7 +241,7 @@ pub fn students_are_atomic<S: Sink>((mut sink, read): (S, Reader)) {
 
 /// A snapshot of an earlier state followed by the batches after it ends where the uninterrupted run ends, both in an
 /// empty store and in one that already held later state.
-pub fn restart_converges<S: Sink>(open: impl Fn() -> (S, Reader)) {
+pub fn restart_converges<S: IdempotentSink>(open: impl Fn() -> (S, Reader)) {
     let batches = history();
     let mut last = Reference::default();
     batches.iter().for_each(|batch| last.apply(batch));
@@ -280,12 +282,12 @@ fn history() -> Vec<ChangeBatch> {
     steps.iter().enumerate().map(batch).collect()
 }
 
-fn put(sink: &mut impl Sink, batch: &ChangeBatch) {
+fn put(sink: &mut impl IdempotentSink, batch: &ChangeBatch) {
     assert_eq!(sink.apply(batch), Outcome::Applied, "an available sink refused a batch");
     sink.advance(batch.time.next(batch.time.clock()));
 }
 
-fn put_cohorts(sink: &mut impl Sink, batch: &CohortBatch) {
+fn put_cohorts(sink: &mut impl IdempotentSink, batch: &CohortBatch) {
     assert_eq!(sink.apply_cohorts(batch), Outcome::Applied, "an available sink refused a batch");
     sink.advance(batch.time.next(batch.time.clock()));
 }
@@ -297,7 +299,13 @@ fn cohort(n: i64) -> Cohort {
 }
 
 fn cohort_change(name: &str, n: Option<i64>) -> CohortChange {
-    CohortChange { tenant: tenant(), subject: subject(name), period: period(), row: n.map(|n| Arc::new(cohort(n))) }
+    CohortChange {
+        tenant: tenant(),
+        subject: subject(name),
+        period: period(),
+        before: None,
+        after: n.map(|n| Arc::new(cohort(n))),
+    }
 }
 
 fn expect(read: &Reader, reference: &Reference) {
@@ -325,7 +333,8 @@ fn whole(rows: &Rows) -> i64 {
 fn change(who: &str, n: Option<i64>) -> StudentChange {
     let feature = |view, n| FeatureChange {
         view,
-        row: Option::map(n, |n| FeatureRow {
+        before: None,
+        after: Option::map(n, |n| FeatureRow {
             values: [FeatureValue::Int(i128::from(n))].into(),
             session: None,
             updated_at: Millis(n),
@@ -337,7 +346,8 @@ fn change(who: &str, n: Option<i64>) -> StudentChange {
         grades: vec![GradeChange {
             subject: subject("maths"),
             period: period(),
-            row: n.map(|n| GradeRow { grade: grade(), version: n as u32, updated_at: Millis(n) }),
+            before: None,
+            after: n.map(|n| GradeRow { grade: grade(), version: n as u32, updated_at: Millis(n) }),
         }],
         features: vec![feature(0, n), feature(1, n)],
     }

@@ -1,90 +1,72 @@
-//! The changelog beside an engine: who notes what changed, and who is asked before a checkpoint is made.
+//! The changelog as a sink of an instance: whether it is written, and what its rows are made by.
 
-use crate::outlet::ServingOutlet;
-use anyhow::{Context as _, Result};
-use aulaflow_changelog::{Changelog, ChangelogStart, Notes, Writer, WriterMetrics};
-use aulaflow_engine::{Engine, Gate, Outlet};
+use super::sinks::{Parts, RunningSink, Sink};
+use anyhow::Result;
+use aulaflow_changelog::{Changelog, ChangelogStart, WriterMetrics};
 use aulaflow_log::Log;
-use aulaflow_model::change::{ChangeBatch, CohortBatch};
-use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::share::Share;
 use aulaflow_plan::Plan;
 use aulaflow_plan::runtime::WriteChangelog;
-use aulaflow_serving::{ReadHalf, WriteHalf};
+use aulaflow_serving::ReadHalf;
+use prometheus_client::registry::Registry;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::Duration;
 
-/// The name that a checkpoint keeps its mark under.
-const GATE: &str = "changelog";
-
-/// An engine's way out: its outlets, and what its checkpoints wait for.
-pub struct Outward {
-    /// One per worker.
-    pub outlets: Vec<Box<dyn Outlet>>,
-    /// The changelog's, if there is one.
-    pub gates: Vec<(String, Arc<dyn Gate>)>,
-    /// To be stopped after the engine.
-    pub changelog: Option<Changelog>,
+/// The changelogs of all shares.
+pub struct ChangelogSink {
+    plan: Arc<Plan>,
+    log: Arc<dyn Log>,
+    metrics: WriterMetrics,
 }
 
-/// Whether the changelog is written. `shared`: other processes can read the log.
-pub fn is_written(plan: &Plan, shared: bool) -> bool {
-    match plan.runtime.changelog.write {
-        WriteChangelog::Auto => shared,
-        WriteChangelog::Always => true,
-        WriteChangelog::Never => false,
+impl ChangelogSink {
+    /// Where the changelog is written. `shared`: other processes can read the log.
+    pub fn open(plan: &Arc<Plan>, log: &Arc<dyn Log>, shared: bool, registry: &mut Registry) -> Option<Self> {
+        let is_written = match plan.runtime.changelog.write {
+            WriteChangelog::Auto => shared,
+            WriteChangelog::Always => true,
+            WriteChangelog::Never => false,
+        };
+        is_written.then(|| Self { plan: Arc::clone(plan), log: Arc::clone(log), metrics: WriterMetrics::new(registry) })
     }
 }
 
-/// The outlets of a share's engine into its store, and into the changelog where `metrics` are given.
-pub fn outward(
-    plan: &Plan,
-    log: &Arc<dyn Log>,
-    share: Share,
-    (writers, store): (Vec<WriteHalf>, &ReadHalf),
-    metrics: Option<&WriterMetrics>,
-) -> Result<Outward> {
-    let outlets = ServingOutlet::all(writers);
-    let Some(metrics) = metrics else { return Ok(Outward { outlets, gates: Vec::new(), changelog: None }) };
-    let start = ChangelogStart {
-        log: Arc::clone(log),
-        share,
-        store: store.clone(),
-        workers: outlets.len(),
-        views: views(plan),
-        interval: plan.runtime.changelog.interval,
-        metrics: metrics.clone(),
-        at: aulaflow_state::crash_point,
-    };
-    let (changelog, notes) = Changelog::start(start).context("the changelog cannot be started")?;
-    let gate: Arc<dyn Gate> = Arc::new(ChangelogGate(changelog.writer()));
-    let noted = |(outlet, notes)| Box::new(NotedOutlet { outlet, notes }) as Box<dyn Outlet>;
-    let outlets = outlets.into_iter().zip(notes).map(noted).collect();
-    Ok(Outward { outlets, gates: vec![(GATE.to_owned(), gate)], changelog: Some(changelog) })
+impl Sink for ChangelogSink {
+    fn name(&self) -> &'static str {
+        "changelog"
+    }
+
+    fn start(&self, share: Share, store: &ReadHalf, parts: &mut Parts) -> Result<Box<dyn RunningSink>> {
+        let start = ChangelogStart {
+            log: Arc::clone(&self.log),
+            share,
+            store: store.clone(),
+            workers: parts.fanouts.len(),
+            views: views(&self.plan),
+            interval: self.plan.runtime.changelog.interval,
+            metrics: self.metrics.clone(),
+            at: aulaflow_state::crash_point,
+        };
+        let (changelog, notes) = Changelog::start(start)?;
+        parts.add(notes);
+        parts.participants.push((self.name().to_owned(), Arc::new(changelog.writer())));
+        Ok(Box::new(changelog))
+    }
 }
 
-/// Ends a share's engine with a last checkpoint, and then its changelog. Where the changelog can never be written again
-/// (another process has taken the share over), no checkpoint can be made either: there is none.
-pub fn stop(engine: Engine, changelog: Option<Changelog>) -> Result<(), String> {
-    let lost = changelog.as_ref().and_then(|changelog| changelog.writer().failure());
-    let stopped = match lost {
-        None => engine.stop(),
-        Some(reason) => engine.abandon().and(Err(reason)),
-    };
-    if let Some(changelog) = changelog {
-        changelog.stop();
+impl RunningSink for Changelog {
+    fn failure(&self) -> Option<String> {
+        self.writer().failure()
     }
-    stopped
-}
 
-/// Ends both as a crash would.
-pub fn abandon(engine: Engine, changelog: Option<Changelog>) -> Result<(), String> {
-    let ended = engine.abandon();
-    if let Some(changelog) = changelog {
-        changelog.stop();
+    fn stop(self: Box<Self>) {
+        Changelog::stop(*self);
     }
-    ended
+
+    /// What is not written stays unwritten, also when it ends in order.
+    fn abandon(self: Box<Self>) {
+        Changelog::stop(*self);
+    }
 }
 
 /// A hash of what rows are made by: after another one, all of them are written again. It need not be the same in another
@@ -95,56 +77,4 @@ fn views(plan: &Plan) -> u64 {
         (&view.schema.name, &view.text, &view.schema.outputs).hash(&mut hasher);
     }
     hasher.finish()
-}
-
-struct ChangelogGate(Writer);
-
-impl Gate for ChangelogGate {
-    fn resume(&self, mark: Option<&[u8]>) {
-        self.0.resume(mark);
-    }
-
-    fn loaded(&self) {
-        self.0.loaded();
-    }
-
-    fn caught_up(&self) {
-        self.0.caught_up();
-    }
-
-    fn reach(&self, time: ClockTime, timeout: Duration) -> Result<Vec<u8>, String> {
-        self.0.reach(time, timeout)
-    }
-}
-
-/// The store's outlet, with notes of what went through it.
-struct NotedOutlet {
-    outlet: Box<dyn Outlet>,
-    notes: Notes,
-}
-
-impl Outlet for NotedOutlet {
-    fn apply(&mut self, batch: ChangeBatch) {
-        self.notes.changes(batch, |batch| self.outlet.apply(batch));
-    }
-
-    fn shown_again(&mut self, batch: ChangeBatch) {
-        self.notes.shown_again(batch, |batch| self.outlet.shown_again(batch));
-    }
-
-    fn cohorts(&mut self, batch: CohortBatch) {
-        self.notes.cohorts(batch, |batch| self.outlet.cohorts(batch));
-    }
-
-    fn cohorts_loaded(&mut self, batch: CohortBatch) {
-        self.notes.cohorts_loaded(batch, |batch| self.outlet.cohorts_loaded(batch));
-    }
-
-    fn expiring(&mut self, boundary: Option<Millis>) {
-        self.outlet.expiring(boundary);
-    }
-
-    fn advance(&mut self, complete: ClockTime) {
-        self.outlet.advance(complete);
-    }
 }

@@ -1,21 +1,17 @@
-//! ClickHouse beside an engine: who tells the recorder what changed, who is asked before a checkpoint is made, and in which
-//! order the parts end. Where the server is, is `crate::clickhouse`'s business. A ClickHouse that is missing, or tables that are
+//! ClickHouse as a sink of an instance: how its parts are put together, how far they are, and in which order they end. Where the server is, is `crate::clickhouse`'s business. A ClickHouse that is missing, or tables that are
 //! not as they should be, never stop an engine: what is recorded waits.
 
 mod said;
 
-use super::changelog::Outward;
+use super::sinks::{Parts, RunningSink, Sink};
 use crate::clickhouse::ClickHouseEndpoint;
 use anyhow::{Context, Result};
 use aulaflow_clickhouse::{
-    Access, Bridge, Keeper, Limits, Pace, PseudonymKeys, Queue, ReadLimits, Reader, Recorder, RecorderHandle,
-    RecorderMetrics, RecorderStart, Sender, SenderMetrics, SenderStart, Server, SinkState, Tables, TablesBy,
-    Whereabouts,
+    Access, Bridge, Keeper, Limits, Pace, PseudonymKeys, ReadLimits, Reader, Recorder, RecorderMetrics, RecorderStart,
+    Sender, SenderMetrics, SenderStart, Server, SinkState, Tables, TablesBy, Whereabouts,
 };
-use aulaflow_engine::{Gate, Outlet};
 use aulaflow_log::Log;
-use aulaflow_model::change::{ChangeBatch, CohortBatch};
-use aulaflow_model::instant::{ClockTime, Millis};
+use aulaflow_model::instant::Millis;
 use aulaflow_model::share::Share;
 use aulaflow_model::topic;
 use aulaflow_plan::Plan;
@@ -26,7 +22,6 @@ use prometheus_client::registry::Registry;
 use said::Said;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 /// The name that a checkpoint keeps its mark under, and the sink's in answers.
@@ -35,8 +30,6 @@ const NAME: &str = "clickhouse";
 const CLAIM_WAIT: Duration = Duration::from_secs(3);
 /// What an insert takes, and more.
 const MOMENT: Duration = Duration::from_secs(2);
-/// How often it is looked whether an engine that ends is held back.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// What the sinks of all shares have in common.
 pub struct Analytics {
@@ -135,9 +128,14 @@ impl Analytics {
     pub fn keep(&self) -> Result<Keeper> {
         self.said.keep(&self.server)
     }
+}
 
-    /// Starts a share's sink between its engine and the outlets, and puts its gate beside the others.
-    pub fn start(&self, share: Share, outward: &mut Outward, store: &ReadHalf) -> Result<Recording> {
+impl Sink for Analytics {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn start(&self, share: Share, store: &ReadHalf, parts: &mut Parts) -> Result<Box<dyn RunningSink>> {
         let settings = &self.settings;
         let limits = Limits {
             block_rows_max: settings.block_rows,
@@ -151,7 +149,7 @@ impl Analytics {
             dir: self.dir.join(share.to_string()),
             tables: Arc::clone(self.server.tables()),
             store: store.clone(),
-            workers: outward.outlets.len(),
+            workers: parts.fanouts.len(),
             keys: Arc::clone(&self.keys),
             limits,
             metrics: self.metrics.clone(),
@@ -174,20 +172,14 @@ impl Analytics {
         // Of one local store there is one process at a time.
         let writer = recorder.handle().outbox().writer();
         let bridge = self.said.start(share, &self.server, writer, self.alone)?;
-        let gate: Arc<dyn Gate> = Arc::new(RecorderGate(recorder.handle()));
-        let recorded = |(outlet, queue)| Box::new(RecordedOutlet { outlet, queue }) as Box<dyn Outlet>;
-        outward.outlets = std::mem::take(&mut outward.outlets).into_iter().zip(queues).map(recorded).collect();
-        outward.gates.push((NAME.to_owned(), gate));
-        Ok(Recording { recorder, sender, bridge, drain: settings.drain_timeout, block_age: settings.block_age })
+        parts.add(queues);
+        parts.participants.push((NAME.to_owned(), Arc::new(recorder.handle())));
+        let (drain, block_age) = (settings.drain_timeout, settings.block_age);
+        Ok(Box::new(Recording { recorder, sender, bridge, drain, block_age }))
     }
 }
 
 impl Recording {
-    /// How far its parts are.
-    pub fn lags(&self) -> [SinkLag; 2] {
-        [self.lag(), said::lag(&self.bridge)]
-    }
-
     fn lag(&self) -> SinkLag {
         let status = self.sender.status();
         let (state, reason) = match self.recorder.handle().failure() {
@@ -211,41 +203,40 @@ impl Recording {
             waiting_records: 0,
         }
     }
+}
 
-    /// How long ago a row must have changed to be in ClickHouse; `None` while that is not known.
-    pub fn is_behind(&self) -> Option<Duration> {
+impl RunningSink for Recording {
+    fn lags(&self) -> Vec<SinkLag> {
+        vec![self.lag(), said::lag(&self.bridge)]
+    }
+
+    fn history_behind(&self) -> Option<Duration> {
         let status = self.sender.status();
         let live = self.recorder.handle().is_whole() && status.state == SinkState::Live;
         // A row waits for its block, and the block for the sender.
         live.then(|| status.lag + self.block_age * 2 + MOMENT)
     }
 
-    /// Lets an engine end. One that is held back, since too much waits for ClickHouse, is let go after a while: what it tells from
-    /// then on is found again by the next start's comparison.
-    pub fn while_ending<T>(&self, end: impl FnOnce() -> T) -> T {
-        let handle = self.recorder.handle();
-        let (ended, ends) = channel::<()>();
-        let patience = self.drain;
-        std::thread::scope(|scope| {
-            scope.spawn(move || {
-                let mut wait = patience;
-                while ends.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
-                    wait = LOOK;
-                    if handle.is_full() {
-                        tracing::warn!("too much waits for ClickHouse: the rest is recorded after the next start");
-                        return handle.release();
-                    }
-                }
-            });
-            let done = end();
-            drop(ended);
-            done
-        })
+    fn patience(&self) -> Duration {
+        self.drain
     }
 
-    /// Ends it in order, after its engine: what is recorded is sent, for a while.
-    pub fn stop(self) {
-        let Self { recorder, sender, bridge, drain, block_age: _ } = self;
+    /// Too much waits to be sent.
+    fn is_full(&self) -> bool {
+        self.recorder.handle().is_full()
+    }
+
+    /// What it drops from then on is found again by the next start's comparison.
+    fn release(&self) {
+        if self.is_full() {
+            tracing::warn!("too much waits for ClickHouse: the rest is recorded after the next start");
+        }
+        self.recorder.handle().release();
+    }
+
+    /// What is recorded is sent, for a while.
+    fn stop(self: Box<Self>) {
+        let Self { recorder, sender, bridge, drain, block_age: _ } = *self;
         recorder.close();
         let sent = std::thread::scope(|scope| {
             scope.spawn(|| bridge.stop(drain));
@@ -256,71 +247,10 @@ impl Recording {
         }
     }
 
-    /// Holds nobody back any more: the engine is to end as by a crash.
-    pub fn release(&self) {
-        self.recorder.handle().release();
-    }
-
-    /// Ends it as a crash would: nothing is sent any more.
-    pub fn abandon(self) {
+    /// Nothing is sent any more.
+    fn abandon(self: Box<Self>) {
         self.bridge.stop(Duration::ZERO);
         self.sender.stop(Duration::ZERO);
         self.recorder.abandon();
-    }
-}
-
-struct RecorderGate(RecorderHandle);
-
-impl Gate for RecorderGate {
-    fn resume(&self, mark: Option<&[u8]>) {
-        self.0.resume(mark);
-    }
-
-    /// Nothing is recorded before the engine has caught up.
-    fn loaded(&self) {}
-
-    fn caught_up(&self) {
-        self.0.caught_up();
-    }
-
-    fn reach(&self, time: ClockTime, timeout: Duration) -> Result<Vec<u8>, String> {
-        self.0.reach(time, timeout)
-    }
-}
-
-/// An outlet whose changes are told to the recorder. The order of the calls is [`Queue`]'s.
-struct RecordedOutlet {
-    outlet: Box<dyn Outlet>,
-    queue: Queue,
-}
-
-impl Outlet for RecordedOutlet {
-    fn apply(&mut self, batch: ChangeBatch) {
-        let telling = self.queue.begin(&batch);
-        self.outlet.apply(batch);
-        self.queue.done(telling);
-    }
-
-    fn shown_again(&mut self, batch: ChangeBatch) {
-        self.outlet.shown_again(batch);
-    }
-
-    fn cohorts(&mut self, batch: CohortBatch) {
-        let telling = self.queue.begin_cohorts(&batch);
-        self.outlet.cohorts(batch);
-        self.queue.done(telling);
-    }
-
-    fn cohorts_loaded(&mut self, batch: CohortBatch) {
-        self.outlet.cohorts_loaded(batch);
-    }
-
-    fn expiring(&mut self, boundary: Option<Millis>) {
-        self.outlet.expiring(boundary);
-    }
-
-    fn advance(&mut self, complete: ClockTime) {
-        self.outlet.advance(complete);
-        self.queue.advance(complete);
     }
 }

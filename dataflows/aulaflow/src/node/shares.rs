@@ -2,13 +2,9 @@
 //! run; requests are routed by their tenant's partition.
 
 use super::archiving::Archiving;
-use super::changelog::{self, Outward};
-use super::clickhouse::{Analytics, Recording};
+use super::sinks::{RunningSinks, Sink};
 use crate::derived::derived_views;
-use crate::log_store;
 use anyhow::{Context as _, Result, anyhow};
-use aulaflow_changelog::{Changelog, WriterMetrics};
-use aulaflow_clickhouse::Keeper;
 use aulaflow_engine::{Asker, Checkpoint, Engine, Metrics, Start, Status, Wall};
 use aulaflow_log::{Log, TopicPartition};
 use aulaflow_model::change::ViewSchema;
@@ -35,10 +31,8 @@ pub struct Shares {
     plan: Arc<Plan>,
     log: Arc<dyn Log>,
     metrics: Metrics,
-    /// Where the changelog is written.
-    changelog: Option<WriterMetrics>,
-    /// Where ClickHouse is written.
-    analytics: Option<Analytics>,
+    /// Where rows go besides the stores.
+    sinks: Vec<Arc<dyn Sink>>,
     derived: Vec<DerivedView>,
     stores: Stores,
     running: Mutex<BTreeMap<Share, Running>>,
@@ -51,8 +45,7 @@ pub struct Shares {
 /// A share's engine.
 struct Running {
     engine: Engine,
-    changelog: Option<Changelog>,
-    recording: Option<Recording>,
+    sinks: RunningSinks,
     store: ReadHalf,
     /// Grades that it has let go, as far as that was counted.
     let_go: Arc<AtomicU64>,
@@ -86,13 +79,13 @@ impl Running {
     }
 }
 
-/// A share's store of which ClickHouse has the rows.
+/// A share's store whose rows are in a history outside the process.
 pub struct Recorded {
     /// Which.
     pub share: Share,
     /// It.
     pub store: ReadHalf,
-    /// Rows that changed so long ago are in ClickHouse.
+    /// Rows that changed so long ago are in the history.
     pub behind: Duration,
     let_go: Arc<AtomicU64>,
 }
@@ -116,19 +109,12 @@ pub fn state_dir(runtime: &Runtime, share: Share) -> PathBuf {
 
 impl Shares {
     /// No engine runs yet. Registers the metrics of all.
-    pub fn new(
-        plan: &Arc<Plan>,
-        log: &Arc<dyn Log>,
-        analytics: Option<Analytics>,
-        registry: &mut Registry,
-    ) -> Arc<Self> {
+    pub fn new(plan: &Arc<Plan>, log: &Arc<dyn Log>, sinks: Vec<Arc<dyn Sink>>, registry: &mut Registry) -> Arc<Self> {
         let schemas: Arc<[ViewSchema]> = plan.views.iter().map(|view| view.schema.clone()).collect();
         let stores = Stores::new(schemas);
         stores.register_metrics(registry);
-        let shares = Arc::new(Self {
-            changelog: changelog::is_written(plan, log_store::is_shared(&plan.runtime))
-                .then(|| WriterMetrics::new(registry)),
-            analytics,
+        Arc::new(Self {
+            sinks,
             derived: derived_views(plan, registry),
             metrics: Metrics::new(registry),
             plan: Arc::clone(plan),
@@ -137,17 +123,7 @@ impl Shares {
             running: Mutex::default(),
             waiting: Mutex::default(),
             failure: Mutex::default(),
-        });
-        if let Some(analytics) = &shares.analytics {
-            let weak = Arc::downgrade(&shares);
-            analytics.clock_is(move || weak.upgrade()?.status().clock);
-        }
-        shares
-    }
-
-    /// Starts what removes from ClickHouse what is old; none: there is no ClickHouse.
-    pub fn keep_history(&self) -> Result<Option<Keeper>> {
-        self.analytics.as_ref().map(Analytics::keep).transpose()
+        })
     }
 
     /// Views over the profile.
@@ -173,24 +149,20 @@ impl Shares {
         let students = settings.serving.students_expected;
         let (writers, store) = aulaflow_serving::store(schemas, self.derived.clone(), students, workers);
         let state_dir = self.state_dir(share);
-        let metrics = self.changelog.as_ref();
-        let mut outward = changelog::outward(&self.plan, &self.log, share, (writers, &store), metrics)?;
-        let recording = self.analytics.as_ref().map(|analytics| analytics.start(share, &mut outward, &store));
-        let recording = recording.transpose().context("the ClickHouse sink cannot be started")?;
-        let Outward { outlets, gates, changelog } = outward;
+        let (sinks, parts) = RunningSinks::start(&self.sinks, share, writers, &store)?;
         let engine = aulaflow_engine::start(Start {
             plan: Arc::clone(&self.plan),
             log: Arc::clone(&self.log),
             share,
             state_dir: state_dir.clone(),
-            outlets,
-            gates,
+            sinks: parts.fanouts,
+            participants: parts.participants,
             metrics: self.metrics.clone(),
             wall: Wall::System,
         })
         .with_context(|| format!("the dataflows cannot start from {}", state_dir.display()))?;
         let (waiting, let_go) = (Some(store.clone()), Arc::default());
-        let running = Running { engine, changelog, recording, store, let_go, waiting, held: None };
+        let running = Running { engine, sinks, store, let_go, waiting, held: None };
         self.running.lock().insert(share, running);
         self.show_when_loaded(share)
     }
@@ -221,15 +193,8 @@ impl Shares {
         self.stores.remove(share);
         let Some(running) = self.running.lock().remove(&share) else { return Ok(None) };
         let checkpoints = running.engine.checkpoints();
-        let Running { engine, changelog, recording, .. } = running;
-        let stopped = match recording {
-            None => changelog::stop(engine, changelog),
-            Some(recording) => {
-                let stopped = recording.while_ending(|| changelog::stop(engine, changelog));
-                recording.stop();
-                stopped
-            }
-        };
+        let Running { engine, sinks, .. } = running;
+        let stopped = sinks.stop(engine);
         let stopped = stopped.map_err(|reason| anyhow!("the dataflows did not stop cleanly: {reason}"));
         self.release(share);
         stopped.map(|()| checkpoints.newest())
@@ -239,14 +204,8 @@ impl Shares {
     pub fn abandon(&self, share: Share) {
         self.stores.remove(share);
         let Some(running) = self.running.lock().remove(&share) else { return };
-        if let Some(recording) = &running.recording {
-            recording.release();
-        }
-        if let Err(reason) = changelog::abandon(running.engine, running.changelog) {
+        if let Err(reason) = running.sinks.abandon(running.engine) {
             tracing::warn!(%share, reason, "the dataflows did not end cleanly");
-        }
-        if let Some(recording) = running.recording {
-            recording.abandon();
         }
         self.release(share);
     }
@@ -287,14 +246,14 @@ impl Shares {
 
     /// How far the sinks outside the process are.
     pub fn sinks(&self) -> Vec<SinkLag> {
-        self.running.lock().values().filter_map(|running| Some(running.recording.as_ref()?.lags())).flatten().collect()
+        self.running.lock().values().flat_map(|running| running.sinks.lags()).collect()
     }
 
-    /// The stores of which ClickHouse has all rows, but for those of the last moment.
+    /// The stores whose rows are in a history, but for those of the last moment.
     pub fn recorded(&self) -> Vec<Recorded> {
         let running = self.running.lock();
         let recorded = |(share, running): (&Share, &Running)| {
-            let behind = running.recording.as_ref()?.is_behind()?;
+            let behind = running.sinks.history_behind()?;
             Some(Recorded { share: *share, store: running.store.clone(), behind, let_go: Arc::clone(&running.let_go) })
         };
         running.iter().filter_map(recorded).collect()
@@ -316,8 +275,7 @@ impl Shares {
         let mut running = self.running.lock();
         let statuses = running.iter_mut().map(|(share, running)| running.status(*share, &self.stores));
         let mut status = Status::merged(statuses);
-        let lost = |running: &Running| running.changelog.as_ref()?.writer().failure();
-        status.failure = status.failure.or_else(|| running.values().find_map(lost));
+        status.failure = status.failure.or_else(|| running.values().find_map(|running| running.sinks.failure()));
         drop(running);
         status.failure = status.failure.or_else(|| self.failure.lock().clone());
         status

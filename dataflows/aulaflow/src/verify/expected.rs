@@ -5,15 +5,14 @@ use super::shown;
 use crate::derived::derived_views;
 use anyhow::{Context, Result, bail};
 use aulaflow_engine::batch::{Batch, Recomputed};
-use aulaflow_model::change::{
-    ChangeBatch, CohortBatch, CohortChange, FeatureChange, FeatureRow, GradeChange, GradeRow, StudentChange, ViewSchema,
-};
+use aulaflow_model::change::{FeatureRow, GradeRow, ViewSchema};
 use aulaflow_model::cohort::Cohort;
 use aulaflow_model::ids::{PeriodId, StudentId, Subject, TenantId};
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_plan::Plan;
 use aulaflow_serving::DerivedView;
-use aulaflow_sink::{Outcome, Sink};
+use aulaflow_sink::update::{ChangeBatch, CohortBatch, CohortChange, FeatureChange, GradeChange, StudentChange};
+use aulaflow_sink::{IdempotentSink, Outcome};
 use prometheus_client::registry::Registry;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,14 +83,16 @@ impl Expected {
             tenant: tenant.clone(),
             subject: subject.clone(),
             period: period.clone(),
-            row: Some(Arc::new(*cohort)),
+            before: None,
+            after: Some(Arc::new(*cohort)),
         });
         taken(writer.apply_cohorts(&CohortBatch { time, changes: changes.collect() }))?;
         let changed = |subject: &Subject, period: &PeriodId| updated_at(shown?, subject, period);
         let grades = recomputed.grades.iter().map(|((subject, period), grade)| GradeChange {
             subject: subject.clone(),
             period: period.clone(),
-            row: Some(GradeRow {
+            before: None,
+            after: Some(GradeRow {
                 grade: Arc::clone(grade),
                 version: 1,
                 updated_at: changed(subject, period).unwrap_or(clock),
@@ -99,7 +100,8 @@ impl Expected {
         });
         let features = recomputed.features.iter().map(|(view, (values, session))| FeatureChange {
             view: *view,
-            row: Some(FeatureRow { values: Arc::clone(values), session: *session, updated_at: clock }),
+            before: None,
+            after: Some(FeatureRow { values: Arc::clone(values), session: *session, updated_at: clock }),
         });
         let (grades, features) = (grades.collect(), features.collect());
         let change = StudentChange { tenant: tenant.clone(), student: student.clone(), grades, features };

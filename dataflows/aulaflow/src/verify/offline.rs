@@ -3,8 +3,8 @@
 
 use super::{InProcess, Offsets, Report, Scope, Whose, compare, recompute};
 use crate::derived::derived_views;
+use crate::node::sinks::serving;
 use crate::node::state_dir;
-use crate::outlet::ServingOutlet;
 use crate::progress::Progress;
 use crate::tenant_records::now;
 use anyhow::{Context, Result, anyhow, bail};
@@ -127,8 +127,8 @@ fn start(plan: &Arc<Plan>, log: &Arc<dyn Log>, share: Share, clock: Millis) -> R
         log: Arc::clone(log),
         share,
         state_dir: state_dir.clone(),
-        outlets: ServingOutlet::all(writers),
-        gates: Vec::new(),
+        sinks: serving(writers),
+        participants: Vec::new(),
         metrics: Metrics::new(&mut registry),
         wall: Wall::Hand(Arc::new(HandClock::new(clock))),
     })

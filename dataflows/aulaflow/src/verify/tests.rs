@@ -6,8 +6,8 @@ use super::offline::parts;
 use super::{InProcess, Report, Scope, Whose, compare, offline, recompute};
 use crate::derived::derived_views;
 use crate::log_store;
+use crate::node::sinks::serving;
 use crate::node::state_dir;
-use crate::outlet::ServingOutlet;
 use crate::random::Random;
 use crate::tenant_records::now;
 use aulaflow_engine::{Engine, Metrics, Start, Wall, start};
@@ -89,8 +89,8 @@ impl Stage {
             log: Arc::clone(&self.log),
             share,
             state_dir: state_dir(&self.plan.runtime, share),
-            outlets: ServingOutlet::all(writers),
-            gates: Vec::new(),
+            sinks: serving(writers),
+            participants: Vec::new(),
             metrics: Metrics::new(&mut registry),
             wall: Wall::System,
         });

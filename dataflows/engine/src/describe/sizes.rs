@@ -15,11 +15,12 @@ use crate::panes::sizes::{PANE, RING, RINGS_INLINE, STUDENT, WINDOW};
 use crate::shared::Time;
 use crate::sum::{Amount, Slot};
 use crate::symbols::{self, StudentNo};
-use aulaflow_model::change::{FeatureChange, FeatureRow, FeatureValue, GradeRow, StudentChange};
+use aulaflow_model::change::{FeatureRow, FeatureValue, GradeRow};
 use aulaflow_model::event::Evaluation;
 use aulaflow_model::grade::{CategoryResult, Grade, Item};
 use aulaflow_model::ids::{EvaluationType, PeriodId, Subject};
 use aulaflow_plan::Plan;
+use aulaflow_sink::update::{FeatureChange, StudentChange};
 use std::sync::Arc;
 
 /// Counts in front of what an `Arc` points to.

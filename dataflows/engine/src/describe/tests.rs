@@ -3,14 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use super::*;
-use crate::Outlet;
 use crate::proof::stepper::shared;
 use crate::shared::Local;
 use crate::state::KnownSlots;
 use crate::worker;
-use aulaflow_model::change::ChangeBatch;
-use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_plan::{Source, compile, parse_runtime};
+use aulaflow_sink::Fanout;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use timely::logging::{TimelyEvent, TimelyEventBuilder};
@@ -39,15 +37,6 @@ fn plan(views: &str) -> Arc<Plan> {
     Arc::new(compile(file.unwrap(), &[], &sql).unwrap_or_else(|d| panic!("{}", aulaflow_plan::render(&d))))
 }
 
-struct Nobody;
-
-impl Outlet for Nobody {
-    fn apply(&mut self, _batch: ChangeBatch) {}
-    fn cohorts(&mut self, _batch: aulaflow_model::change::CohortBatch) {}
-    fn expiring(&mut self, _boundary: Option<Millis>) {}
-    fn advance(&mut self, _complete: ClockTime) {}
-}
-
 /// The names of all operators, as timely logs them.
 fn operators_of(plan: &Arc<Plan>) -> BTreeSet<String> {
     let names = Arc::new(Mutex::new(BTreeSet::new()));
@@ -73,7 +62,7 @@ fn operators_of(plan: &Arc<Plan>) -> BTreeSet<String> {
             asked_features: std::rc::Rc::default(),
         };
         let probe = timely::dataflow::operators::probe::Handle::new();
-        let _inputs = worker::build(worker, &local, Box::new(Nobody), &probe);
+        let _inputs = worker::build(worker, &local, Fanout::new(), &probe);
     });
     let names = names.lock().unwrap();
     names.clone()

@@ -1,4 +1,4 @@
-//! Cohorts: sums over all grades of a tenant, subject and period, kept in the difference, handed to the outlet per epoch.
+//! Cohorts: sums over all grades of a tenant, subject and period, kept in the difference, emitted per epoch.
 //!
 //! Law: [`CohortSum`] is an abelian group, so a cohort is the sum of its grades' parts whatever the order of epochs and
 //! workers; a grade that changes is its old part subtracted and its new one added. The cost is that of the grades that
@@ -7,14 +7,14 @@
 
 use super::grades::Graded;
 use super::{Epoch, Epochs, upper};
-use crate::Outlet;
 use crate::shared::{Local, Time};
 use crate::symbols::{TenantNo, WordNo};
-use aulaflow_model::change::{CohortBatch, CohortChange};
 use aulaflow_model::cohort::{Cohort, Sums};
 use aulaflow_model::decimal::Decimal;
 use aulaflow_model::instant::ClockTime;
 use aulaflow_model::tenant::Scale;
+use aulaflow_sink::Part;
+use aulaflow_sink::update::{CohortBatch, CohortChange};
 use differential_dataflow::VecCollection;
 use differential_dataflow::difference::{Abelian, IsZero, Monoid, Semigroup};
 use differential_dataflow::hashable::Hashable;
@@ -68,10 +68,10 @@ fn scale((min, max): ScaleEnds) -> Scale {
     Scale { min: Decimal::from_micros(min), max: Decimal::from_micros(max) }
 }
 
-/// Sums the grades up per cohort, hands changes to the outlet, and has `probe` watch that it did.
+/// Sums the grades up per cohort, emits what changes, and has `probe` watch that it did.
 pub fn cohorts<'scope>(
     grades: VecCollection<'scope, Time, Graded, isize>,
-    outlet: impl Outlet + 'static,
+    sinks: Part,
     local: Local,
     probe: &probe::Handle<Time>,
 ) {
@@ -102,7 +102,7 @@ pub fn cohorts<'scope>(
         "CohortChanges",
         move |capability, _| {
             let mut epochs = Epochs::new(local.clone());
-            let mut operator = CohortOperator { local, outlet, present: 0 };
+            let mut operator = CohortOperator { local, sinks, present: 0 };
             let mut capability = Some(capability);
             move |(input, frontier), _output| {
                 input.for_each(|_, data| {
@@ -122,38 +122,42 @@ pub fn cohorts<'scope>(
     done.probe_with(probe);
 }
 
-struct CohortOperator<O> {
+struct CohortOperator {
     local: Local,
-    outlet: O,
+    sinks: Part,
     /// How many cohorts there are.
     present: isize,
 }
 
-impl<O: Outlet> CohortOperator<O> {
+impl CohortOperator {
     fn epoch(&mut self, epoch: Epoch<((OnScale, CohortSum), isize)>) {
         let time = ClockTime(epoch.time);
-        let mut rows: FxHashMap<CohortKey, Option<Arc<Cohort>>> = FxHashMap::default();
+        let mut rows: FxHashMap<CohortKey, [Option<Arc<Cohort>>; 2]> = FxHashMap::default();
         for (((key, ends), sum), diff) in epoch.data {
             self.present += diff;
-            let row = rows.entry(key).or_default();
-            if diff > 0 {
-                *row = Some(Arc::new(Cohort { scale: scale(ends), sums: sum.0 }));
-            }
+            let [before, after] = rows.entry(key).or_default();
+            let row = if diff > 0 { after } else { before };
+            *row = Some(Arc::new(Cohort { scale: scale(ends), sums: sum.0 }));
         }
         if !rows.is_empty() {
             let symbols = &self.local.shared.symbols;
-            let changes = rows.into_iter().map(|((tenant, subject, period), row)| CohortChange {
+            let changes = rows.into_iter().map(|((tenant, subject, period), [before, after])| CohortChange {
                 tenant: symbols.tenant_id(tenant),
                 subject: symbols.subject(subject),
                 period: symbols.period(period),
-                row,
+                before,
+                after,
             });
             let batch = CohortBatch { time, changes: changes.collect() };
-            if self.local.loading.get() { self.outlet.cohorts_loaded(batch) } else { self.outlet.cohorts(batch) }
+            if self.local.loading.get() {
+                self.sinks.snapshot_cohorts(&batch);
+            } else {
+                self.sinks.apply_cohorts(&batch);
+            }
         }
         if epoch.barrier {
             self.local.gauge("grades", "cohorts", usize::try_from(self.present).unwrap_or(0));
         }
-        self.outlet.advance(time);
+        self.sinks.advance(time.next(time.clock()));
     }
 }

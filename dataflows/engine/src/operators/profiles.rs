@@ -1,19 +1,21 @@
-//! The last operator: what changed of each student in an epoch, as rows with their version and time of change, handed
-//! to the worker's outlet whole. Exchanged by student, so that a student's changes come from one worker, in order.
+//! The last operator: what changed of each student in an epoch, as rows before and after it with their version and time of
+//! change, emitted to the worker's sinks whole. Exchanged by student, so that a student's updates come from one worker, in
+//! order.
 //!
 //! A row that comes out as it was is no change: averages and rounded scores often don't move when their inputs do.
 
 use super::{Epoch, Epochs, upper};
-use crate::Outlet;
 use crate::evaluations::GradeKey;
 use crate::operators::features::StudentUpdate;
-use crate::panes::FeatureUpdate;
+use crate::panes::{FeatureUpdate, RowValues};
 use crate::shared::{Local, Shared, StateMessage, Time};
 use crate::state::StoredHistory;
 use crate::symbols::{StudentNo, WordNo};
-use aulaflow_model::change::{ChangeBatch, FeatureChange, FeatureRow, GradeChange, GradeRow, StudentChange, ViewIndex};
+use aulaflow_model::change::{FeatureRow, FeatureValue, GradeRow, ViewIndex};
 use aulaflow_model::grade::Grade;
 use aulaflow_model::instant::{ClockTime, Millis};
+use aulaflow_sink::Part;
+use aulaflow_sink::update::{ChangeBatch, FeatureChange, GradeChange, StudentChange};
 use differential_dataflow::VecCollection;
 use differential_dataflow::hashable::Hashable;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -28,11 +30,11 @@ type GradeOf = (GradeKey, Arc<Grade>);
 /// Subject and period.
 type RowKey = (WordNo, WordNo);
 
-/// Joins features and grades per student and epoch, hands changes to the outlet, and is what `probe` watches.
+/// Joins features and grades per student and epoch, emits what changes, and is what `probe` watches.
 pub fn profiles<'scope>(
     features: StreamVec<'scope, Time, StudentUpdate>,
     grades: VecCollection<'scope, Time, GradeOf, isize>,
-    outlet: Box<dyn Outlet>,
+    sinks: Part,
     local: Local,
     probe: &probe::Handle<Time>,
 ) {
@@ -45,7 +47,7 @@ pub fn profiles<'scope>(
         "Profiles",
         move |capability, _| {
             let mut epochs = Epochs::new(local.clone());
-            let mut operator = ProfileOperator::new(local, outlet);
+            let mut operator = ProfileOperator::new(local, sinks);
             let mut capability = Some(capability);
             move |(features, features_frontier), (grades, grades_frontier), _output| {
                 features.for_each(|cap, data| {
@@ -79,26 +81,73 @@ enum Update {
     Grade(GradeOf, isize),
 }
 
-/// What history adds to a row.
+/// What history adds to a grade.
 #[derive(Debug, Clone, Copy)]
-struct Mark {
+struct GradeMark {
     version: u32,
     updated_at: i64,
     /// Of the row's content; 0: there is no row now.
     digest: u64,
-    /// Whether this process has told the outlet: what the state remembers may have left while no process ran.
-    told: bool,
+    /// Whether this process has emitted it: what the state remembers may have left while no process ran.
+    emitted: bool,
 }
 
-impl Mark {
-    /// Whether the row was shown by an earlier process, and was not made again by this one.
-    fn is_untold(&self) -> bool {
-        !self.told && self.digest != 0
+impl GradeMark {
+    /// Whether the row was emitted by an earlier process, and was not made again by this one.
+    fn is_pending(&self) -> bool {
+        !self.emitted && self.digest != 0
+    }
+}
+
+/// What history adds to a feature.
+#[derive(Debug, Clone)]
+struct FeatureMark {
+    updated_at: i64,
+    row: LastRow,
+}
+
+/// A feature's last row.
+#[derive(Debug, Clone)]
+enum LastRow {
+    /// That of an earlier process, which only its digest is known of; 0: there was none, or it has gone.
+    Stored(u64),
+    /// What this process has emitted: the values are the serving store's, and a session has bounds.
+    Emitted(Arc<[FeatureValue]>, Option<Box<(Millis, Millis)>>),
+}
+
+impl FeatureMark {
+    /// As [`GradeMark::is_pending`].
+    fn is_pending(&self) -> bool {
+        matches!(self.row, LastRow::Stored(digest) if digest != 0)
     }
 
-    /// The row has gone.
-    fn leave(&mut self, version: u32, clock: Millis) {
-        *self = Self { version, updated_at: clock.0, digest: 0, told: true };
+    /// The row that this process has emitted last.
+    fn emitted(&self) -> Option<FeatureRow> {
+        match &self.row {
+            LastRow::Stored(_) => None,
+            LastRow::Emitted(values, session) => Some(FeatureRow {
+                values: Arc::clone(values),
+                session: session.as_deref().copied(),
+                updated_at: Millis(self.updated_at),
+            }),
+        }
+    }
+
+    /// Whether the last row is this one.
+    fn is(&self, row: Option<&RowValues>) -> bool {
+        match (&self.row, row) {
+            (LastRow::Stored(last), row) => *last == row.map_or(0, digest),
+            (LastRow::Emitted(..), None) => false,
+            (LastRow::Emitted(values, session), Some(row)) => *values == row.0 && session.as_deref() == row.1.as_ref(),
+        }
+    }
+
+    /// A digest of the row's content; 0: there is none.
+    fn digest(&self) -> u64 {
+        match &self.row {
+            LastRow::Stored(digest) => *digest,
+            LastRow::Emitted(values, session) => digest(&(values, session)),
+        }
     }
 }
 
@@ -119,20 +168,20 @@ impl Now {
 
 #[derive(Default)]
 struct History {
-    grades: FxHashMap<RowKey, Mark>,
-    features: FxHashMap<ViewIndex, Mark>,
+    grades: FxHashMap<RowKey, GradeMark>,
+    features: FxHashMap<ViewIndex, FeatureMark>,
 }
 
 /// What a student's history takes in memory, and what its marks take: for estimates.
 pub const HISTORY_BYTES: usize = size_of::<(StudentNo, History)>();
 /// A grade's mark.
-pub const GRADE_MARK_BYTES: usize = size_of::<(RowKey, Mark)>();
+pub const GRADE_MARK_BYTES: usize = size_of::<(RowKey, GradeMark)>();
 /// A feature's mark.
-pub const FEATURE_MARK_BYTES: usize = size_of::<(ViewIndex, Mark)>();
+pub const FEATURE_MARK_BYTES: usize = size_of::<(ViewIndex, FeatureMark)>();
 
 struct ProfileOperator {
     local: Local,
-    outlet: Box<dyn Outlet>,
+    sinks: Part,
     history: FxHashMap<StudentNo, History>,
     /// Whether the rows that left while no process ran were looked for.
     settled: bool,
@@ -154,10 +203,10 @@ struct Differences {
 }
 
 impl ProfileOperator {
-    fn new(local: Local, outlet: Box<dyn Outlet>) -> Self {
+    fn new(local: Local, sinks: Part) -> Self {
         Self {
             local,
-            outlet,
+            sinks,
             history: FxHashMap::default(),
             settled: false,
             dirty: FxHashSet::default(),
@@ -196,22 +245,21 @@ impl ProfileOperator {
         }
         changes.extend(departed.into_values());
         if !again.is_empty() {
-            self.outlet.shown_again(ChangeBatch { time, changes: again });
+            self.sinks.snapshot(&ChangeBatch { time, changes: again });
         }
         if !changes.is_empty() {
-            self.outlet.apply(ChangeBatch { time, changes });
+            self.sinks.apply(&ChangeBatch { time, changes });
         }
         if epoch.barrier {
             self.begin_export();
         }
         self.export_step();
-        self.outlet.expiring(self.local.shared.settling.oldest(epoch.time));
-        self.outlet.advance(time);
+        self.sinks.expiring(self.local.shared.settling.oldest(epoch.time));
+        self.sinks.advance(time.next(time.clock()));
     }
 
-    /// Once, when the state is loaded: rows that were shown before it was written, and that nothing made again. They left
-    /// while no process ran (their panes are too old now, or a scheduled rule leaves them out), and whoever was told of
-    /// them must hear that they went.
+    /// Once, when the state is loaded: rows that were emitted before it was written, and that nothing made again. They left
+    /// while no process ran (their panes are too old now, or a scheduled rule leaves them out), and sinks must hear of it.
     fn departed(&mut self, now: Now) -> FxHashMap<StudentNo, StudentChange> {
         if std::mem::replace(&mut self.settled, true) {
             return FxHashMap::default();
@@ -226,14 +274,15 @@ impl ProfileOperator {
         let mut changes = FxHashMap::default();
         for (student, history) in &mut self.history {
             let (mut grades, mut features) = (Vec::new(), Vec::new());
-            for (key, mark) in history.grades.iter_mut().filter(|(_, mark)| mark.is_untold()) {
-                mark.leave(now.version(&shared, mark.version), now.clock);
+            for (key, mark) in history.grades.iter_mut().filter(|(_, mark)| mark.is_pending()) {
+                let version = now.version(&shared, mark.version);
+                *mark = GradeMark { version, updated_at: now.clock.0, digest: 0, emitted: true };
                 let (subject, period) = (shared.symbols.subject(key.0), shared.symbols.period(key.1));
-                grades.push(GradeChange { subject, period, row: None });
+                grades.push(GradeChange { subject, period, before: None, after: None });
             }
-            for (view, mark) in history.features.iter_mut().filter(|(_, mark)| mark.is_untold()) {
-                mark.leave(0, now.clock);
-                features.push(FeatureChange { view: *view, row: None });
+            for (view, mark) in history.features.iter_mut().filter(|(_, mark)| mark.is_pending()) {
+                *mark = FeatureMark { updated_at: now.clock.0, row: LastRow::Stored(0) };
+                features.push(FeatureChange { view: *view, before: None, after: None });
             }
             if !grades.is_empty() || !features.is_empty() {
                 self.dirty.insert(*student);
@@ -256,21 +305,27 @@ impl ProfileOperator {
         let history = self.history.entry(student).or_insert_with(|| load(&self.local, student));
         let mut changed = false;
         let mut grades = Vec::new();
-        for (key, net) in net_grades(differences.grades, &self.local) {
-            let digest = net.as_ref().map_or(0, |g| digest(&**g));
-            let (mark, is_new) = step(history.grades.get(&key), digest, now.clock, &self.local);
+        for NetGrade { key, before, after } in net_grades(differences.grades, &self.local) {
+            let digest = after.as_ref().map_or(0, |g| digest(&**g));
+            let last = history.grades.get(&key).copied();
+            let (mark, is_new) = step(last, digest, now.clock, self.local.loading.get());
             if let Some(mut mark) = mark {
                 if is_new {
                     mark.version = now.version(&shared, mark.version);
                 }
                 history.grades.insert(key, mark);
                 changed |= is_new;
-                let row =
-                    net.map(|grade| GradeRow { grade, version: mark.version, updated_at: Millis(mark.updated_at) });
+                let row = |grade, mark: GradeMark| GradeRow {
+                    grade,
+                    version: mark.version,
+                    updated_at: Millis(mark.updated_at),
+                };
+                let last = last.filter(|last| is_new && last.emitted);
                 grades.push(GradeChange {
                     subject: shared.symbols.subject(key.0),
                     period: shared.symbols.period(key.1),
-                    row,
+                    before: before.zip(last).map(|(grade, last)| row(grade, last)),
+                    after: after.map(|grade| row(grade, mark)),
                 });
             }
         }
@@ -330,19 +385,28 @@ fn with_departed(mut change: StudentChange, gone: StudentChange) -> StudentChang
     change
 }
 
-/// The grade of each key after the differences: consolidated, since equal grades cancel.
-fn net_grades(mut differences: Vec<(RowKey, Arc<Grade>, isize)>, local: &Local) -> Vec<(RowKey, Option<Arc<Grade>>)> {
+/// A grade before and after an epoch.
+struct NetGrade {
+    key: RowKey,
+    before: Option<Arc<Grade>>,
+    after: Option<Arc<Grade>>,
+}
+
+/// The grades that the differences change: consolidated, since equal grades cancel.
+fn net_grades(mut differences: Vec<(RowKey, Arc<Grade>, isize)>, local: &Local) -> Vec<NetGrade> {
     differences.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
-    let mut net: Vec<(RowKey, Option<Arc<Grade>>)> = Vec::new();
+    let mut net = Vec::new();
     for group in differences.chunk_by(|a, b| a.0 == b.0) {
+        let [mut before, mut after] = [None, None];
         let mut changed = false;
-        let mut now = None;
         for same in group.chunk_by(|a, b| a.1 == b.1) {
             let sum: isize = same.iter().map(|(.., diff)| diff).sum();
             changed |= sum != 0;
+            let grade = || same.first().map(|(_, grade, _)| grade.clone());
             match sum {
-                1 => now = same.first().map(|(_, grade, _)| grade.clone()),
-                0 | -1 => {}
+                1 => after = grade(),
+                -1 => before = grade(),
+                0 => {}
                 _ => {
                     local.shared.metrics.negative.inc();
                     tracing::error!("a multiplicity of a grade is {sum}");
@@ -350,7 +414,7 @@ fn net_grades(mut differences: Vec<(RowKey, Arc<Grade>, isize)>, local: &Local) 
             }
         }
         if changed {
-            net.extend(group.first().map(|(key, ..)| (*key, now)));
+            net.extend(group.first().map(|(key, ..)| NetGrade { key: *key, before, after }));
         }
     }
     net
@@ -364,34 +428,47 @@ fn features(
     clock: Millis,
     changed: &mut bool,
 ) -> Vec<FeatureChange> {
+    let loading = local.loading.get();
     let mut out = Vec::new();
     for FeatureUpdate { view, row } in updates {
-        let digest = row.as_ref().map_or(0, digest);
-        let (mark, is_new) = step(history.features.get(&view), digest, clock, local);
-        if let Some(mark) = mark {
-            *changed |= is_new;
-            history.features.insert(view, mark);
-            let updated_at = Millis(mark.updated_at);
-            let row = row.map(|(values, session)| FeatureRow { values, session, updated_at });
-            out.push(FeatureChange { view, row });
+        let last = history.features.get(&view);
+        if last.is_none() && row.is_none() {
+            continue;
         }
+        let same = last.filter(|last| last.is(row.as_ref()) && (loading || !last.is_pending()));
+        // Content that is as it was is emitted again while loading, since sinks in memory start empty.
+        if same.is_some() && !loading {
+            continue;
+        }
+        let (updated_at, before) = match same {
+            Some(same) => (same.updated_at, None),
+            None => (clock.0, last.and_then(FeatureMark::emitted)),
+        };
+        *changed |= same.is_none();
+        let last = match &row {
+            None => LastRow::Stored(0),
+            Some((values, session)) => LastRow::Emitted(Arc::clone(values), session.map(Box::new)),
+        };
+        history.features.insert(view, FeatureMark { updated_at, row: last });
+        let updated_at = Millis(updated_at);
+        let after = row.map(|(values, session)| FeatureRow { values, session, updated_at });
+        out.push(FeatureChange { view, before, after });
     }
     out
 }
 
-/// A row's mark after its content became `digest`, with the version that it had, and whether the content is new; no mark:
+/// A grade's mark after its content became `digest`, with the version that it had, and whether the content is new; no mark:
 /// nothing changed.
-/// While loading, content that is as it was keeps its mark and is shown again, since outlets start empty.
-fn step(mark: Option<&Mark>, digest: u64, clock: Millis, local: &Local) -> (Option<Mark>, bool) {
-    let loading = local.loading.get();
-    match mark {
-        Some(mark) if mark.digest == digest && (loading || mark.told || digest == 0) => {
-            (loading.then_some(Mark { told: true, ..*mark }), false)
+/// While loading, content that is as it was keeps its mark and is emitted again, since sinks in memory start empty.
+fn step(last: Option<GradeMark>, digest: u64, clock: Millis, loading: bool) -> (Option<GradeMark>, bool) {
+    match last {
+        Some(last) if last.digest == digest && (loading || !last.is_pending()) => {
+            (loading.then_some(GradeMark { emitted: true, ..last }), false)
         }
         None if digest == 0 => (None, false),
-        mark => {
-            let version = mark.map_or(0, |m| m.version);
-            (Some(Mark { version, updated_at: clock.0, digest, told: true }), true)
+        last => {
+            let version = last.map_or(0, |m| m.version);
+            (Some(GradeMark { version, updated_at: clock.0, digest, emitted: true }), true)
         }
     }
 }
@@ -409,11 +486,11 @@ fn load(local: &Local, student: StudentNo) -> History {
     let mut history = History::default();
     for (subject, period, version, updated_at, digest) in stored.grades {
         let key = (shared.symbols.word(&subject), shared.symbols.word(&period));
-        history.grades.insert(key, Mark { version, updated_at, digest, told: false });
+        history.grades.insert(key, GradeMark { version, updated_at, digest, emitted: false });
     }
     for (identity, updated_at, digest) in stored.features {
         if let Some(view) = shared.identities.iter().position(|id| *id == identity) {
-            history.features.insert(view as ViewIndex, Mark { version: 0, updated_at, digest, told: false });
+            history.features.insert(view as ViewIndex, FeatureMark { updated_at, row: LastRow::Stored(digest) });
         }
     }
     history
@@ -431,7 +508,7 @@ fn store(local: &Local, history: &History) -> StoredHistory {
         features: history
             .features
             .iter()
-            .map(|(view, m)| (shared.identities[usize::from(*view)], m.updated_at, m.digest))
+            .map(|(view, m)| (shared.identities[usize::from(*view)], m.updated_at, m.digest()))
             .collect(),
     }
 }

@@ -1,6 +1,5 @@
 //! The workers of an engine, fed by hand: epochs at given instants, checkpoints kept in memory, restarts from them.
 
-use crate::Outlet;
 use crate::ask::{Ask, Asked};
 use crate::configs::Configs;
 use crate::layout::Layout;
@@ -12,10 +11,13 @@ use crate::state::{self, Covered, EncodedChange, Gather, Key, KnownSlots, Loaded
 use crate::symbols::Symbols;
 use crate::worker::{self, EpochInput, Progress, ToWorker};
 use aulaflow_log::{RecordSet, RecordSetBuilder};
-use aulaflow_model::change::{ChangeBatch, FeatureValue};
+use aulaflow_model::change::FeatureValue;
 use aulaflow_model::explain::FeatureExplanation;
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_plan::Plan;
+use aulaflow_sink::update::ChangeBatch;
+use aulaflow_sink::update::CohortBatch;
+use aulaflow_sink::{Fanout, IdempotentSink, Outcome};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -28,25 +30,40 @@ pub type Shown = BTreeMap<(String, u16), (Vec<FeatureValue>, Option<(Millis, Mil
 
 struct Remember(Arc<Mutex<Shown>>);
 
-impl Outlet for Remember {
-    fn apply(&mut self, batch: ChangeBatch) {
-        let mut shown = self.0.lock();
-        for change in batch.changes {
-            for feature in change.features {
+impl IdempotentSink for Remember {
+    /// What was before is what was shown: updates of a row are a chain.
+    fn apply(&mut self, batch: &ChangeBatch) -> Outcome {
+        let shown = self.0.lock();
+        for change in &batch.changes {
+            for feature in &change.features {
                 let key = (change.student.to_string(), feature.view);
-                match feature.row {
+                let before = feature.before.as_ref().map(|row| (row.values.to_vec(), row.session));
+                assert_eq!(before.as_ref(), shown.get(&key), "before a change of {key:?}");
+            }
+        }
+        drop(shown);
+        self.snapshot(batch)
+    }
+
+    fn snapshot(&mut self, batch: &ChangeBatch) -> Outcome {
+        let mut shown = self.0.lock();
+        for change in &batch.changes {
+            for feature in &change.features {
+                let key = (change.student.to_string(), feature.view);
+                match &feature.after {
                     Some(row) => shown.insert(key, (row.values.to_vec(), row.session)),
                     None => shown.remove(&key),
                 };
             }
         }
+        Outcome::Applied
     }
 
-    fn cohorts(&mut self, _batch: aulaflow_model::change::CohortBatch) {}
+    fn apply_cohorts(&mut self, _batch: &CohortBatch) -> Outcome {
+        Outcome::Applied
+    }
 
-    fn expiring(&mut self, _boundary: Option<Millis>) {}
-
-    fn advance(&mut self, _complete: ClockTime) {}
+    fn advance(&mut self, _frontier: ClockTime) {}
 }
 
 /// The log: records with the instants at which they were accepted.
@@ -150,7 +167,13 @@ impl Running {
         let (of_workers, watched, remembered) = (shared.clone(), progress.clone(), shown.clone());
         let threads = timely::execute(config, move |worker| {
             let receiver = seats.lock()[worker.index()].take().unwrap();
-            worker::run(worker, of_workers.clone(), Box::new(Remember(remembered.clone())), &receiver, &watched);
+            worker::run(
+                worker,
+                of_workers.clone(),
+                Fanout::new().with(Remember(remembered.clone())),
+                &receiver,
+                &watched,
+            );
         });
         let mut running = Self {
             shared,

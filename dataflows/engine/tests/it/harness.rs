@@ -1,13 +1,15 @@
-//! An engine over a real embedded log in a temporary folder, with outlets that remember.
+//! An engine over a real embedded log in a temporary folder, with sinks that remember.
 
-use aulaflow_engine::{Engine, Metrics, Outlet, Start, Status, Wall, start};
+use aulaflow_engine::{Engine, Metrics, Start, Status, Wall, start};
 use aulaflow_log::{EmbeddedConfig, EmbeddedLog, Fsync, Log, RecordSetBuilder, TopicPartition};
-use aulaflow_model::change::{ChangeBatch, CohortBatch, FeatureRow, GradeRow};
+use aulaflow_model::change::{FeatureRow, GradeRow};
 use aulaflow_model::cohort::Cohort;
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::share::Share;
 use aulaflow_model::topic;
 use aulaflow_plan::{Plan, Source, compile, parse_runtime};
+use aulaflow_sink::update::{ChangeBatch, CohortBatch};
+use aulaflow_sink::{Fanout, IdempotentSink, Outcome};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use std::collections::BTreeMap;
@@ -21,7 +23,7 @@ pub struct Shown {
     pub features: BTreeMap<u16, FeatureRow>,
 }
 
-/// What all outlets were told.
+/// What all sinks were given.
 #[derive(Debug, Default)]
 pub struct Seen {
     pub students: BTreeMap<(String, String), Shown>,
@@ -37,49 +39,71 @@ struct Remember {
     seen: Arc<Mutex<Seen>>,
 }
 
-impl Outlet for Remember {
-    fn apply(&mut self, batch: ChangeBatch) {
+impl IdempotentSink for Remember {
+    /// What was before is what was shown: updates of a row are a chain.
+    fn apply(&mut self, batch: &ChangeBatch) -> Outcome {
+        let seen = self.seen.lock();
+        for change in &batch.changes {
+            let shown = seen.students.get(&(change.tenant.to_string(), change.student.to_string()));
+            for grade in &change.grades {
+                let key = (grade.subject.to_string(), grade.period.to_string());
+                assert_eq!(grade.before.as_ref(), shown.and_then(|shown| shown.grades.get(&key)), "{key:?}");
+            }
+            for feature in &change.features {
+                let key = feature.view;
+                assert_eq!(feature.before.as_ref(), shown.and_then(|shown| shown.features.get(&key)), "view {key}");
+            }
+        }
+        drop(seen);
+        self.snapshot(batch)
+    }
+
+    fn snapshot(&mut self, batch: &ChangeBatch) -> Outcome {
         let mut seen = self.seen.lock();
-        for change in batch.changes {
+        for change in &batch.changes {
             let student = (change.tenant.to_string(), change.student.to_string());
             seen.changed.insert(student.clone(), batch.time);
             let shown = seen.students.entry(student).or_default();
-            for grade in change.grades {
+            for grade in &change.grades {
                 let key = (grade.subject.to_string(), grade.period.to_string());
-                match grade.row {
+                match grade.after.clone() {
                     Some(row) => shown.grades.insert(key, row),
                     None => shown.grades.remove(&key),
                 };
             }
-            for feature in change.features {
-                match feature.row {
+            for feature in &change.features {
+                match feature.after.clone() {
                     Some(row) => shown.features.insert(feature.view, row),
                     None => shown.features.remove(&feature.view),
                 };
             }
         }
+        Outcome::Applied
     }
 
-    fn cohorts(&mut self, batch: CohortBatch) {
+    fn apply_cohorts(&mut self, batch: &CohortBatch) -> Outcome {
         let mut seen = self.seen.lock();
         assert!(
             seen.complete.get(&self.worker).is_none_or(|complete| *complete < batch.time),
             "a change after its time"
         );
-        for change in batch.changes {
+        for change in &batch.changes {
             let key = (change.tenant.to_string(), change.subject.to_string(), change.period.to_string());
-            match change.row {
-                Some(row) => drop(seen.cohorts.insert(key, *row)),
+            assert_eq!(change.before.as_deref(), seen.cohorts.get(&key), "before a change of the cohort {key:?}");
+            match &change.after {
+                Some(row) => drop(seen.cohorts.insert(key, **row)),
                 None => assert!(seen.cohorts.remove(&key).is_some(), "a cohort left that was not there"),
             }
         }
+        Outcome::Applied
     }
 
     fn expiring(&mut self, boundary: Option<Millis>) {
         self.seen.lock().expiring.insert(self.worker, boundary);
     }
 
-    fn advance(&mut self, complete: ClockTime) {
+    fn advance(&mut self, frontier: ClockTime) {
+        let complete = ClockTime(frontier.0 - 1);
         let before = self.seen.lock().complete.insert(self.worker, complete);
         assert!(before.is_none_or(|before| before < complete), "completion goes forward");
     }
@@ -150,24 +174,24 @@ impl Harness {
 
     fn start_with(&self, workers: usize, log: Arc<dyn Log>, change: impl FnOnce(&mut Start)) -> Running {
         let seen = Arc::new(Mutex::new(Seen::default()));
-        let outlet = |worker| Box::new(Remember { worker, seen: seen.clone() }) as Box<dyn Outlet>;
-        let outlets = (0..workers).map(outlet).collect();
+        let sinks = |worker| Fanout::new().with(Remember { worker, seen: seen.clone() });
+        let sinks = (0..workers).map(sinks).collect();
         let mut registry = Registry::with_prefix("aulaflow");
-        let mut parts = self.parts(outlets, log, &mut registry);
+        let mut parts = self.parts(sinks, log, &mut registry);
         change(&mut parts);
         let engine = start(parts).unwrap();
         Running { engine, seen, registry }
     }
 
     /// What an engine over all partitions is started with.
-    pub fn parts(&self, outlets: Vec<Box<dyn Outlet>>, log: Arc<dyn Log>, registry: &mut Registry) -> Start {
+    pub fn parts(&self, sinks: Vec<Fanout>, log: Arc<dyn Log>, registry: &mut Registry) -> Start {
         Start {
             plan: self.plan.clone(),
             log,
             share: Share::All,
             state_dir: self.dir.path().join("state"),
-            outlets,
-            gates: Vec::new(),
+            sinks,
+            participants: Vec::new(),
             metrics: Metrics::new(registry),
             wall: Wall::System,
         }

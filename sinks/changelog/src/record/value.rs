@@ -4,9 +4,7 @@
 //! numbers.
 
 use super::{Entry, KnownViews};
-use aulaflow_model::change::{
-    FeatureChange, FeatureRow, FeatureValue, GradeChange, GradeRow, StudentChange, ViewIndex,
-};
+use aulaflow_model::change::{FeatureRow, FeatureValue, GradeRow, ViewIndex};
 use aulaflow_model::cohort::{BINS, Cohort, Sums};
 use aulaflow_model::decimal::{Decimal, write_micros};
 use aulaflow_model::grade::Grade;
@@ -14,6 +12,7 @@ use aulaflow_model::ids::{PeriodId, StudentId, Subject, TenantId};
 use aulaflow_model::instant::Millis;
 use aulaflow_model::tenant::Scale;
 use aulaflow_model::window::{WindowKind, WindowSpec};
+use aulaflow_sink::update::{FeatureChange, GradeChange, StudentChange};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -79,7 +78,8 @@ impl ProfileValue {
         let grade = |value: GradeValue| GradeChange {
             subject: value.subject,
             period: value.period,
-            row: Some(GradeRow { grade: value.grade, version: value.version, updated_at: value.updated_at }),
+            before: None,
+            after: Some(GradeRow { grade: value.grade, version: value.version, updated_at: value.updated_at }),
         };
         let grades = self.grades.into_iter().map(grade).collect();
         let (mut features, mut unknown) = (Vec::new(), 0);
@@ -141,7 +141,11 @@ fn feature(
     let updated_at = instant(updated_at.as_ref(), UPDATED_AT)?;
     // There are as many views as there are numbers for them.
     let view = *at as ViewIndex;
-    Ok(Some(FeatureChange { view, row: Some(FeatureRow { values: values.into(), session, updated_at }) }))
+    Ok(Some(FeatureChange {
+        view,
+        before: None,
+        after: Some(FeatureRow { values: values.into(), session, updated_at }),
+    }))
 }
 
 /// A window as the API describes it, without bounds.

@@ -1,18 +1,16 @@
 //! An engine with its store, its changelog and a replica of it, over an embedded log in a temporary folder.
 
-use aulaflow_changelog::{
-    Changelog, ChangelogStart, Notes, Replica, ReplicaMetrics, ReplicaStart, Writer, WriterMetrics, record,
-};
-use aulaflow_engine::{Engine, Gate, Metrics, Outlet, Start, Status, Wall, start};
+use aulaflow_changelog::{Changelog, ChangelogStart, Replica, ReplicaMetrics, ReplicaStart, WriterMetrics, record};
+use aulaflow_engine::{Engine, Metrics, Start, Status, Wall, start};
 use aulaflow_log::{EmbeddedConfig, EmbeddedLog, Fsync, Log, RecordSetBuilder, TopicPartition};
-use aulaflow_model::change::{ChangeBatch, CohortBatch, ViewSchema};
+use aulaflow_model::change::ViewSchema;
 use aulaflow_model::ids::{StudentId, TenantId};
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::share::Share;
 use aulaflow_model::topic;
 use aulaflow_plan::{Plan, Source, compile, parse_runtime};
-use aulaflow_serving::{CohortQuery, ReadHalf, Stores, WriteHalf};
-use aulaflow_sink::{Outcome, Sink};
+use aulaflow_serving::{CohortQuery, ReadHalf, Stores};
+use aulaflow_sink::{Fanout, Participant};
 use prometheus_client::registry::Registry;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -53,57 +51,6 @@ pub struct Process {
     changelog: Changelog,
 }
 
-struct Tee {
-    store: WriteHalf,
-    notes: Notes,
-}
-
-impl Outlet for Tee {
-    fn apply(&mut self, batch: ChangeBatch) {
-        self.notes.changes(batch, |batch| assert_eq!(self.store.apply(&batch), Outcome::Applied));
-    }
-
-    fn shown_again(&mut self, batch: ChangeBatch) {
-        self.notes.shown_again(batch, |batch| assert_eq!(self.store.apply(&batch), Outcome::Applied));
-    }
-
-    fn cohorts(&mut self, batch: CohortBatch) {
-        self.notes.cohorts(batch, |batch| assert_eq!(self.store.apply_cohorts(&batch), Outcome::Applied));
-    }
-
-    fn cohorts_loaded(&mut self, batch: CohortBatch) {
-        self.notes.cohorts_loaded(batch, |batch| assert_eq!(self.store.apply_cohorts(&batch), Outcome::Applied));
-    }
-
-    fn expiring(&mut self, boundary: Option<Millis>) {
-        self.store.expiring(boundary);
-    }
-
-    fn advance(&mut self, complete: ClockTime) {
-        self.store.advance(ClockTime(complete.0 + 1));
-    }
-}
-
-struct WriterGate(Writer);
-
-impl Gate for WriterGate {
-    fn resume(&self, mark: Option<&[u8]>) {
-        self.0.resume(mark);
-    }
-
-    fn loaded(&self) {
-        self.0.loaded();
-    }
-
-    fn caught_up(&self) {
-        self.0.caught_up();
-    }
-
-    fn reach(&self, time: ClockTime, timeout: Duration) -> Result<Vec<u8>, String> {
-        self.0.reach(time, timeout)
-    }
-}
-
 pub fn schemas(plan: &Plan) -> Arc<[ViewSchema]> {
     plan.views.iter().map(|view| view.schema.clone()).collect()
 }
@@ -139,15 +86,15 @@ impl Harness {
             at: |_| {},
         })
         .unwrap();
-        let tee = |(store, notes)| Box::new(Tee { store, notes }) as Box<dyn Outlet>;
-        let gate: Arc<dyn Gate> = Arc::new(WriterGate(changelog.writer()));
+        let sinks = |(store, notes)| Fanout::new().with(store).with(notes);
+        let writer: Arc<dyn Participant> = Arc::new(changelog.writer());
         let engine = start(Start {
             plan: plan.clone(),
             log: self.log.clone(),
             share: Share::All,
             state_dir: self.dir.path().join("state"),
-            outlets: halves.into_iter().zip(notes).map(tee).collect(),
-            gates: vec![("changelog".to_owned(), gate)],
+            sinks: halves.into_iter().zip(notes).map(sinks).collect(),
+            participants: vec![("changelog".to_owned(), writer)],
             metrics: Metrics::new(&mut Registry::default()),
             wall,
         })
@@ -233,7 +180,7 @@ impl Harness {
         let writer = process.changelog.writer();
         until("the writer has caught up", || writer.is_current());
         let visible = process.store.frontier();
-        writer.reach(ClockTime(visible.0 - 1), Duration::from_secs(30)).unwrap();
+        writer.prepare(ClockTime(visible.0 - 1), Duration::from_secs(30)).unwrap();
     }
 
     /// How many records of a kind are on the changelog.

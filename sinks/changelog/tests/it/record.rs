@@ -2,10 +2,7 @@
 
 use aulaflow_changelog::record::{self, Entry, Key, KnownViews, Profiles, Refusal, Watermark};
 use aulaflow_log::{RecordSet, RecordSetBuilder};
-use aulaflow_model::change::{
-    ChangeBatch, CohortChange, FeatureChange, FeatureRow, FeatureValue, GradeChange, GradeRow, StudentChange,
-    ViewSchema,
-};
+use aulaflow_model::change::{FeatureRow, FeatureValue, GradeRow, ViewSchema};
 use aulaflow_model::cohort::{Cohort, Sums};
 use aulaflow_model::decimal::Decimal;
 use aulaflow_model::grade::{CategoryResult, Grade};
@@ -14,7 +11,8 @@ use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::tenant::Scale;
 use aulaflow_model::window::{WindowSpec, Zone};
 use aulaflow_serving::ReadHalf;
-use aulaflow_sink::{Outcome, Sink};
+use aulaflow_sink::update::{ChangeBatch, CohortChange, FeatureChange, GradeChange, StudentChange};
+use aulaflow_sink::{IdempotentSink, Outcome};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -62,7 +60,7 @@ fn feature(view: u16, outputs: usize) -> impl Strategy<Value = FeatureChange> {
     let session = (instant(), 0i64..100_000).prop_map(|(at, length)| (at, Millis(at.0 + length)));
     (proptest::collection::vec(value(), outputs), session, instant()).prop_map(move |(values, session, updated_at)| {
         let session = (view == 2).then_some(session);
-        FeatureChange { view, row: Some(FeatureRow { values: values.into(), session, updated_at }) }
+        FeatureChange { view, before: None, after: Some(FeatureRow { values: values.into(), session, updated_at }) }
     })
 }
 
@@ -88,7 +86,8 @@ fn grade(n: usize) -> impl Strategy<Value = GradeChange> {
             GradeChange {
                 subject: Subject::new(format!("s/{n}")).unwrap(),
                 period: PeriodId::new("2026 \"Q1\"").unwrap(),
-                row: Some(GradeRow { grade: Arc::new(grade), version, updated_at }),
+                before: None,
+                after: Some(GradeRow { grade: Arc::new(grade), version, updated_at }),
             }
         },
     )
@@ -224,7 +223,8 @@ fn grade_of_golden() -> GradeChange {
     GradeChange {
         subject: Subject::new("matematicas").unwrap(),
         period: PeriodId::new("2026-Q1").unwrap(),
-        row: Some(row),
+        before: None,
+        after: Some(row),
     }
 }
 
@@ -232,7 +232,8 @@ fn golden_rows() -> StudentChange {
     let (tenant, student) = student();
     let feature = |view, values: &[FeatureValue], session| FeatureChange {
         view,
-        row: Some(FeatureRow { values: values.into(), session, updated_at: Millis(NOW.0 - 60_000) }),
+        before: None,
+        after: Some(FeatureRow { values: values.into(), session, updated_at: Millis(NOW.0 - 60_000) }),
     };
     let session = Some((Millis(NOW.0 - 600_000), Millis(NOW.0 + 1_200_500)));
     StudentChange {
@@ -249,7 +250,7 @@ fn golden_rows() -> StudentChange {
 
 fn golden_cohort() -> Cohort {
     let scale = Scale { min: Decimal::from_int(0), max: Decimal::from_int(100) };
-    let Some(GradeRow { grade, .. }) = grade_of_golden().row else { panic!("a row") };
+    let Some(GradeRow { grade, .. }) = grade_of_golden().after else { panic!("a row") };
     let mut sums = Sums::of(&grade, scale).unwrap();
     sums.add(&Sums::of(&Grade { score: Some("55.10".into()), passing: false, ..(*grade).clone() }, scale).unwrap());
     Cohort { scale, sums }
@@ -287,7 +288,13 @@ fn records_look_as_they_did() {
     let known = KnownViews::new(schemas());
     let entries: Vec<_> = set.iter().map(|record| known.decode(&record).unwrap()).collect();
     let cohort = |row| {
-        Entry::Cohort(CohortChange { tenant: tenant.clone(), subject: subject.clone(), period: period.clone(), row })
+        Entry::Cohort(CohortChange {
+            tenant: tenant.clone(),
+            subject: subject.clone(),
+            period: period.clone(),
+            before: None,
+            after: row,
+        })
     };
     let gone = StudentChange { grades: vec![], features: vec![], ..golden_rows() };
     assert_eq!(

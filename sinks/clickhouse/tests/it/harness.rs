@@ -1,15 +1,17 @@
 //! Rows of all kinds made of a number, what they must look like in ClickHouse, and a ClickHouse that adds blocks up. The texts that
 //! rows are compared by are written here from their definition, not by the code under test.
 
-use aulaflow_clickhouse::{Block, Form, Outbox, Role, Table, TableKind, Tables, Uuid};
+use aulaflow_clickhouse::{Block, Form, Outbox, Queue, Role, Table, TableKind, Tables, Uuid};
 use aulaflow_model::change::{FeatureRow, FeatureValue, GradeRow};
 use aulaflow_model::cohort::{Cohort, Sums};
 use aulaflow_model::decimal::Decimal;
 use aulaflow_model::grade::{CategoryResult, Grade};
 use aulaflow_model::ids::EvaluationType;
-use aulaflow_model::instant::Millis;
+use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::tenant::Scale;
 use aulaflow_plan::{Plan, Source, compile, parse_runtime};
+use aulaflow_sink::update::ChangeBatch;
+use aulaflow_sink::{IdempotentSink, Outcome};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -372,4 +374,14 @@ impl Random {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (z ^ (z >> 31)) % n
     }
+}
+
+/// The frontier behind a time that is complete.
+pub fn after(time: ClockTime) -> ClockTime {
+    time.next(time.clock())
+}
+
+/// Hands a batch over until there is room for it.
+pub fn hand_over(queue: &mut Queue, batch: &ChangeBatch) {
+    while queue.apply(batch) != Outcome::Applied {}
 }

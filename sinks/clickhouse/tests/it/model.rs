@@ -1,17 +1,16 @@
 //! Random runs against a model: an engine that goes back to checkpoints and comes forward again, ends in order or is killed, days that
 //! pass, folders that are lost. Whatever happened, what ClickHouse adds up to is what is shown, and was at every instant.
 
-use crate::harness::{self, ClickHouse, DAILY, Present, Random, UNKEPT, VISIT};
+use crate::harness::{self, ClickHouse, DAILY, Present, Random, UNKEPT, VISIT, after, hand_over};
 use aulaflow_clickhouse::{Limits, PseudonymKeys, Queue, Recorder, RecorderMetrics, RecorderStart, Tables};
-use aulaflow_model::change::{
-    ChangeBatch, CohortBatch, CohortChange, FeatureChange, GradeChange, StudentChange, ViewSchema,
-};
+use aulaflow_model::change::ViewSchema;
 use aulaflow_model::ids::{PeriodId, StudentId, Subject, TenantId};
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::share::Share;
 use aulaflow_plan::Plan;
 use aulaflow_serving::WriteHalf;
-use aulaflow_sink::{Outcome, Sink};
+use aulaflow_sink::update::{ChangeBatch, CohortBatch, CohortChange, FeatureChange, GradeChange, StudentChange};
+use aulaflow_sink::{IdempotentSink, Outcome, Participant};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,7 +63,7 @@ fn period(n: u64) -> PeriodId {
 fn other(change: &StudentChange) -> StudentChange {
     let mut change = change.clone();
     for grade in &mut change.grades {
-        grade.row = grade.row.is_none().then(|| harness::grade(77, 1, Millis(7)));
+        grade.after = grade.after.is_none().then(|| harness::grade(77, 1, Millis(7)));
     }
     change
 }
@@ -182,7 +181,7 @@ impl World {
         if !late {
             process.recorder.based();
         }
-        process.recorder.handle().resume(from.mark.as_deref());
+        process.recorder.handle().restore(from.mark.as_deref());
         // The state is loaded: rows as they were, of which the recorder is told nothing.
         self.shown = from.shown.clone();
         self.time = from.time;
@@ -248,21 +247,31 @@ impl World {
             match key {
                 Key::Grade(own, n) => {
                     let row = row.map(|(n, version, at)| harness::grade(n, version, at));
-                    let change = GradeChange { subject: subject(), period: period(n), row };
+                    let change = GradeChange { subject: subject(), period: period(n), before: None, after: row };
                     students.entry(own).or_insert_with(|| of(own)).grades.push(change);
                 }
                 Key::Feature(own, view) => {
                     let row = row.map(|(n, _, at)| harness::feature(view, n, at));
-                    students.entry(own).or_insert_with(|| of(own)).features.push(FeatureChange { view, row });
+                    students.entry(own).or_insert_with(|| of(own)).features.push(FeatureChange {
+                        view,
+                        before: None,
+                        after: row,
+                    });
                 }
                 Key::Cohort(n) => {
                     let row = row.map(|(n, ..)| Arc::new(harness::cohort(n)));
-                    cohorts.push(CohortChange { tenant: tenant(n), subject: subject(), period: period(n), row });
+                    cohorts.push(CohortChange {
+                        tenant: tenant(n),
+                        subject: subject(),
+                        period: period(n),
+                        before: None,
+                        after: row,
+                    });
                 }
             }
         }
         for worker in 0..WORKERS {
-            let (writer, queue) = (&mut process.writers[worker], &process.queues[worker]);
+            let (writer, queue) = (&mut process.writers[worker], &mut process.queues[worker]);
             let own = students.iter().filter(|(student, _)| **student as usize % WORKERS == worker);
             let batch = ChangeBatch { time, changes: own.map(|(_, change)| change.clone()).collect() };
             // Now and then an operator says in two batches what it could have said in one.
@@ -270,24 +279,30 @@ impl World {
             let first = ChangeBatch { time, changes: batch.changes.iter().map(other).collect() };
             let batches = [&first, &batch].into_iter().skip(usize::from(!twice));
             for batch in batches.filter(|batch| !batch.changes.is_empty()) {
-                let telling = told.then(|| queue.begin(batch));
+                if told {
+                    queue.begin(batch.time);
+                }
                 pause("");
                 assert_eq!(writer.apply(batch), Outcome::Applied);
-                telling.into_iter().for_each(|telling| queue.done(telling));
+                if told {
+                    hand_over(queue, batch);
+                }
                 pause("");
             }
             if worker == 0 && !cohorts.is_empty() {
                 let batch = CohortBatch { time, changes: std::mem::take(&mut cohorts) };
-                let telling = told.then(|| queue.begin_cohorts(&batch));
+                if told {
+                    queue.begin(batch.time);
+                }
                 assert_eq!(writer.apply_cohorts(&batch), Outcome::Applied);
-                telling.into_iter().for_each(|telling| queue.done(telling));
+                while told && queue.apply_cohorts(&batch) != Outcome::Applied {}
             }
         }
         if told && self.random.below(8) == 0 {
             // A long epoch: what is shown of it stays incomplete for a while.
             (0..12).for_each(|_| pause(""));
         }
-        process.queues.iter().for_each(|queue| queue.advance(time));
+        process.queues.iter_mut().for_each(|queue| queue.advance(after(time)));
     }
 
     /// An epoch.
@@ -344,7 +359,7 @@ impl World {
     }
 
     fn checkpoint(&mut self, process: &Process) {
-        let mark = process.recorder.handle().reach(self.time, PATIENCE).unwrap();
+        let mark = process.recorder.handle().prepare(self.time, PATIENCE).unwrap();
         let (said, shown, time) = (self.said.len(), self.shown.clone(), self.time);
         self.checkpoints.push(Checkpoint { said, shown, time, mark: Some(mark) });
         if self.checkpoints.len() > 3 {

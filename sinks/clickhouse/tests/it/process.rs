@@ -1,17 +1,19 @@
 //! A process of the made-up dataflow: serving store, recorder and sender.
 
 use crate::engine::{VIEWS, plan, tables};
+use crate::harness::{after, hand_over};
 use crate::world::{State, WORKERS, World};
 use aulaflow_clickhouse::{
     Access, Limits, Pace, PseudonymKeys, Queue, Recorder, RecorderHandle, RecorderMetrics, RecorderStart, Sender,
     SenderMetrics, SenderStart, Server, SinkState, SinkStatus, TablesBy,
 };
-use aulaflow_model::change::{ChangeBatch, ViewSchema};
+use aulaflow_model::change::ViewSchema;
 use aulaflow_model::instant::ClockTime;
 use aulaflow_model::share::Share;
 use aulaflow_plan::Plan;
 use aulaflow_serving::{ReadHalf, WriteHalf};
-use aulaflow_sink::{Outcome, Sink};
+use aulaflow_sink::update::ChangeBatch;
+use aulaflow_sink::{IdempotentSink, Outcome, Participant};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -92,7 +94,7 @@ impl Process {
             at: |_| {},
         });
         let mut process = Self { store, recorder, sender: sender.unwrap(), queues, writers };
-        process.recorder.handle().resume(from.mark.as_deref());
+        process.recorder.handle().restore(from.mark.as_deref());
         let loaded = world.batches(&State::new(), from.epoch);
         for (writer, batch) in process.writers.iter_mut().zip(loaded) {
             assert_eq!(writer.apply(&batch), Outcome::Applied);
@@ -117,15 +119,15 @@ impl Process {
     }
 
     fn tell(&mut self, worker: usize, batch: &ChangeBatch) {
-        let telling = self.queues[worker].begin(batch);
+        self.queues[worker].begin(batch.time);
         assert_eq!(self.writers[worker].apply(batch), Outcome::Applied);
-        self.queues[worker].done(telling);
+        hand_over(&mut self.queues[worker], batch);
     }
 
     fn advance(&mut self, time: ClockTime) {
-        for (writer, queue) in self.writers.iter_mut().zip(&self.queues) {
-            writer.advance(ClockTime(time.0 + 1));
-            queue.advance(time);
+        for (writer, queue) in self.writers.iter_mut().zip(&mut self.queues) {
+            writer.advance(after(time));
+            queue.advance(after(time));
         }
     }
 
@@ -157,7 +159,7 @@ impl Process {
     /// A checkpoint, and whether what was recorded is all that is shown.
     pub fn checkpoint(&self, world: &World, epoch: usize, patience: Duration) -> (Checkpoint, bool) {
         let handle = self.recorder.handle();
-        let mark = handle.reach(world.times[epoch], patience).expect("the recorder's disk takes everything");
+        let mark = handle.prepare(world.times[epoch], patience).expect("the recorder's disk takes everything");
         (Checkpoint { epoch, mark: Some(mark) }, handle.is_whole())
     }
 

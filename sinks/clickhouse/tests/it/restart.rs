@@ -1,15 +1,16 @@
 //! Restarts one by one: what a store that was closed in order is spared, and what is found after something else has changed.
 
-use crate::harness::{self, ClickHouse, DAILY, VISIT};
+use crate::harness::{self, ClickHouse, DAILY, VISIT, after, hand_over};
 use aulaflow_clickhouse::{
     Limits, Outbox, PseudonymKeys, Queue, Recorder, RecorderMetrics, RecorderStart, StoreError, Tables, TablesError,
 };
-use aulaflow_model::change::{ChangeBatch, FeatureChange, StudentChange, ViewSchema};
+use aulaflow_model::change::ViewSchema;
 use aulaflow_model::ids::{StudentId, TenantId};
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::share::Share;
 use aulaflow_serving::WriteHalf;
-use aulaflow_sink::{Outcome, Sink};
+use aulaflow_sink::update::{ChangeBatch, FeatureChange, StudentChange};
+use aulaflow_sink::{IdempotentSink, Outcome, Participant};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,7 +44,7 @@ fn start(dir: &Path, sql: &str, limits: Limits, mark: Option<&[u8]>, time: Clock
     })
     .unwrap();
     recorder.based();
-    recorder.handle().resume(mark);
+    recorder.handle().restore(mark);
     Process { writer: writers.remove(0), recorder, queue: queues.remove(0), time }
 }
 
@@ -55,7 +56,7 @@ impl Process {
             tenant: TenantId::new("t").unwrap(),
             student: StudentId::new("s").unwrap(),
             grades: vec![],
-            features: vec![FeatureChange { view, row: Some(harness::feature(view, n, Millis(T0))) }],
+            features: vec![FeatureChange { view, before: None, after: Some(harness::feature(view, n, Millis(T0))) }],
         };
         ChangeBatch { time: self.time, changes: vec![change] }
     }
@@ -63,10 +64,12 @@ impl Process {
     /// A student's visit is made of this number; `told`: as a change, and not as what it was before.
     fn show(&mut self, n: u32, told: bool) {
         let batch = self.batch(VISIT, n);
-        let telling = told.then(|| self.queue.begin(&batch));
+        self.queue.begin(batch.time);
         assert_eq!(self.writer.apply(&batch), Outcome::Applied);
-        telling.into_iter().for_each(|telling| self.queue.done(telling));
-        self.queue.advance(self.time);
+        if told {
+            hand_over(&mut self.queue, &batch);
+        }
+        self.queue.advance(after(self.time));
     }
 
     /// Catches up, and waits until everything is compared. Its mark.
@@ -76,10 +79,10 @@ impl Process {
         while !self.recorder.handle().is_whole() {
             assert!(begun.elapsed() < PATIENCE);
             self.time = self.time.next(Millis(T0));
-            self.queue.advance(self.time);
+            self.queue.advance(after(self.time));
             std::thread::yield_now();
         }
-        self.recorder.handle().reach(self.time, PATIENCE).unwrap()
+        self.recorder.handle().prepare(self.time, PATIENCE).unwrap()
     }
 
     fn visits(&self, outbox: &Outbox, clickhouse: &mut ClickHouse) -> Vec<Vec<String>> {
@@ -110,7 +113,7 @@ fn a_store_that_was_closed_in_order_is_not_compared() {
     let mark = process.settle();
     assert_eq!(process.visits(&process.recorder.outbox(), &mut clickhouse), [text(1)]);
     process.show(2, true);
-    let later = process.recorder.handle().reach(process.time, PATIENCE).unwrap();
+    let later = process.recorder.handle().prepare(process.time, PATIENCE).unwrap();
     assert_eq!(process.visits(&process.recorder.outbox(), &mut clickhouse), [text(2)]);
     process.recorder.close();
 
@@ -142,7 +145,7 @@ fn an_old_copy_of_the_folder_is_refused() {
     mark = text.replace(&time, &format!("\"time\":{}", process.time.0 + 1)).into_bytes();
     let process = start(dir.path(), harness::SQL, Limits::default(), Some(&mark), process.time);
     process.recorder.handle().caught_up();
-    let error = process.recorder.handle().reach(ClockTime(u64::MAX), PATIENCE).unwrap_err();
+    let error = process.recorder.handle().prepare(ClockTime(u64::MAX), PATIENCE).unwrap_err();
     assert!(error.contains("older than the checkpoint"), "{error}");
     process.recorder.close();
 }
@@ -152,16 +155,16 @@ fn a_batch_that_was_not_wanted_yet_is_waited_for() {
     let dir = tempfile::tempdir().unwrap();
     let mut process = start(dir.path(), harness::SQL, Limits::default(), None, ClockTime::at(Millis(T0)));
     let mut clickhouse = clickhouse(harness::SQL);
-    process.queue.advance(process.time);
+    process.queue.advance(after(process.time));
     let batch = process.batch(VISIT, 1);
-    let telling = process.queue.begin(&batch);
+    process.queue.begin(batch.time);
     process.recorder.handle().caught_up();
     // However long the worker takes, nothing is compared before the batch is shown.
     std::thread::park_timeout(Duration::from_millis(30));
     assert!(!process.recorder.handle().is_whole());
     assert_eq!(process.writer.apply(&batch), Outcome::Applied);
-    process.queue.done(telling);
-    process.queue.advance(process.time);
+    hand_over(&mut process.queue, &batch);
+    process.queue.advance(after(process.time));
     process.settle();
     let expected = [harness::feature_text(VISIT, 1, Millis(T0))];
     assert_eq!(process.visits(&process.recorder.outbox(), &mut clickhouse), expected);
@@ -175,11 +178,11 @@ fn what_waits_for_the_end_of_its_day_and_is_not_shown_any_more_is_not_recorded()
     let mut process = start(dir.path(), harness::SQL, Limits::default(), None, ClockTime::at(Millis(T0)));
     process.settle();
     let batch = process.batch(DAILY, 1);
-    let telling = process.queue.begin(&batch);
+    process.queue.begin(batch.time);
     assert_eq!(process.writer.apply(&batch), Outcome::Applied);
-    process.queue.done(telling);
-    process.queue.advance(process.time);
-    process.recorder.handle().reach(process.time, PATIENCE).unwrap();
+    hand_over(&mut process.queue, &batch);
+    process.queue.advance(after(process.time));
+    process.recorder.handle().prepare(process.time, PATIENCE).unwrap();
     process.recorder.abandon();
     for again in [false, true] {
         // Without a checkpoint, and the second time with the row.
@@ -191,8 +194,8 @@ fn what_waits_for_the_end_of_its_day_and_is_not_shown_any_more_is_not_recorded()
         process.settle();
         let days = if again { 2 } else { 1 };
         let midnight = ClockTime::at(Millis((T0 / 86_400_000 + days) * 86_400_000));
-        process.queue.advance(midnight);
-        process.recorder.handle().reach(midnight, PATIENCE).unwrap();
+        process.queue.advance(after(midnight));
+        process.recorder.handle().prepare(midnight, PATIENCE).unwrap();
         clickhouse.take(&process.recorder.outbox(), usize::MAX, true);
         let expected: Vec<_> = again.then(|| harness::feature_text(DAILY, 2, Millis(T0))).into_iter().collect();
         assert_eq!(clickhouse.as_of("daily", i64::MAX).into_values().collect::<Vec<_>>(), expected);
@@ -248,18 +251,18 @@ fn other_keys_and_other_columns_are_found() {
             at: |_| {},
         })
     };
-    let (recorder, queues) = store(&wider).unwrap();
+    let (recorder, mut queues) = store(&wider).unwrap();
     recorder.based();
-    recorder.handle().resume(Some(&mark));
+    recorder.handle().restore(Some(&mark));
     recorder.handle().caught_up();
     // Nobody is shown any more: the row is taken back as it is there.
     let mut time = process.time;
     while !recorder.handle().is_whole() {
         time = time.next(Millis(T0));
-        queues[0].advance(time);
+        queues[0].advance(after(time));
         std::thread::yield_now();
     }
-    recorder.handle().reach(time, PATIENCE).unwrap();
+    recorder.handle().prepare(time, PATIENCE).unwrap();
     let mut after = clickhouse(&wider);
     after.take(&recorder.outbox(), usize::MAX, true);
     let rows = &after.rows["visit_changes"];
@@ -292,7 +295,7 @@ fn a_full_outbox_holds_the_dataflow_back_until_there_is_room() {
     });
     // Nothing is taken: the outbox fills with one commit, and the worker waits.
     assert!(outbox.wait(PATIENCE));
-    let error = handle.reach(ClockTime(u64::MAX), Duration::from_millis(50)).unwrap_err();
+    let error = handle.prepare(ClockTime(u64::MAX), Duration::from_millis(50)).unwrap_err();
     assert!(handle.is_full() && !done.load(Ordering::SeqCst), "{error}");
     assert_eq!(outbox.blocks(), 2);
     while !done.load(Ordering::SeqCst) || outbox.wait(Duration::from_millis(100)) {

@@ -3,13 +3,12 @@
 
 use crate::proxy::Random;
 use aulaflow_clickhouse::PseudonymKeys;
-use aulaflow_model::change::{
-    ChangeBatch, FeatureChange, FeatureRow, FeatureValue, GradeChange, GradeRow, StudentChange,
-};
+use aulaflow_model::change::{FeatureRow, FeatureValue, GradeRow};
 use aulaflow_model::decimal::MICROS;
 use aulaflow_model::grade::{CategoryResult, Grade};
 use aulaflow_model::ids::{StudentId, TenantId};
 use aulaflow_model::instant::{ClockTime, Millis};
+use aulaflow_sink::update::{ChangeBatch, FeatureChange, GradeChange, StudentChange};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -86,10 +85,12 @@ fn difference(key: &Key, old: &Shown, new: &Shown) -> StudentChange {
     let grades = changed.map(|subject| GradeChange {
         subject: subject.parse().unwrap(),
         period: PERIOD.parse().unwrap(),
-        row: new.grades.get(subject).cloned(),
+        before: None,
+        after: new.grades.get(subject).cloned(),
     });
     let views = (0..2_u16).filter(|view| old.features[usize::from(*view)] != new.features[usize::from(*view)]);
-    let features = views.map(|view| FeatureChange { view, row: new.features[usize::from(view)].clone() });
+    let features =
+        views.map(|view| FeatureChange { view, before: None, after: new.features[usize::from(view)].clone() });
     StudentChange {
         tenant: key.0.clone(),
         student: key.1.clone(),

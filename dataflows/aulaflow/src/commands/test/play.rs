@@ -4,7 +4,7 @@
 use super::case::{Bounds, Case, Row, Step, shown};
 use crate::derived::derived_views;
 use crate::log_store;
-use crate::outlet::ServingOutlet;
+use crate::node::sinks::serving;
 use anyhow::{Context, Result, anyhow, bail};
 use aulaflow_engine::{Engine, HandClock, Metrics, Start, Wall};
 use aulaflow_log::embedded::{EmbeddedConfig, EmbeddedLog, Fsync};
@@ -165,8 +165,8 @@ impl Stage<'_> {
             log: Arc::clone(&self.log) as Arc<dyn Log>,
             share: Share::All,
             state_dir: self.state_dir.to_owned(),
-            outlets: ServingOutlet::all(writers),
-            gates: Vec::new(),
+            sinks: serving(writers),
+            participants: Vec::new(),
             metrics: Metrics::new(&mut registry),
             wall: Wall::Hand(Arc::clone(&wall)),
         })?;
