@@ -26,6 +26,7 @@ const MAY_KNOW: &[(&str, &[&str], &str)] = &[
         &["model", "log", "sink", "serving"],
         "it copies a store to the log and back; who fills the store is not its business",
     ),
+    ("aulaflow-json-lines", &["model", "sink"], "an example: it has what every sink needs, and nothing else"),
     (
         "aulaflow-clickhouse",
         &["model", "plan", "log", "sink", "serving"],
