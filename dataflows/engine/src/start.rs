@@ -408,9 +408,13 @@ pub fn layout(plan: &Plan, covered: Option<&Covered>) -> (Layout, bool) {
     (layout, rebuild)
 }
 
-/// The time that a start goes on from; `now` on the live clock.
+/// The time that a start goes on from: the checkpoint's, so that rows are made as they were emitted, and time passes then.
+/// `now` on the live clock, for a start without a checkpoint.
 pub fn first_time(covered: &Covered, now: Option<Millis>) -> ClockTime {
-    ClockTime(covered.time).max(now.map_or(ClockTime::ZERO, ClockTime::at))
+    match covered.time {
+        0 => now.map_or(ClockTime::ZERO, ClockTime::at),
+        time => ClockTime(time),
+    }
 }
 
 /// A hash of what each view shows: its statement, and what it reads.

@@ -195,6 +195,26 @@ struct ProfileOperator {
     export_total: Option<usize>,
 }
 
+/// What is emitted of one student at one time.
+#[derive(Default)]
+struct Emitted {
+    /// Rows that are as an earlier process emitted them.
+    same: Rows,
+    changed: Rows,
+}
+
+#[derive(Default)]
+struct Rows {
+    grades: Vec<GradeChange>,
+    features: Vec<FeatureChange>,
+}
+
+impl Rows {
+    fn is_empty(&self) -> bool {
+        self.grades.is_empty() && self.features.is_empty()
+    }
+}
+
 /// Differences of one student at one time.
 #[derive(Default)]
 struct Differences {
@@ -232,20 +252,20 @@ impl ProfileOperator {
         }
         let time = ClockTime(epoch.time);
         let mut departed = if self.local.loading.get() { FxHashMap::default() } else { self.departed(now) };
-        let (mut changes, mut again) = (Vec::new(), Vec::new());
+        let (mut changes, mut snapshot) = (Vec::new(), Vec::new());
         for (student, differences) in students {
             let gone = departed.remove(&student);
-            match (gone, self.student(student, differences, now)) {
+            let rows = self.student(student, differences, now);
+            snapshot.extend(self.of_student(student, rows.same));
+            match (gone, self.of_student(student, rows.changed)) {
                 // One change per student and epoch: nobody is to see a row go that is back in the same epoch.
-                (Some(gone), Some((change, _))) => changes.push(with_departed(change, gone)),
-                (Some(change), None) | (None, Some((change, true))) => changes.push(change),
-                (None, Some((change, false))) => again.push(change),
-                (None, None) => {}
+                (Some(gone), Some(change)) => changes.push(with_departed(change, gone)),
+                (gone, change) => changes.extend(gone.or(change)),
             }
         }
         changes.extend(departed.into_values());
-        if !again.is_empty() {
-            self.sinks.snapshot(&ChangeBatch { time, changes: again });
+        if !snapshot.is_empty() {
+            self.sinks.snapshot(&ChangeBatch { time, changes: snapshot });
         }
         if !changes.is_empty() {
             self.sinks.apply(&ChangeBatch { time, changes });
@@ -258,8 +278,8 @@ impl ProfileOperator {
         self.sinks.advance(time.next(time.clock()));
     }
 
-    /// Once, when the state is loaded: rows that were emitted before it was written, and that nothing made again. They left
-    /// while no process ran (their panes are too old now, or a scheduled rule leaves them out), and sinks must hear of it.
+    /// Once, when the state is loaded as of its own clock: rows that were emitted before it was written, and that nothing
+    /// made again. Newer code or another configuration leaves them out, and sinks must hear of it.
     fn departed(&mut self, now: Now) -> FxHashMap<StudentNo, StudentChange> {
         if std::mem::replace(&mut self.settled, true) {
             return FxHashMap::default();
@@ -295,51 +315,51 @@ impl ProfileOperator {
         changes
     }
 
-    /// What a student's differences make, and whether any of it is new.
-    fn student(&mut self, student: StudentNo, differences: Differences, now: Now) -> Option<(StudentChange, bool)> {
+    /// What a student's differences make.
+    fn student(&mut self, student: StudentNo, differences: Differences, now: Now) -> Emitted {
         let shared = self.local.shared.clone();
         if self.pending.remove(&student) {
             let stored = self.stored(student);
             self.exported.extend(stored);
         }
         let history = self.history.entry(student).or_insert_with(|| load(&self.local, student));
-        let mut changed = false;
-        let mut grades = Vec::new();
+        let mut emitted = Emitted::default();
         for NetGrade { key, before, after } in net_grades(differences.grades, &self.local) {
             let digest = after.as_ref().map_or(0, |g| digest(&**g));
             let last = history.grades.get(&key).copied();
             let (mark, is_new) = step(last, digest, now.clock, self.local.loading.get());
-            if let Some(mut mark) = mark {
-                if is_new {
-                    mark.version = now.version(&shared, mark.version);
-                }
-                history.grades.insert(key, mark);
-                changed |= is_new;
-                let row = |grade, mark: GradeMark| GradeRow {
-                    grade,
-                    version: mark.version,
-                    updated_at: Millis(mark.updated_at),
-                };
-                let last = last.filter(|last| is_new && last.emitted);
-                grades.push(GradeChange {
-                    subject: shared.symbols.subject(key.0),
-                    period: shared.symbols.period(key.1),
-                    before: before.zip(last).map(|(grade, last)| row(grade, last)),
-                    after: after.map(|grade| row(grade, mark)),
-                });
+            let Some(mut mark) = mark else { continue };
+            if is_new {
+                mark.version = now.version(&shared, mark.version);
             }
+            history.grades.insert(key, mark);
+            let row =
+                |grade, mark: GradeMark| GradeRow { grade, version: mark.version, updated_at: Millis(mark.updated_at) };
+            let last = last.filter(|last| is_new && last.emitted);
+            let rows = if is_new { &mut emitted.changed } else { &mut emitted.same };
+            rows.grades.push(GradeChange {
+                subject: shared.symbols.subject(key.0),
+                period: shared.symbols.period(key.1),
+                before: before.zip(last).map(|(grade, last)| row(grade, last)),
+                after: after.map(|grade| row(grade, mark)),
+            });
         }
-        let features = features(&self.local, history, differences.features, now.clock, &mut changed);
-        if changed {
+        features(self.local.loading.get(), history, differences.features, now.clock, &mut emitted);
+        if !emitted.changed.is_empty() {
             self.dirty.insert(student);
             shared.note_unsaved(now.time);
         }
-        if grades.is_empty() && features.is_empty() {
-            return None;
-        }
-        let (tenant, id) = shared.symbols.student_id(student);
-        let change = StudentChange { tenant: shared.symbols.tenant_id(tenant), student: id, grades, features };
-        Some((change, changed))
+        emitted
+    }
+
+    /// Rows with whose they are; `None`: there are none.
+    fn of_student(&self, student: StudentNo, rows: Rows) -> Option<StudentChange> {
+        let symbols = &self.local.shared.symbols;
+        let Rows { grades, features } = rows;
+        (!grades.is_empty() || !features.is_empty()).then(|| {
+            let (tenant, id) = symbols.student_id(student);
+            StudentChange { tenant: symbols.tenant_id(tenant), student: id, grades, features }
+        })
     }
 
     /// From now on the histories of this epoch are exported in steps.
@@ -420,31 +440,24 @@ fn net_grades(mut differences: Vec<(RowKey, Arc<Grade>, isize)>, local: &Local) 
     net
 }
 
-/// The features whose rows changed.
-fn features(
-    local: &Local,
-    history: &mut History,
-    updates: Vec<FeatureUpdate>,
-    clock: Millis,
-    changed: &mut bool,
-) -> Vec<FeatureChange> {
-    let loading = local.loading.get();
-    let mut out = Vec::new();
+/// The features whose rows changed, or are to be emitted again while the state is loaded.
+fn features(loading: bool, history: &mut History, updates: Vec<FeatureUpdate>, clock: Millis, emitted: &mut Emitted) {
     for FeatureUpdate { view, row } in updates {
         let last = history.features.get(&view);
         if last.is_none() && row.is_none() {
             continue;
         }
-        let same = last.filter(|last| last.is(row.as_ref()) && (loading || !last.is_pending()));
-        // Content that is as it was is emitted again while loading, since sinks in memory start empty.
-        if same.is_some() && !loading {
+        let same = last.filter(|last| last.is(row.as_ref()));
+        // Content that is as an earlier process emitted it is emitted again while loading, since sinks in memory start empty.
+        if same.is_some_and(|same| !same.is_pending()) {
             continue;
         }
-        let (updated_at, before) = match same {
+        let again = same.filter(|_| loading);
+        let (updated_at, before) = match again {
             Some(same) => (same.updated_at, None),
             None => (clock.0, last.and_then(FeatureMark::emitted)),
         };
-        *changed |= same.is_none();
+        let rows = if again.is_some() { &mut emitted.same } else { &mut emitted.changed };
         let last = match &row {
             None => LastRow::Stored(0),
             Some((values, session)) => LastRow::Emitted(Arc::clone(values), session.map(Box::new)),
@@ -452,19 +465,18 @@ fn features(
         history.features.insert(view, FeatureMark { updated_at, row: last });
         let updated_at = Millis(updated_at);
         let after = row.map(|(values, session)| FeatureRow { values, session, updated_at });
-        out.push(FeatureChange { view, before, after });
+        rows.features.push(FeatureChange { view, before, after });
     }
-    out
 }
 
 /// A grade's mark after its content became `digest`, with the version that it had, and whether the content is new; no mark:
-/// nothing changed.
-/// While loading, content that is as it was keeps its mark and is emitted again, since sinks in memory start empty.
+/// nothing is emitted.
+/// While loading, content that is as an earlier process emitted it keeps its mark and is emitted again, since sinks in memory
+/// start empty.
 fn step(last: Option<GradeMark>, digest: u64, clock: Millis, loading: bool) -> (Option<GradeMark>, bool) {
     match last {
-        Some(last) if last.digest == digest && (loading || !last.is_pending()) => {
-            (loading.then_some(GradeMark { emitted: true, ..last }), false)
-        }
+        Some(last) if last.digest == digest && !last.is_pending() => (None, false),
+        Some(last) if last.digest == digest && loading => (Some(GradeMark { emitted: true, ..last }), false),
         None if digest == 0 => (None, false),
         last => {
             let version = last.map_or(0, |m| m.version);
