@@ -6,7 +6,7 @@ use crate::log_store::topics;
 use anyhow::Result;
 use aulaflow_log::kafka::topics::TopicSpec;
 use aulaflow_log::kafka::{KafkaConfig, OAuth, Sasl, Secret, Security, Tls};
-use aulaflow_model::topic;
+use aulaflow_model::topic::{self, Input, Topic};
 use aulaflow_plan::Plan;
 use aulaflow_plan::runtime::{Kafka, KafkaSasl, LogKind, LogSettings, Runtime, SecretSource};
 use std::time::Duration;
@@ -72,14 +72,20 @@ fn secret(place: &SecretSource) -> Result<Secret> {
     Ok(Secret(text))
 }
 
-/// What the topics should be: those that are read, their dead letters, and the profiles.
+/// What the topics should be, those of dead letters too.
 pub fn topic_specs(plan: &Plan, kafka: &Kafka) -> Vec<TopicSpec> {
     let log = &plan.runtime.log;
-    let mut specs: Vec<TopicSpec> = topic::SOURCES.iter().map(|name| source(name, plan, kafka)).collect();
-    let letters = topic::SOURCES.iter().map(|name| spec(&topic::dead_letters(name), log, kafka));
-    specs.extend(letters.map(|spec| TopicSpec { retention: Some(log.retention), ..spec }));
-    specs.push(TopicSpec { compacted: true, together: true, ..spec(topic::PROFILES, log, kafka) });
-    specs
+    let of_topic = |topic: &Topic| TopicSpec {
+        together: true,
+        compacted: topic.compacted,
+        retention: topic.expires.then_some(log.retention),
+        retention_min: longest_window(plan).filter(|_| topic.input == Some(Input::Behavior)),
+        ..spec(topic.name, log, kafka)
+    };
+    let of_letters =
+        |source: &str| TopicSpec { retention: Some(log.retention), ..spec(&topic::dead_letters(source), log, kafka) };
+    let topics = topic::TOPICS.iter().map(of_topic);
+    topics.chain(topic::SOURCES.map(of_letters)).collect()
 }
 
 fn spec(name: &str, log: &LogSettings, kafka: &Kafka) -> TopicSpec {
@@ -93,15 +99,6 @@ fn spec(name: &str, log: &LogSettings, kafka: &Kafka) -> TopicSpec {
         replication: kafka.replication,
         min_isr: kafka.min_isr,
     }
-}
-
-fn source(name: &str, plan: &Plan, kafka: &Kafka) -> TopicSpec {
-    let spec = TopicSpec { together: true, ..spec(name, &plan.runtime.log, kafka) };
-    if [topic::EVALUATIONS, topic::TENANTS].contains(&name) {
-        return TopicSpec { compacted: true, ..spec };
-    }
-    let retention_min = if name == topic::BEHAVIOR { longest_window(plan) } else { None };
-    TopicSpec { retention: Some(plan.runtime.log.retention), retention_min, ..spec }
 }
 
 /// How long behaviour events must stay, so that every window can be made anew from the log.

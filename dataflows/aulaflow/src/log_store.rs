@@ -9,11 +9,10 @@ use aulaflow_plan::runtime::{self, LogKind, Runtime};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Every topic, dead-letter topics too. New ones go to the end: a topic's id in the log is its place.
+/// Every topic, dead-letter topics too. A log remembers the order in which it met them.
 pub fn topics() -> Vec<String> {
-    let sources = topic::SOURCES.iter().map(|name| (*name).to_owned());
-    let dead_letters = topic::SOURCES.iter().map(|name| topic::dead_letters(name));
-    sources.chain(dead_letters).chain([topic::PROFILES.to_owned()]).collect()
+    let topics = topic::TOPICS.iter().map(|topic| topic.name.to_owned());
+    topics.chain(topic::SOURCES.map(topic::dead_letters)).collect()
 }
 
 /// Whether other processes can have the log open as well. The embedded one belongs to one process.

@@ -9,7 +9,7 @@ use crate::operators::behavior::BehaviorInput;
 use crate::shared::Chunk;
 use crate::worker::EpochInput;
 use aulaflow_log::{Log, LogError, Offset, TopicPartition};
-use aulaflow_model::topic;
+use aulaflow_model::topic::Input;
 
 /// Records in one step, about.
 const STEP_RECORDS: usize = 65_536;
@@ -33,7 +33,7 @@ pub fn run(coordinator: &mut Coordinator, progress: &dyn Fn(u64, u64)) -> Result
 
 /// What is read once more: behaviour events from where the log starts to where the state's offsets are.
 pub fn ranges(log: &dyn Log, sources: &[Source]) -> Result<Vec<(TopicPartition, Offset, Offset)>, LogError> {
-    let behavior = sources.iter().filter(|source| source.topic == topic::BEHAVIOR);
+    let behavior = sources.iter().filter(|source| source.input == Input::Behavior);
     behavior.map(|source| Ok((source.place.clone(), log.start_offset(&source.place)?, source.next))).collect()
 }
 

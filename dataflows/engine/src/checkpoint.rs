@@ -106,9 +106,6 @@ impl From<LogError> for Failed {
     }
 }
 
-/// The topics whose records can become dead letters.
-pub const SOURCES: [&str; 3] = [topic::EVALUATIONS, topic::BEHAVIOR, topic::TENANTS];
-
 impl Checkpointer {
     /// Works until told to stop, or until all senders are gone.
     pub fn run(mut self, messages: &Receiver<StateMessage>) {

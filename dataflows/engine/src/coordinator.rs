@@ -19,7 +19,7 @@ use crate::wall::Wall;
 use crate::worker::{EpochInput, Progress, ToWorker};
 use aulaflow_log::{Log, LogError, Offset};
 use aulaflow_model::instant::{ClockTime, Millis};
-use aulaflow_model::topic;
+use aulaflow_model::topic::Input;
 use aulaflow_sink::Participants;
 use crossbeam_channel::{Receiver, Sender};
 use next::{CatchingUp, Outstanding, Reading};
@@ -242,18 +242,17 @@ impl Coordinator {
             let chunk =
                 |records| Chunk { partition: source.place.partition, base_offset: fetched.base_offset, records };
             let count = fetched.records.len();
-            if source.topic == topic::TENANTS {
-                gathered.inputs[0].tenants.push(TenantInput::Chunk(chunk(fetched.records)));
-                continue;
-            }
-            let parts = if count < SPLIT_MIN { 1 } else { workers as u32 };
+            // One worker has the configurations.
+            let parts = if count < SPLIT_MIN || source.input == Input::Tenants { 1 } else { workers as u32 };
             for part in 0..parts {
                 let records = fetched.records.slice(count * part / parts, count * (part + 1) / parts);
-                let input = &mut gathered.inputs[(state.turn + part as usize) % workers];
-                if source.topic == topic::BEHAVIOR {
-                    input.behavior.push(BehaviorInput::Chunk(chunk(records)));
-                } else {
-                    input.evaluations.push(EvaluationInput::Chunk(chunk(records)));
+                let worker = (state.turn + part as usize) % workers;
+                match source.input {
+                    Input::Tenants => gathered.inputs[0].tenants.push(TenantInput::Chunk(chunk(records))),
+                    Input::Evaluations => {
+                        gathered.inputs[worker].evaluations.push(EvaluationInput::Chunk(chunk(records)));
+                    }
+                    Input::Behavior => gathered.inputs[worker].behavior.push(BehaviorInput::Chunk(chunk(records))),
                 }
             }
         }
@@ -278,7 +277,7 @@ impl Coordinator {
         }
         let engine = &self.shared.plan.runtime.engine;
         let lateness = self.shared.plan.tables.iter().map(|t| t.lateness_ms).max().unwrap_or(0);
-        let behavior = self.sources.iter().filter(|s| s.topic == topic::BEHAVIOR);
+        let behavior = self.sources.iter().filter(|s| s.input == Input::Behavior);
         let partitions: Vec<_> = behavior
             .map(|source| {
                 let high = self.event_high.get(&source.place.partition).copied();

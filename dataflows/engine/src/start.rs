@@ -2,7 +2,7 @@
 //! loaded, and reading goes on from its offsets.
 
 use crate::ask::Asker;
-use crate::checkpoint::{Checkpointer, Durable, SOURCES};
+use crate::checkpoint::{Checkpointer, Durable};
 use crate::checkpoints::Checkpoints;
 use crate::configs::Configs;
 use crate::coordinator::{Coordinator, Source, positions, versions_bound};
@@ -19,7 +19,7 @@ use crate::{Monitor, Position, StartError, Status, backfill, restore};
 use aulaflow_log::{Log, LogError, TopicPartition};
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::share::Share;
-use aulaflow_model::topic;
+use aulaflow_model::topic::{self, Input};
 use aulaflow_plan::Plan;
 use aulaflow_plan::runtime::ClockMode;
 use aulaflow_plan::sql::Relation;
@@ -172,8 +172,9 @@ fn launch(start: Start, leaves: Leaves) -> Result<Engine, StartError> {
 fn letters(leaves: Leaves, log: &Arc<dyn Log>, share: Share, covered: &Covered) -> Result<Option<Writer>, StartError> {
     match leaves {
         Leaves::Everything => {
+            let sources: Vec<_> = topic::inputs().map(|(_, name)| name).collect();
             let (seen, written) = (&covered.dead_letter_ends, covered.dead_letters_written.clone());
-            Ok(Some(Writer::open(log, share, &SOURCES, seen, written)?))
+            Ok(Some(Writer::open(log, share, &sources, seen, written)?))
         }
         // Opening one would end that of an engine which runs.
         Leaves::Nothing => Ok(None),
@@ -346,7 +347,7 @@ impl Drop for Left {
 fn versions(store: &StateStore, share: Share, sources: &[Source], floor: u32) -> Result<Versions, StartError> {
     let noted = store.note_running(true).map_err(|e| StartError::State(e.to_string()))?;
     // Another process may have had the partition since, and have shown what the state here does not cover.
-    let moved = share != Share::All && sources.iter().any(|s| s.topic != topic::BEHAVIOR && s.next < s.end_at_start);
+    let moved = share != Share::All && sources.iter().any(|s| s.input != Input::Behavior && s.next < s.end_at_start);
     let unclean = noted || moved;
     let floor = if unclean { floor.max(versions_bound(sources)) } else { floor };
     Ok(Versions { floor, capped: unclean })
@@ -437,7 +438,7 @@ pub fn identities(plan: &Plan) -> Vec<u64> {
 /// The partitions to read and where to read on. The log must still be the one that the state was made from.
 pub fn sources(log: &dyn Log, share: Share, covered: &Covered) -> Result<Vec<Source>, StartError> {
     let mut sources = Vec::new();
-    for topic in [topic::TENANTS, topic::EVALUATIONS, topic::BEHAVIOR] {
+    for (input, topic) in topic::inputs() {
         for partition in (0..log.partitions(topic)?).filter(|partition| share.has(*partition)) {
             let place = TopicPartition { topic: topic.to_owned(), partition };
             // Asked, since another engine may have shown what was appended a moment ago.
@@ -457,7 +458,7 @@ pub fn sources(log: &dyn Log, share: Share, covered: &Covered) -> Result<Vec<Sou
                 )));
             }
             let next = next.unwrap_or(start);
-            sources.push(Source::new(topic, place, next, end));
+            sources.push(Source::new((input, topic), place, next, end));
         }
     }
     Ok(sources)

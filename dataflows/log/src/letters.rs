@@ -3,7 +3,7 @@
 
 mod search;
 
-pub use search::{LetterId, NoLetter, Query, Replayer, SOURCES, Unreplayable, find, search, tenant_of};
+pub use search::{LetterId, NoLetter, Query, Replayer, Unreplayable, find, search, tenant_of};
 
 use crate::{Headers, Log, LogError, Offset, RecordRef, TopicPartition};
 use aulaflow_model::instant::Millis;

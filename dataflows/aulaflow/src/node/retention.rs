@@ -1,5 +1,5 @@
-//! Removes old behaviour and service events from the log, once an hour. Evaluations and tenants stay: the views are
-//! made from all of them.
+//! Removes old behaviour and service events from the log, once an hour. Evaluations and tenants stay: the
+//! views are made from all of them.
 
 use crate::tenant_records::now;
 use anyhow::Result;
@@ -12,9 +12,6 @@ use std::time::Duration;
 
 /// Time between two rounds.
 const EVERY: Duration = Duration::from_secs(3_600);
-
-/// Topics whose records grow old.
-const TOPICS: [&str; 2] = [topic::BEHAVIOR, topic::EVENTS];
 
 /// The running task; it ends when this is dropped, after the round under way.
 pub struct Retention(#[allow(dead_code, reason = "dropping it is the sign to end")] Sender<()>);
@@ -36,8 +33,9 @@ impl Retention {
 fn round(log: &dyn Log, keep: Duration) {
     let keep_ms = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
     let before = Millis(now().0.saturating_sub(keep_ms));
-    for source in TOPICS {
-        for topic in [source.to_owned(), topic::dead_letters(source)] {
+    for source in topic::TOPICS.iter().filter(|topic| topic.expires) {
+        let letters = source.has_dead_letters.then(|| topic::dead_letters(source.name));
+        for topic in [source.name.to_owned()].into_iter().chain(letters) {
             match log.retain(&topic, before) {
                 Ok(0) => {}
                 Ok(records) => tracing::info!(topic, records, "records older than the retention were removed"),

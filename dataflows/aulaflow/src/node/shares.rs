@@ -212,7 +212,7 @@ impl Shares {
 
     /// Nobody follows a share's partitions any more.
     fn release(&self, share: Share) {
-        for source in [topic::TENANTS, topic::EVALUATIONS, topic::BEHAVIOR] {
+        for (_, source) in topic::inputs() {
             // A log that cannot say which partitions there are has nothing to let go.
             let partitions = self.log.partitions(source).unwrap_or(0);
             for partition in (0..partitions).filter(|partition| share.has(*partition)) {

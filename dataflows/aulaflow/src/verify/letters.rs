@@ -3,12 +3,12 @@
 use super::{Difference, Offsets, Scope, Verifier};
 use anyhow::{Context, Result};
 use aulaflow_engine::Class;
-use aulaflow_engine::batch::SOURCES;
 use aulaflow_log::letters::{self, Letter};
 use aulaflow_log::{Log, Offset};
 use aulaflow_model::event::tenant_of_key;
 use aulaflow_model::ids::StudentId;
 use aulaflow_model::instant::Millis;
+use aulaflow_model::topic;
 use aulaflow_plan::runtime::ClockMode;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -152,8 +152,8 @@ fn difference(
 
 /// Every letter of every source topic.
 fn each(log: &dyn Log, take: &mut dyn FnMut(&'static str, &Letter<'_>)) -> Result<()> {
-    for source in SOURCES {
-        let partitions = log.partitions(&aulaflow_model::topic::dead_letters(source));
+    for (_, source) in topic::inputs() {
+        let partitions = log.partitions(&topic::dead_letters(source));
         for partition in 0..partitions.context("the dead letters cannot be read")? {
             let mut offset = 0;
             loop {

@@ -14,7 +14,7 @@ pub use shown::{Http, InProcess, Shown};
 
 use crate::progress::Progress;
 use anyhow::{Context, Result};
-use aulaflow_engine::batch::{Batch, SOURCES};
+use aulaflow_engine::batch::Batch;
 use aulaflow_engine::home;
 use aulaflow_log::{Log, Offset, TopicPartition};
 use aulaflow_model::ids::{StudentId, TenantId};
@@ -112,7 +112,7 @@ pub fn recompute(plan: &Arc<Plan>, log: &Arc<dyn Log>, whose: Whose, from: Milli
 /// About how many records the source topics hold.
 fn records(log: &dyn Log, share: Share) -> Result<u64> {
     let mut records = 0;
-    for source in SOURCES {
+    for (_, source) in topic::inputs() {
         for partition in (0..log.partitions(source)?).filter(|partition| share.has(*partition)) {
             let place = TopicPartition { topic: source.to_owned(), partition };
             records += log.end_offset(&place)?.saturating_sub(log.start_offset(&place)?);

@@ -8,7 +8,7 @@ use crate::node::state_dir;
 use crate::progress::Progress;
 use crate::tenant_records::now;
 use anyhow::{Context, Result, anyhow, bail};
-use aulaflow_engine::batch::{Batch, SOURCES};
+use aulaflow_engine::batch::Batch;
 use aulaflow_engine::{Engine, HandClock, Metrics, Start, StateSummary, Status, Wall, examine};
 use aulaflow_log::Log;
 use aulaflow_model::change::ViewSchema;
@@ -105,7 +105,9 @@ fn look(
     let due: Offsets = engine
         .began()
         .iter()
-        .filter_map(|p| Some(((SOURCES.into_iter().find(|s| *s == p.place.topic)?, p.place.partition), p.visible)))
+        .filter_map(|p| {
+            Some(((topic::inputs().find(|(_, name)| *name == p.place.topic)?.1, p.place.partition), p.visible))
+        })
         .collect();
     let shown = InProcess { monitor: engine.monitor(), store, moves: false };
     compare(plan, log.as_ref(), batch, &shown, (Some(&due), scope), dump)

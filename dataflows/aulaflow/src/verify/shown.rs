@@ -6,7 +6,6 @@ use crate::lag::Lag;
 use crate::token::{Bearer, sign};
 use anyhow::{Context, Result, anyhow};
 use aulaflow_engine::Monitor;
-use aulaflow_engine::batch::SOURCES;
 use aulaflow_model::cohort::BINS;
 use aulaflow_model::decimal::write_micros;
 use aulaflow_model::ids::{StudentId, TenantId};
@@ -95,7 +94,7 @@ fn place(entry: &CohortEntry) -> (String, String) {
 }
 
 fn source(topic: &str) -> Option<&'static str> {
-    SOURCES.into_iter().find(|source| *source == topic)
+    aulaflow_model::topic::inputs().map(|(_, name)| name).find(|name| *name == topic)
 }
 
 /// A cohort's numbers: what the API shows of it.

@@ -22,7 +22,7 @@ use aulaflow_model::grade::Grade;
 use aulaflow_model::ids::{PeriodId, StudentId, Subject, TenantId};
 use aulaflow_model::instant::Millis;
 use aulaflow_model::share::Share;
-use aulaflow_model::topic;
+use aulaflow_model::topic::{self, Input};
 use aulaflow_plan::Plan;
 use aulaflow_plan::runtime::ClockMode;
 use events::{Events, Seen};
@@ -113,9 +113,6 @@ struct Student {
     doubtful: bool,
 }
 
-/// The topics that views are made from.
-pub const SOURCES: [&str; 3] = [topic::TENANTS, topic::EVALUATIONS, topic::BEHAVIOR];
-
 impl Batch {
     /// Nothing read yet. `from`: the earliest clock that will be asked for.
     pub fn new(plan: Arc<Plan>, from: Millis) -> Self {
@@ -158,7 +155,7 @@ impl Batch {
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), LogError> {
         let share = self.share;
-        for source in SOURCES {
+        for (_, source) in topic::inputs() {
             for partition in (0..log.partitions(source)?).filter(|partition| share.has(*partition)) {
                 let place = TopicPartition { topic: source.to_owned(), partition };
                 let end = match ends.and_then(|ends| ends.get(&(source, partition))) {
@@ -209,8 +206,9 @@ impl Batch {
         Ok(())
     }
 
-    /// Takes records of a source partition, each once and in the order of their offsets.
+    /// Takes records of a source partition, each once and in the order of their offsets. What is no input is not read.
     pub fn take(&mut self, source: &'static str, partition: u32, base_offset: Offset, records: &RecordSet) {
+        let Some(input) = topic::find(source).and_then(|topic| topic.input) else { return };
         let place = (source, partition);
         let reached = self.reached.entry(place).or_insert(Reached {
             start: base_offset,
@@ -224,13 +222,13 @@ impl Batch {
             let offset = base_offset + u64::from(record.index);
             let outcome = if record.key.len() + record.value.map_or(0, <[u8]>::len) > self.bytes_max {
                 Err(Class::Size)
-            } else if self.is_misplaced(source, partition, &record) {
+            } else if self.is_misplaced(input, partition, &record) {
                 Err(Class::Partition)
             } else {
-                match source {
-                    topic::TENANTS => self.tenant(&record, offset),
-                    topic::EVALUATIONS => self.evaluation(&record, partition, offset),
-                    _ => self.behavior(&record, partition, offset),
+                match input {
+                    Input::Tenants => self.tenant(&record, offset),
+                    Input::Evaluations => self.evaluation(&record, partition, offset),
+                    Input::Behavior => self.behavior(&record, partition, offset),
                 }
             };
             if let Err(class) = outcome {
@@ -240,14 +238,14 @@ impl Batch {
     }
 
     /// Whether another engine has the tenant's other records. As the engines do, it is asked before a value is decoded.
-    fn is_misplaced(&self, source: &'static str, partition: u32, record: &RecordRef<'_>) -> bool {
+    fn is_misplaced(&self, input: Input, partition: u32, record: &RecordRef<'_>) -> bool {
         let Some(home) = &self.home else { return false };
         // What cannot be deleted is refused for that.
-        if record.value.is_none() && source != topic::EVALUATIONS {
+        if record.value.is_none() && input != Input::Evaluations {
             return false;
         }
         // Of an event's key only the tenant's name is read.
-        let end = record.key.iter().position(|byte| *byte == b'/' && source == topic::BEHAVIOR);
+        let end = record.key.iter().position(|byte| *byte == b'/' && input == Input::Behavior);
         let key = record.key.get(..end.unwrap_or(record.key.len()));
         key.and_then(tenant_of_key).is_some_and(|tenant| home(tenant.as_str()) != partition)
     }

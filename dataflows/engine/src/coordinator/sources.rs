@@ -3,12 +3,11 @@
 use super::{Coordinator, UnderWay};
 use crate::Position;
 use crate::budget::{Budget, Limits};
-use crate::checkpoint::SOURCES;
 use crate::metrics::PartitionLabels;
 use aulaflow_log::{LogError, Offset, SourceState, TopicPartition};
 use aulaflow_model::instant::Millis;
 use aulaflow_model::share::Share;
-use aulaflow_model::topic;
+use aulaflow_model::topic::{self, Input};
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -27,6 +26,8 @@ pub fn versions_bound(sources: &[Source]) -> u32 {
 pub struct Source {
     /// The topic.
     pub topic: &'static str,
+    /// As what it is read.
+    pub input: Input,
     /// The place on the log.
     pub place: TopicPartition,
     /// Where to read on.
@@ -45,17 +46,17 @@ pub struct Source {
 
 impl Source {
     /// From an offset on.
-    pub fn new(topic: &'static str, place: TopicPartition, next: Offset, end: Offset) -> Self {
+    pub fn new((input, topic): (Input, &'static str), place: TopicPartition, next: Offset, end: Offset) -> Self {
         let (budget, stalled) = (Budget::default(), None);
-        Self { topic, place, next, end_at_start: end, last_data: None, last_timestamp: None, budget, stalled }
+        Self { topic, input, place, next, end_at_start: end, last_data: None, last_timestamp: None, budget, stalled }
     }
 
     /// What its records before an offset can change of one grade, counted generously.
     fn changes(&self, before: Offset) -> u64 {
-        match self.topic {
-            topic::EVALUATIONS => before,
-            topic::TENANTS => before.saturating_mul(CONFIG_CHANGES),
-            _ => 0,
+        match self.input {
+            Input::Evaluations => before,
+            Input::Tenants => before.saturating_mul(CONFIG_CHANGES),
+            Input::Behavior => 0,
         }
     }
 
@@ -72,13 +73,13 @@ impl Coordinator {
         if self.shared.share != Share::All {
             return Ok(added);
         }
-        for topic in SOURCES {
-            let known = self.sources.iter().filter(|source| source.topic == topic).count() as u32;
+        for (input, topic) in topic::inputs() {
+            let known = self.sources.iter().filter(|source| source.input == input).count() as u32;
             for partition in known..self.log.partitions(topic)? {
                 let place = TopicPartition { topic: topic.to_owned(), partition };
                 let next = self.log.start_offset(&place)?;
                 tracing::info!(topic, partition, "a partition was added: it is read from its start");
-                let source = Source::new(topic, place, next, next);
+                let source = Source::new((input, topic), place, next, next);
                 self.status.lock().positions.extend(positions(std::slice::from_ref(&source)));
                 self.sources.push(source);
                 added.push(next);

@@ -131,7 +131,7 @@ impl StateSummary {
         let ranges = match covered {
             Some(_) => backfill::ranges(log, &sources).map_err(StartError::from)?,
             None => {
-                let behavior = sources.iter().filter(|s| s.topic == aulaflow_model::topic::BEHAVIOR);
+                let behavior = sources.iter().filter(|s| s.input == aulaflow_model::topic::Input::Behavior);
                 behavior.map(|s| (s.place.clone(), s.next, s.end_at_start)).collect()
             }
         };

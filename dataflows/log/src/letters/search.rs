@@ -14,13 +14,10 @@ const READ_BYTES: usize = 1 << 20;
 /// Bytes that are written once more at a time.
 const REPLAY_BYTES: usize = 1 << 20;
 
-/// The topics whose dead letters there are, in the order in which they are looked through.
-pub const SOURCES: [&str; 4] = topic::SOURCES;
-
 /// Where a letter lies: written `topic.dlq/partition/offset`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LetterId {
-    /// Its source topic's place among [`SOURCES`].
+    /// Its source topic's place among [`topic::SOURCES`].
     source: usize,
     /// The partition.
     pub partition: u32,
@@ -31,13 +28,13 @@ pub struct LetterId {
 impl LetterId {
     /// Of a source topic's letter; `None` where there is no such source.
     pub fn new(source: &str, partition: u32, offset: Offset) -> Option<Self> {
-        let source = SOURCES.iter().position(|known| *known == source)?;
+        let source = topic::SOURCES.iter().position(|known| *known == source)?;
         Some(Self { source, partition, offset })
     }
 
     /// The topic that the record was on.
     pub fn source(&self) -> &'static str {
-        SOURCES[self.source]
+        topic::SOURCES[self.source]
     }
 }
 
@@ -111,7 +108,7 @@ pub fn search(
 ) -> Result<Option<LetterId>, LogError> {
     let mut bytes = 0;
     let first = from.unwrap_or(LetterId { source: 0, partition: 0, offset: 0 });
-    for (at, source) in SOURCES.iter().enumerate().skip(first.source) {
+    for (at, source) in topic::SOURCES.iter().enumerate().skip(first.source) {
         if query.source.as_ref().is_some_and(|asked| asked != source) {
             continue;
         }
@@ -237,7 +234,7 @@ mod tests {
     const BEHAVIOR: &str = topic::BEHAVIOR;
 
     fn log(dir: &std::path::Path) -> EmbeddedLog {
-        let topics = SOURCES.iter().flat_map(|source| [(*source).to_owned(), topic::dead_letters(source)]);
+        let topics = topic::SOURCES.iter().flat_map(|source| [(*source).to_owned(), topic::dead_letters(source)]);
         let mut config = EmbeddedConfig::new(dir.to_owned(), topics);
         (config.partitions, config.fsync) = (2, Fsync::Never);
         EmbeddedLog::open(config).unwrap_or_else(|error| panic!("{error}"))

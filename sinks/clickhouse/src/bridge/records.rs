@@ -8,7 +8,7 @@ use crate::pseudonym::KeyError;
 use crate::raw::Raw;
 use crate::retention::{Clocks, Day, RetentionPolicy};
 use crate::rows::{instant, nullable, text};
-use aulaflow_log::letters::{self, Letter};
+use aulaflow_log::letters::Letter;
 use aulaflow_log::{Offset, RecordRef};
 use aulaflow_model::event::{Behavior, Origin, ServiceEvent, decode_behavior, decode_service_event, tenant_of_key};
 use aulaflow_model::ids::{StudentId, TenantId};
@@ -249,8 +249,9 @@ fn object<'a>(given: Option<&'a RawValue>, extra: &[(Cow<'a, str>, &'a RawValue)
 
 /// The topics that are copied, with their tables: of a dead-letter topic its source.
 pub fn sources() -> impl Iterator<Item = (Raw, &'static str)> {
-    let events = [(Raw::Behavior, topic::BEHAVIOR), (Raw::ServiceEvents, topic::EVENTS)];
-    events.into_iter().chain(letters::SOURCES.map(|source| (Raw::DeadLetters, source)))
+    [(Raw::Behavior, topic::BEHAVIOR), (Raw::ServiceEvents, topic::EVENTS)]
+        .into_iter()
+        .chain(topic::SOURCES.map(|source| (Raw::DeadLetters, source)))
 }
 
 /// The topic itself.
@@ -258,5 +259,18 @@ pub fn topic_of(raw: Raw, source: &str) -> String {
     match raw {
         Raw::Behavior | Raw::ServiceEvents => source.to_owned(),
         Raw::DeadLetters => topic::dead_letters(source),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_topic_that_is_to_be_copied_has_its_table() {
+        let copied: Vec<_> = topic::TOPICS.iter().filter(|topic| topic.copied).map(|topic| topic.name).collect();
+        let with_tables: Vec<_> =
+            sources().filter(|(raw, _)| *raw != Raw::DeadLetters).map(|(_, source)| source).collect();
+        assert_eq!(with_tables, copied);
     }
 }

@@ -115,9 +115,10 @@ impl Said {
         if let Some(log) = &*own {
             return Ok(Arc::clone(log));
         }
-        let topics: Vec<String> = [topic::BEHAVIOR, topic::EVENTS]
-            .map(str::to_owned)
-            .into_iter()
+        let topics: Vec<String> = topic::TOPICS
+            .iter()
+            .filter(|topic| topic.copied)
+            .map(|topic| topic.name.to_owned())
             .chain(topic::SOURCES.map(topic::dead_letters))
             .collect();
         let config = KafkaConfig {
