@@ -17,10 +17,12 @@ pub use records::Making;
 pub use status::{BridgeMetrics, BridgeStatus};
 
 use crate::Uuid;
-use crate::connection::{Connection, Stop};
+use crate::connection::Connection;
 use crate::error::ServerError;
 use crate::server::Server;
+use crate::session::{self, Link};
 use crate::status::SinkState;
+use crate::stop::{Stop, Thread};
 use crate::writers::LOOK_EVERY;
 use aulaflow_log::{Log, LogError, TopicPartition};
 use aulaflow_model::share::Share;
@@ -28,12 +30,10 @@ use place::{Place, Step, Tools};
 use records::{sources, topic_of};
 use status::Board;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// One part of a longer pause.
-const SLICE: Duration = Duration::from_millis(20);
+/// How long a bridge without partitions waits.
+const IDLE: Duration = Duration::from_millis(20);
 
 /// The names of the places that [`BridgeStart::at`] is called with, for a driver that tries each.
 pub const BRIDGE_CRASH_POINTS: &[&str] = &[
@@ -85,30 +85,30 @@ pub struct BridgeStart {
 /// A running bridge. Dropping it does not stop it: call [`Bridge::stop`].
 pub struct Bridge {
     board: Arc<Board>,
-    stop: Stop,
-    /// Ends after the range under way.
-    ending: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
+    thread: Thread,
 }
 
 impl Bridge {
     /// Starts it; waits for nothing.
     pub fn start(start: BridgeStart) -> std::io::Result<Self> {
         let board = Arc::new(Board::new(start.share, start.metrics.clone()));
-        let (stop, ending) = (Stop::default(), Arc::new(AtomicBool::new(false)));
-        let thread = std::thread::Builder::new().name(format!("aulaflow-bridge-{}", start.share));
-        let work = Work {
+        let stop = Stop::default();
+        let name = format!("aulaflow-bridge-{}", start.share);
+        let mut work = Work {
             board: Arc::clone(&board),
-            stop: stop.clone(),
-            ending: Arc::clone(&ending),
+            link: Link::new(&start.server, &stop),
             writer: start.writer,
             places: Vec::new(),
-            prepared: false,
-            looked: Instant::now(),
             start,
         };
-        let thread = thread.spawn(move || work.run())?;
-        Ok(Self { board, stop, ending, thread })
+        let thread = Thread::start(name, &stop, move || {
+            session::run(&mut work);
+            for place in &work.places {
+                work.start.log.release(&place.at);
+            }
+            work.board.state(SinkState::Ended, None);
+        })?;
+        Ok(Self { board, thread })
     }
 
     /// How far it is.
@@ -118,8 +118,7 @@ impl Bridge {
 
     /// Ends it after the range under way, or after `patience`. What is not copied is on the log.
     pub fn stop(self, patience: Duration) {
-        self.ending.store(true, Ordering::Relaxed);
-        if !self.stop.end(self.thread, patience, SLICE) {
+        if !self.thread.end(patience) {
             tracing::error!("a thread that copies the log to ClickHouse has panicked");
         }
     }
@@ -128,62 +127,36 @@ impl Bridge {
 struct Work {
     start: BridgeStart,
     board: Arc<Board>,
-    stop: Stop,
-    ending: Arc<AtomicBool>,
+    link: Link,
     /// Who we are in the table of positions.
     writer: Uuid,
     /// None before the positions are known.
     places: Vec<Place>,
-    prepared: bool,
-    /// When it was looked who writes.
-    looked: Instant,
 }
 
-impl Work {
-    fn run(mut self) {
-        let mut failures = 0;
-        loop {
-            let before = self.copied();
-            let error = match self.session() {
-                Ok(()) => break,
-                Err(error) => error,
-            };
-            // Progress makes the next failure a first one.
-            failures = if self.copied() > before { 1 } else { failures + 1 };
-            let Some((state, pause)) = self.start.server.pace.after(error.next, failures) else { break };
-            self.board.state(state, Some(&error.reason));
-            if !self.pause(pause) {
-                break;
-            }
-        }
-        for place in &self.places {
-            self.start.log.release(&place.at);
-        }
-        self.board.state(SinkState::Ended, None);
+impl session::Work for Work {
+    fn link(&mut self) -> &mut Link {
+        &mut self.link
     }
 
     /// Copies until something fails, or until it is to end.
-    fn session(&mut self) -> Result<(), ServerError> {
-        let connection = self.start.server.connect(&self.stop)?;
-        if !self.prepared {
-            self.start.server.prepare(&connection)?;
-            self.prepared = true;
-        }
+    fn session(&mut self, connection: &Connection) -> Result<(), ServerError> {
+        self.link.prepare(connection)?;
         if self.places.is_empty() {
-            self.places = self.claim(&connection)?;
+            self.places = self.claim(connection)?;
         }
         loop {
-            self.still_ours(&connection)?;
+            self.still_ours(connection)?;
             for place in &mut self.places {
                 // What cannot be asked is heard when it is read.
                 place.end = self.start.log.end_offset(&place.at).unwrap_or(place.end);
             }
-            self.tell();
-            let tools = self.tools(&connection);
+            self.show_waiting();
+            let tools = self.tools(connection);
             let mut places = std::mem::take(&mut self.places);
             let mut stepped = Ok(());
             for place in &mut places {
-                if self.ending.load(Ordering::Relaxed) {
+                if self.link.stop.is_draining() {
                     break;
                 }
                 stepped = step(&tools, place);
@@ -192,21 +165,32 @@ impl Work {
                 }
             }
             self.places = places;
-            self.tell();
+            self.show_waiting();
             stepped?;
             self.board.state(SinkState::Live, None);
-            if self.ending.load(Ordering::Relaxed) {
-                return self.close(&connection);
+            if self.link.stop.is_draining() {
+                return self.close(connection);
             }
             let due = self.places.iter().map(|place| place.due).min();
             let wait =
-                due.map_or(SLICE, |due| due.saturating_duration_since(Instant::now())).min(self.start.limits.every);
-            if !self.pause(wait) {
+                due.map_or(IDLE, |due| due.saturating_duration_since(Instant::now())).min(self.start.limits.every);
+            if !self.link.stop.pause_until_draining(wait) {
                 return Err(ServerError::stopped());
             }
         }
     }
 
+    /// All offsets that were passed.
+    fn progress(&self) -> u64 {
+        self.places.iter().map(|place| place.next).sum()
+    }
+
+    fn failed(&mut self, state: SinkState, error: &ServerError) {
+        self.board.state(state, Some(&error.reason));
+    }
+}
+
+impl Work {
     fn tools<'a>(&self, connection: &'a Connection) -> Tools<'a> {
         Tools {
             connection,
@@ -262,13 +246,13 @@ impl Work {
             // What he wrote in the meantime.
             places.iter_mut().for_each(Place::doubt);
         }
-        self.looked = Instant::now();
+        self.link.looked();
         Ok(places)
     }
 
     /// Looks now and then whether another process has begun to copy.
     fn still_ours(&mut self, connection: &Connection) -> Result<(), ServerError> {
-        if self.start.alone || self.looked.elapsed() < LOOK_EVERY {
+        if self.start.alone || !self.link.is_look_due(LOOK_EVERY) {
             return Ok(());
         }
         let own = self.writer.to_string();
@@ -282,7 +266,7 @@ impl Work {
                 )));
             }
         }
-        self.looked = Instant::now();
+        self.link.looked();
         Ok(())
     }
 
@@ -294,20 +278,10 @@ impl Work {
         Ok(())
     }
 
-    /// All offsets that were passed.
-    fn copied(&self) -> u64 {
-        self.places.iter().map(|place| place.next).sum()
-    }
-
     /// Shows how far it is.
-    fn tell(&self) {
+    fn show_waiting(&self) {
         let one = |place: &Place| place.end.saturating_sub(place.next);
         self.board.waiting(self.places.iter().map(|place| (&place.at, place.next, one(place))));
-    }
-
-    /// Waits; whether to go on.
-    fn pause(&self, pause: Duration) -> bool {
-        self.stop.pause(pause, SLICE, || !self.ending.load(Ordering::Relaxed))
     }
 }
 

@@ -3,13 +3,13 @@
 
 use crate::error::ServerError;
 use crate::rows;
+use crate::stop::Stop;
 use bytes::Bytes;
 use clickhouse::{Client, Compression, RowOwned, RowRead};
 use std::future::Future;
-use std::thread::JoinHandle;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::watch;
 use tokio::time::timeout_at;
 
 /// Bytes of a block that are handed to the network in one go.
@@ -45,63 +45,25 @@ impl std::fmt::Debug for Access {
     }
 }
 
-/// Asks the connections of a sink to end: what they do is given up.
-#[derive(Debug, Clone)]
-pub struct Stop(watch::Sender<bool>);
-
-impl Default for Stop {
-    fn default() -> Self {
-        Self(watch::Sender::new(false))
-    }
-}
-
-impl Stop {
-    /// Asks.
-    pub fn ask(&self) {
-        self.0.send_replace(true);
-    }
-
-    /// Whether somebody has asked.
-    pub fn is_asked(&self) -> bool {
-        *self.0.borrow()
-    }
-
-    /// Waits, in slices, before each of which `goes_on` says whether to wait any longer. False where somebody has asked.
-    pub(crate) fn pause(&self, pause: Duration, slice: Duration, goes_on: impl Fn() -> bool) -> bool {
-        let started = Instant::now();
-        while started.elapsed() < pause && goes_on() {
-            if self.is_asked() {
-                return false;
-            }
-            std::thread::sleep(slice.min(pause.saturating_sub(started.elapsed())));
-        }
-        !self.is_asked()
-    }
-
-    /// Ends a thread that was told to come to an end: asks once it has taken longer than `patience`. False if it has panicked.
-    pub(crate) fn end(&self, thread: JoinHandle<()>, patience: Duration, slice: Duration) -> bool {
-        let started = Instant::now();
-        while !thread.is_finished() && started.elapsed() < patience {
-            std::thread::sleep(slice);
-        }
-        self.ask();
-        thread.join().is_ok()
-    }
-}
-
 /// A connection. It reconnects by itself.
 pub struct Connection {
     client: Client,
     /// Without a database: it may have to be made first.
     anywhere: Client,
-    runtime: Runtime,
+    runtime: Arc<Runtime>,
     access: Access,
     stop: Stop,
 }
 
 impl Connection {
-    /// Reaches for nothing yet.
+    /// A connection with a runtime of its own, for a command. Reaches for nothing yet.
     pub fn new(access: &Access, stop: &Stop) -> std::io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        Ok(Self::on(&Arc::new(runtime), access, stop))
+    }
+
+    /// A connection that shares a runtime with others.
+    pub(crate) fn on(runtime: &Arc<Runtime>, access: &Access, stop: &Stop) -> Self {
         let mut client = Client::default()
             .with_url(&access.url)
             .with_product_info("aulaflow", env!("CARGO_PKG_VERSION"))
@@ -113,10 +75,9 @@ impl Connection {
         if let Some(password) = &access.password {
             client = client.with_password(password);
         }
-        let runtime = Builder::new_current_thread().enable_all().build()?;
         let anywhere = client.clone();
         let client = client.with_database(&access.database);
-        Ok(Self { client, anywhere, runtime, access: access.clone(), stop: stop.clone() })
+        Self { client, anywhere, runtime: Arc::clone(runtime), access: access.clone(), stop: stop.clone() }
     }
 
     /// The database of all tables.
@@ -230,7 +191,7 @@ impl Connection {
     /// Waits, unless somebody asks to stop first.
     pub fn pause(&self, pause: Duration) -> Result<(), ServerError> {
         self.runtime.block_on(async {
-            match tokio::time::timeout(pause, asked(&self.stop)).await {
+            match tokio::time::timeout(pause, self.stop.asked()).await {
                 Ok(()) => Err(ServerError::stopped()),
                 Err(_) => Ok(()),
             }
@@ -247,7 +208,7 @@ impl Connection {
                 done = timeout_at(tokio::time::Instant::now() + deadline, what) => {
                     done.unwrap_or_else(|_| Err(ServerError::again("no answer in time")))
                 }
-                () = asked(&self.stop) => Err(ServerError::stopped()),
+                () = self.stop.asked() => Err(ServerError::stopped()),
             }
         })
     }
@@ -255,13 +216,6 @@ impl Connection {
 
 fn seconds(limit: Duration) -> String {
     limit.as_secs().max(1).to_string()
-}
-
-/// Completes when somebody asks to stop.
-async fn asked(stop: &Stop) {
-    let mut asked = stop.0.subscribe();
-    // The sender lives as long as we: it is in `stop`.
-    let _ = asked.wait_for(|asked| *asked).await;
 }
 
 /// A name as SQL takes it, whatever is in it.

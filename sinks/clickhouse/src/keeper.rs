@@ -6,12 +6,15 @@
 //! that come from then on.
 
 use crate::Uuid;
-use crate::connection::{Connection, Stop, literal, quoted};
+use crate::connection::{Connection, literal, quoted};
 use crate::error::ServerError;
 use crate::raw::{REMOVED, Raw};
 use crate::reading::LONG;
 use crate::retention::{Clocks, Day, RetentionPolicy};
 use crate::server::Server;
+use crate::session::{self, Link};
+use crate::status::SinkState;
+use crate::stop::{Stop, Thread};
 use clickhouse::Row;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -19,11 +22,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 use serde::Deserialize;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
-
-/// One part of a longer pause.
-const SLICE: Duration = Duration::from_millis(50);
 
 /// Rows that were removed together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,24 +81,19 @@ pub struct KeeperStart {
 
 /// A thread that removes what has expired, at its start and with each new day. Several processes may have one: whoever is first
 /// removes.
-pub struct Keeper {
-    stop: Stop,
-    thread: JoinHandle<()>,
-}
+pub struct Keeper(Thread);
 
 impl Keeper {
     /// Starts it.
     pub fn start(start: KeeperStart) -> std::io::Result<Self> {
         let stop = Stop::default();
-        let work = Work { start, stop: stop.clone(), done: None };
-        let thread = std::thread::Builder::new().name("aulaflow-keeper".to_owned()).spawn(move || work.run())?;
-        Ok(Self { stop, thread })
+        let mut work = Rounds { link: Link::new(&start.server, &stop), start, done: None, rounds: 0 };
+        Ok(Self(Thread::start("aulaflow-keeper".to_owned(), &stop, move || session::run(&mut work))?))
     }
 
     /// Ends it. What is under way is given up; the next start does it again.
     pub fn stop(self) {
-        self.stop.ask();
-        if self.thread.join().is_err() {
+        if !self.0.end(Duration::ZERO) {
             tracing::error!("the thread that removes expired rows from ClickHouse has panicked");
         }
     }
@@ -108,46 +102,52 @@ impl Keeper {
 /// Today, of each table in the order of [`Raw::ALL`].
 type Today = [Option<Day>; 3];
 
-struct Work {
+struct Rounds {
     start: KeeperStart,
-    stop: Stop,
+    link: Link,
     /// The days of the last round that succeeded.
     done: Option<Today>,
+    /// How many succeeded.
+    rounds: u64,
 }
 
-impl Work {
-    fn run(mut self) {
-        let mut failures = 0;
+impl session::Work for Rounds {
+    fn link(&mut self) -> &mut Link {
+        &mut self.link
+    }
+
+    fn session(&mut self, connection: &Connection) -> Result<(), ServerError> {
         loop {
             let today = Raw::ALL.map(|raw| self.start.clocks.today(raw));
-            let mut pause = self.start.look_every;
             if self.done != Some(today) {
-                match self.round(today) {
-                    Ok(()) => (failures, self.done) = (0, Some(today)),
-                    Err(error) => {
-                        failures += 1;
-                        let Some((_, wait)) = self.start.server.pace.after(error.next, failures) else { return };
-                        pause = wait;
-                        self.start.metrics.failures.inc();
-                        tracing::warn!(
-                            reason = error.reason,
-                            "expired rows could not be removed from ClickHouse: trying again"
-                        );
-                    }
-                }
+                self.link.prepare(connection)?;
+                self.round(connection, today)?;
+                self.done = Some(today);
+                self.rounds += 1;
             }
-            if !self.stop.pause(pause, SLICE, || true) {
-                return;
+            if !self.link.stop.pause_until_draining(self.start.look_every) || self.link.stop.is_draining() {
+                return Ok(());
             }
         }
     }
 
-    fn round(&self, today: Today) -> Result<(), ServerError> {
-        let connection = self.start.server.connect(&self.stop)?;
-        self.start.server.prepare(&connection)?;
+    fn progress(&self) -> u64 {
+        self.rounds
+    }
+
+    fn failed(&mut self, _state: SinkState, error: &ServerError) {
+        // What was prepared may be what failed.
+        self.link.unprepare();
+        self.start.metrics.failures.inc();
+        tracing::warn!(reason = error.reason, "expired rows could not be removed from ClickHouse: trying again");
+    }
+}
+
+impl Rounds {
+    fn round(&self, connection: &Connection, today: Today) -> Result<(), ServerError> {
         for (raw, today) in Raw::ALL.into_iter().zip(today) {
             let Some(today) = today else { continue };
-            for removed in remove_expired(&connection, raw, today, &self.start.retention)? {
+            for removed in remove_expired(connection, raw, today, &self.start.retention)? {
                 let Removed { rows, bytes, expires, .. } = removed;
                 tracing::info!(table = raw.name(), rows, bytes, expires, "rows whose retention was over were removed");
                 self.start.metrics.rows.get_or_create(&TableLabels { table: raw.name() }).inc_by(rows);

@@ -43,6 +43,8 @@ struct State {
     next: u64,
     /// Blocks below this number may leave: the store that knows them is on the disk.
     durable: u64,
+    /// Whoever waits for a block is to look at something else.
+    woken: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -83,6 +85,7 @@ impl Outbox {
             blocks: found.into(),
             next: meta.next_block,
             durable: meta.next_block,
+            woken: false,
         };
         let (state, changed) = (Mutex::new(state), Condvar::new());
         Ok(Self(Arc::new(Inner { dir: dir.to_owned(), store: Arc::clone(store), state, changed })))
@@ -124,6 +127,17 @@ impl Outbox {
     /// Waits until there is a block, for `timeout` at most; whether there is one.
     pub fn wait(&self, timeout: Duration) -> bool {
         self.wait_until(timeout, |state| !state.blocks.is_empty())
+    }
+
+    /// The same, or until [`Outbox::wake`].
+    pub(crate) fn wait_or_wake(&self, timeout: Duration) {
+        self.wait_until(timeout, |state| state.woken || !state.blocks.is_empty());
+    }
+
+    /// Whoever waits for a block waits no longer: the sender is to end.
+    pub(crate) fn wake(&self) {
+        self.0.state.lock().woken = true;
+        self.0.changed.notify_all();
     }
 
     /// Waits until everything is sent, for `timeout` at most; whether it is.

@@ -4,12 +4,14 @@
 //! try whose answer never came, and the first block after a start) is counted afterwards: were it there in another number
 //! than sent, it would be taken away and sent anew.
 
-use crate::connection::{Connection, Stop, literal};
+use crate::connection::{Connection, literal};
 use crate::error::ServerError;
 use crate::reading;
 use crate::sender_metrics::OutcomeLabels;
 use crate::server::Server;
+use crate::session::{self, Link};
 use crate::status::{Board, SinkState, SinkStatus};
+use crate::stop::{Stop, Thread};
 use crate::tables::{TableKind, Tables};
 use crate::writers::{self, Claim, LOOK_EVERY, StoreIs};
 use crate::{Block, Outbox, Rebuild, RebuildError, RecorderHandle, Uuid, backoff};
@@ -17,16 +19,9 @@ use aulaflow_model::instant::Millis;
 use aulaflow_model::share::Share;
 use bytes::Bytes;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::Duration;
 
-/// How long one wait for a block lasts; then it is looked whether to stop.
-const WAIT: Duration = Duration::from_millis(200);
-/// How often it is looked whether something has happened.
-const LOOK: Duration = Duration::from_millis(5);
-/// One part of a longer pause.
-const SLICE: Duration = Duration::from_millis(50);
 /// How often a block is taken away and sent anew before somebody has to look.
 const MENDS_MAX: u32 = 5;
 
@@ -56,10 +51,9 @@ pub struct SenderStart {
 /// A running sender. Dropping it does not stop it: call [`Sender::stop`].
 pub struct Sender {
     board: Arc<Board>,
+    outbox: Outbox,
     stop: Stop,
-    /// Ends once nothing waits.
-    draining: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
+    thread: Thread,
 }
 
 impl Sender {
@@ -68,31 +62,30 @@ impl Sender {
         let recorder = start.recorder.clone();
         let SenderStart { alone, claim_wait, .. } = start;
         let board = Arc::new(Board::new(start.share, start.server.metrics.clone()));
-        let (stop, draining) = (Stop::default(), Arc::new(AtomicBool::new(false)));
-        let claimed = Arc::new(AtomicBool::new(false));
-        let thread = std::thread::Builder::new().name(format!("aulaflow-clickhouse-{}", start.share));
-        let work = Work {
+        let (stop, outbox) = (Stop::default(), recorder.outbox());
+        let (first_claim, claimed) = sync_channel(1);
+        let name = format!("aulaflow-clickhouse-{}", start.share);
+        let mut work = Work {
             board: Arc::clone(&board),
-            stop: stop.clone(),
-            draining: Arc::clone(&draining),
-            outbox: recorder.outbox(),
-            claimed: Arc::clone(&claimed),
-            prepared: false,
+            link: Link::new(&start.server, &stop),
+            outbox: outbox.clone(),
+            claimed: false,
+            first_claim,
             torn: false,
-            looked: Instant::now(),
             doubtful: true,
             start,
         };
-        let thread = thread.spawn(move || work.run())?;
-        let started = Instant::now();
-        while !claimed.load(Ordering::Acquire) && started.elapsed() < claim_wait && !thread.is_finished() {
-            std::thread::sleep(LOOK);
-        }
-        if alone && !recorder.is_new() && !claimed.load(Ordering::Acquire) {
+        let thread = Thread::start(name, &stop, move || {
+            session::run(&mut work);
+            work.show_waiting();
+            work.board.state(SinkState::Ended, None);
+        })?;
+        let is_claimed = claimed.recv_timeout(claim_wait).is_ok();
+        if alone && !recorder.is_new() && !is_claimed {
             // Nobody else can have written: what is recorded now will be sent later.
             recorder.based();
         }
-        Ok(Self { board, stop, draining, thread })
+        Ok(Self { board, outbox, stop, thread })
     }
 
     /// How far it is.
@@ -102,8 +95,9 @@ impl Sender {
 
     /// Lets it send what waits, for `patience` at most, and ends it. Whether nothing waits any more.
     pub fn stop(self, patience: Duration) -> bool {
-        self.draining.store(true, Ordering::Relaxed);
-        if !self.stop.end(self.thread, patience, SLICE) {
+        self.stop.drain();
+        self.outbox.wake();
+        if !self.thread.end(patience) {
             tracing::error!("a thread that sends to ClickHouse has panicked");
         }
         self.board.status().blocks == 0
@@ -114,73 +108,63 @@ struct Work {
     start: SenderStart,
     outbox: Outbox,
     board: Arc<Board>,
-    stop: Stop,
-    draining: Arc<AtomicBool>,
+    link: Link,
     /// It is known that our store is the one that wrote last.
-    claimed: Arc<AtomicBool>,
-    /// The tables are as they should be.
-    prepared: bool,
+    claimed: bool,
+    /// Hears that it is, the first time.
+    first_claim: SyncSender<()>,
     /// A rebuild has failed halfway.
     torn: bool,
-    /// When that was looked at.
-    looked: Instant,
     /// The first block that waits may have been sent already.
     doubtful: bool,
 }
 
-impl Work {
-    fn run(mut self) {
-        let mut failures = 0;
-        loop {
-            let before = self.outbox.blocks();
-            let error = match self.session() {
-                Ok(()) => break,
-                Err(error) => error,
-            };
-            // Progress makes the next failure a first one.
-            failures = if self.outbox.blocks() < before { 1 } else { failures + 1 };
-            let Some((state, pause)) = self.start.server.pace.after(error.next, failures) else { break };
-            self.board.state(state, Some(&error.reason));
-            self.start.server.metrics.retries.inc();
-            if !self.pause(pause) {
-                break;
-            }
-        }
-        self.tell();
-        self.board.state(SinkState::Ended, None);
+impl session::Work for Work {
+    fn link(&mut self) -> &mut Link {
+        &mut self.link
     }
 
     /// Sends until something fails, or until nothing waits and that is wanted.
-    fn session(&mut self) -> Result<(), ServerError> {
-        let connection = self.start.server.connect(&self.stop)?;
-        if !self.claimed.load(Ordering::Acquire) {
+    fn session(&mut self, connection: &Connection) -> Result<(), ServerError> {
+        if !self.claimed {
             self.board.state(SinkState::Starting, None);
-            if !self.prepared {
-                self.start.server.prepare(&connection)?;
-                self.prepared = true;
-            }
-            self.claim(&connection)?;
+            self.link.prepare(connection)?;
+            self.claim(connection)?;
         }
         loop {
-            self.tell();
+            self.show_waiting();
             match self.outbox.first().map_err(local)? {
                 Some(block) => {
-                    self.send(&connection, block)?;
+                    self.send(connection, block)?;
                     self.board.state(SinkState::Live, None);
                 }
-                None if self.draining.load(Ordering::Relaxed) => {
+                None if self.link.stop.is_asked() => return Err(ServerError::stopped()),
+                None if self.link.stop.is_draining() => {
                     // What somebody else has begun is not ours to close.
-                    self.look(&connection)?;
-                    return writers::say(&connection, self.start.share, self.outbox.writer(), true);
+                    self.look(connection)?;
+                    return writers::say(connection, self.start.share, self.outbox.writer(), true);
                 }
-                None if self.stop.is_asked() => return Err(ServerError::stopped()),
                 None => {
                     self.board.state(SinkState::Live, None);
-                    self.outbox.wait(WAIT);
-                    self.still_ours(&connection)?;
+                    self.outbox.wait_or_wake(LOOK_EVERY);
+                    self.still_ours(connection)?;
                 }
             }
         }
+    }
+
+    /// Blocks that were sent.
+    fn progress(&self) -> u64 {
+        self.outbox.next_block().saturating_sub(self.outbox.blocks())
+    }
+
+    fn failed(&mut self, state: SinkState, error: &ServerError) {
+        self.board.state(state, Some(&error.reason));
+        self.start.server.metrics.retries.inc();
+    }
+
+    fn show(&mut self) {
+        self.show_waiting();
     }
 }
 
@@ -200,8 +184,10 @@ impl Work {
         }
         (self.start.at)("clickhouse.claimed");
         self.start.recorder.based();
-        self.looked = Instant::now();
-        self.claimed.store(true, Ordering::Release);
+        self.link.looked();
+        self.claimed = true;
+        // Nobody waits for a later one.
+        let _ = self.first_claim.try_send(());
         Ok(())
     }
 
@@ -341,7 +327,7 @@ impl Work {
 
     /// Looks now and then whether another process has begun to write.
     fn still_ours(&mut self, connection: &Connection) -> Result<(), ServerError> {
-        if self.looked.elapsed() < LOOK_EVERY {
+        if !self.link.is_look_due(LOOK_EVERY) {
             return Ok(());
         }
         self.look(connection)
@@ -352,7 +338,7 @@ impl Work {
         let last = writers::last(connection, self.start.share)?;
         match last.first() {
             Some(last) if last.writer == own => {
-                self.looked = Instant::now();
+                self.link.looked();
                 Ok(())
             }
             // Nobody else can have the share, or nobody has it: tables were made anew. What to do then, a claim finds out.
@@ -367,8 +353,8 @@ impl Work {
 
     /// What ClickHouse holds is not what our store says that it does.
     fn claim_anew(&mut self) -> ServerError {
-        self.claimed.store(false, Ordering::Release);
-        self.prepared = false;
+        self.claimed = false;
+        self.link.unprepare();
         ServerError::again("the tables are not those that were written: they are looked at again")
     }
 
@@ -377,18 +363,10 @@ impl Work {
     }
 
     /// Shows what waits.
-    fn tell(&self) {
+    fn show_waiting(&self) {
         let (next, blocks) = (self.outbox.next_block(), self.outbox.blocks());
         let first = (blocks > 0).then(|| next.saturating_sub(blocks));
         self.board.outbox(first, blocks, self.outbox.bytes());
-    }
-
-    /// Waits; whether to go on.
-    fn pause(&self, pause: Duration) -> bool {
-        self.stop.pause(pause, SLICE, || {
-            self.tell();
-            true
-        })
     }
 }
 

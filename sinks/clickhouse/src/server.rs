@@ -2,15 +2,17 @@
 
 use crate::accepted;
 use crate::backoff::Pace;
-use crate::connection::{Access, Connection, Stop};
+use crate::connection::{Access, Connection};
 use crate::error::ServerError;
 use crate::schema;
 use crate::sender_metrics::SenderMetrics;
+use crate::stop::Stop;
 use crate::tables::Tables;
 use crate::views;
 use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::Arc;
+use tokio::runtime::{Builder, Runtime};
 
 /// Says where the server is. It may not be there yet, or somewhere else after a while: the error says why.
 pub type Whereabouts = Arc<dyn Fn() -> Result<Access, String> + Send + Sync>;
@@ -31,6 +33,8 @@ pub struct Server {
     by: TablesBy,
     pub(crate) pace: Pace,
     pub(crate) metrics: SenderMetrics,
+    /// One for all connections; made with the first.
+    runtime: Mutex<Option<Arc<Runtime>>>,
     /// One share at a time makes tables.
     making: Mutex<()>,
     /// Where it is remembered which columns the history has.
@@ -51,7 +55,7 @@ impl Server {
         (pace, metrics): (Pace, SenderMetrics),
         remember: Option<PathBuf>,
     ) -> Arc<Self> {
-        Arc::new(Self { at, tables, by, pace, metrics, making: Mutex::new(()), remember })
+        Arc::new(Self { at, tables, by, pace, metrics, runtime: Mutex::new(None), making: Mutex::new(()), remember })
     }
 
     /// The tables that are written.
@@ -67,8 +71,19 @@ impl Server {
     /// A connection to where the server is now.
     pub fn connect(&self, stop: &Stop) -> Result<Connection, ServerError> {
         let access = (self.at)().map_err(ServerError::again)?;
-        Connection::new(&access, stop)
-            .map_err(|error| ServerError::again(format!("no connection can be made: {error}")))
+        Ok(Connection::on(&self.runtime()?, &access, stop))
+    }
+
+    /// The runtime of all connections: one thread waits for all their sockets.
+    fn runtime(&self) -> Result<Arc<Runtime>, ServerError> {
+        let mut runtime = self.runtime.lock();
+        if let Some(runtime) = &*runtime {
+            return Ok(Arc::clone(runtime));
+        }
+        let mut builder = Builder::new_multi_thread();
+        let made = builder.worker_threads(1).enable_all().thread_name("aulaflow-clickhouse-io").build();
+        let made = made.map_err(|error| ServerError::again(format!("no connection can be made: {error}")))?;
+        Ok(Arc::clone(runtime.insert(Arc::new(made))))
     }
 
     /// Makes sure that the tables can be written.
