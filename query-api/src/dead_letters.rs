@@ -276,7 +276,7 @@ pub(crate) fn routes(api: Api) -> Api {
              written twice counts once. `letters` names some; without it all that the other members describe, up to `limit`.",
         )
         .body("DeadLettersAsked")
-        .example(serde_json::json!({ "topic": "aula.behavior.v1", "class": "schema", "dry_run": true }))
+        .example(serde_json::json!({ "topic": aulaflow_model::topic::BEHAVIOR, "class": "schema", "dry_run": true }))
         .answer("200", answer("What became of them").schema("Replayed"));
     api.route("get", "/v1/dead-letters", get(list_letters), list)
         .route("get", "/v1/dead-letters/{topic}/{partition}/{offset}", get(one_letter), one)

@@ -2,6 +2,9 @@
 //! the house style where a machine can see it. What the programs do is tested elsewhere.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "tidy/seams.rs"]
+mod seams;
+
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

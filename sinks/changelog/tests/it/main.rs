@@ -5,3 +5,4 @@ mod follow;
 mod harness;
 mod record;
 mod restart;
+mod suite;
