@@ -9,8 +9,8 @@
 //!
 //! - A record holds a whole profile. A student without a row has a record without a value, which removes the earlier ones.
 //! - A record of kind `watermark` says: everything up to this clock is before here, in this partition.
-//! - A mark ([`Writer::reach`]) is where a writer that goes on from it must look again: what lies behind it may be newer
-//!   than what the writer knows.
+//! - A mark (the token of [`Writer`] in a checkpoint) is where a writer that goes on from it must look again: what lies behind
+//!   it may be newer than what the writer knows.
 
 mod metrics;
 mod notes;

@@ -105,7 +105,7 @@ struct State {
 
 impl Changelog {
     /// Starts a writer, and a [`Notes`] for each worker. It ends every earlier writer of its share, and then waits to be
-    /// told where to go on ([`Writer::resume`]).
+    /// told where to go on ([`Participant::restore`]).
     pub fn start(start: ChangelogStart) -> std::io::Result<(Self, Vec<Notes>)> {
         let notes: Vec<_> = (0..start.workers.max(1)).map(|_| Notes::new()).collect();
         let shared = Arc::new(Shared {

@@ -27,7 +27,7 @@ pub fn open(dir: &Path, workers: usize) -> io::Result<(Vec<JsonLinesWriter>, Arc
     std::fs::create_dir_all(dir)?;
     let mut options = OpenOptions::new();
     let rows = options.read(true).write(true).create(true).truncate(true).open(dir.join("open.ndjson"))?;
-    let open = Open { rows, end: 0, batches: Vec::new(), sealed: 0 };
+    let open = Open { rows, end: 0, batches: Vec::new(), sealed: 0, discarded: false };
     let sink = Arc::new(JsonLines { dir: dir.to_owned(), open: Mutex::new(open) });
     Ok(((0..workers).map(|_| JsonLinesWriter(Arc::clone(&sink))).collect(), sink))
 }
@@ -52,6 +52,8 @@ struct Open {
     batches: Vec<(ClockTime, Range<u64>)>,
     /// The number of the newest transaction: the token.
     sealed: u64,
+    /// No transaction is there that was prepared for a checkpoint which does not count.
+    discarded: bool,
 }
 
 /// A worker's end.
@@ -142,12 +144,39 @@ impl JsonLines {
         }
         file.sync_all()?;
         File::open(&self.dir)?.sync_all()?;
-        open.sealed = number;
-        if later.is_empty() {
-            open.rows.set_len(0)?;
-            open.end = 0;
+        (open.sealed, open.batches) = (number, later);
+        // What cannot be made shorter now holds the same rows, and is made shorter with the next transaction.
+        let _ = self.shorten(open);
+        Ok(())
+    }
+
+    /// The rows that no transaction has, in a file of their own.
+    fn shorten(&self, open: &mut Open) -> io::Result<()> {
+        let path = self.dir.join("open-next.ndjson");
+        let mut next = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
+        let (mut batches, mut end) = (Vec::with_capacity(open.batches.len()), 0);
+        for (time, range) in &open.batches {
+            open.rows.seek(SeekFrom::Start(range.start))?;
+            let bytes = io::copy(&mut (&mut open.rows).take(range.end - range.start), &mut next)?;
+            batches.push((*time, end..end + bytes));
+            end += bytes;
         }
-        open.batches = later;
+        std::fs::rename(&path, self.dir.join("open.ndjson"))?;
+        *open = Open { rows: next, end, batches, ..*open };
+        Ok(())
+    }
+
+    /// Removes, once, the transactions behind the token that was restored.
+    fn discard(&self, open: &mut Open) -> io::Result<()> {
+        if open.discarded {
+            return Ok(());
+        }
+        for kind in ["sealed", "part"] {
+            for behind in numbered(&self.dir, kind)?.into_iter().filter(|number| *number > open.sealed) {
+                std::fs::remove_file(transaction(&self.dir, kind, behind))?;
+            }
+        }
+        open.discarded = true;
         Ok(())
     }
 
@@ -164,18 +193,15 @@ impl Participant for JsonLines {
     /// Transactions behind the token were prepared for a checkpoint that does not count: their rows come again.
     fn restore(&self, token: Option<&[u8]>) {
         let number = token.and_then(|bytes| Some(u64::from_be_bytes(bytes.try_into().ok()?))).unwrap_or(0);
-        self.open.lock().sealed = number;
-        for kind in ["sealed", "part"] {
-            // What cannot be listed or removed is an error of the next `prepare`, too.
-            for behind in numbered(&self.dir, kind).unwrap_or_default().into_iter().filter(|n| *n > number) {
-                let _ = std::fs::remove_file(transaction(&self.dir, kind, behind));
-            }
-        }
+        let mut open = self.open.lock();
+        (open.sealed, open.discarded) = (number, false);
+        // What cannot be done now is done before the next transaction, and is an error of that.
+        let _ = self.discard(&mut open);
     }
 
     fn prepare(&self, barrier: ClockTime, _timeout: Duration) -> Result<Token, String> {
         let mut open = self.open.lock();
-        let sealed = self.seal(&mut open, barrier);
+        let sealed = self.discard(&mut open).and_then(|()| self.seal(&mut open, barrier));
         sealed.map_err(|error| format!("{} cannot be written: {error}", self.dir.display()))?;
         Ok(open.sealed.to_be_bytes().to_vec())
     }

@@ -11,7 +11,7 @@
 //!
 //! One exception: after a pane boundary a worker may release a big expiry in chunks. Until it is through, a profile
 //! that has not changed since the boundary may still hold panes that have left its window. It is true as of just
-//! before the boundary, and says so (see [`WriteHalf::expiring`]).
+//! before the boundary, and says so (see `IdempotentSink::expiring`).
 //!
 //! Another one: a store that is filled from a checkpoint is behind what was accepted since. While it is held
 //! ([`ReadHalf::hold`]), no profile claims to be true as of a later instant than the checkpoint, whatever else it holds already.

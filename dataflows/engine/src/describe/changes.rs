@@ -6,7 +6,7 @@ use crate::layout::{Layout, SlotInfo, ViewLayout};
 use crate::start;
 use crate::state::{Covered, StateError, StateStore};
 use aulaflow_log::{Log, Offset, TopicPartition};
-use aulaflow_model::instant::Millis;
+use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::share::Share;
 use aulaflow_model::window::WindowSpec;
 use aulaflow_plan::Plan;
@@ -167,8 +167,7 @@ pub fn changes(plan: &Plan, layout: &Layout, state: &StateSummary) -> Changes {
     let known = state.covered.as_ref().map(|covered| covered.views.as_slice()).unwrap_or_default();
     let identities = start::identities(plan);
     let live = plan.runtime.engine.clock == ClockMode::Live;
-    let clock =
-        start::first_time(&state.covered.clone().unwrap_or_default(), live.then(crate::checkpoint::now)).clock();
+    let clock = clock_of(state.covered.as_ref(), live.then(crate::checkpoint::now));
     let lost = lost_before(&state.reads, clock);
     let missing = layout.missing_views();
     let mut views = Vec::new();
@@ -195,13 +194,19 @@ pub fn changes(plan: &Plan, layout: &Layout, state: &StateSummary) -> Changes {
     let gone = |name: &&String| !plan.views.iter().any(|view| view.schema.name == **name);
     let slots = state.covered.iter().flat_map(|covered| &covered.slots.slots);
     Changes {
-        as_of: state.covered.as_ref().map(|covered| aulaflow_model::instant::ClockTime(covered.time).clock()),
+        as_of: state.covered.as_ref().map(|covered| ClockTime(covered.time).clock()),
         views,
         removed: known.iter().map(|known| &known.name).filter(gone).cloned().collect(),
         parts_left_out: slots.filter(|known| layout.slot(known.number).is_none()).count(),
         records: reads.iter().map(|read| read.to.saturating_sub(read.from)).sum(),
         reads,
     }
+}
+
+/// The clock at which a start has caught up: it begins at the checkpoint's, and time passes then. `now` on the live clock.
+fn clock_of(covered: Option<&Covered>, now: Option<Millis>) -> Millis {
+    let covered = covered.map(|covered| ClockTime(covered.time).clock());
+    covered.max(now).unwrap_or(ClockTime::ZERO.clock())
 }
 
 /// Events that were accepted before it are gone from some partition; `None`: nothing was removed yet.
@@ -237,6 +242,15 @@ fn incomplete((spec, panes): (&WindowSpec, i64), clock: Millis, lost: Millis, li
 mod tests {
     use super::*;
     use aulaflow_model::window::DAY_MS;
+
+    #[test]
+    fn a_start_has_caught_up_at_the_later_of_the_checkpoint_s_clock_and_now() {
+        let covered = Covered { time: ClockTime::at(Millis(5_000)).0, ..Covered::default() };
+        assert_eq!(clock_of(Some(&covered), Some(Millis(9_000))), Millis(9_000));
+        assert_eq!(clock_of(Some(&covered), Some(Millis(4_000))), Millis(5_000));
+        assert_eq!(clock_of(Some(&covered), None), Millis(5_000));
+        assert_eq!(clock_of(None, Some(Millis(9_000))), Millis(9_000));
+    }
 
     #[test]
     fn a_window_is_complete_when_its_oldest_pane_is() {
