@@ -10,6 +10,7 @@ mod follow;
 mod history;
 pub mod past;
 mod replica;
+mod restarts;
 mod retention;
 mod roles;
 mod shares;
@@ -251,7 +252,7 @@ fn start_dataflow(
     let follow = match (kafka, &plan.runtime.log.kind) {
         (Some(kafka), LogKind::Kafka(settings)) => {
             let membership = Membership::join(&kafka, topic::BEHAVIOR)?;
-            Some(Follow::start(membership, log, shares, archiving.clone(), settings.scale_out)?)
+            Some(Follow::start(membership, log, shares, archiving.clone(), settings)?)
         }
         (None | Some(_), LogKind::Embedded | LogKind::Kafka(_)) => {
             if let Some(archiving) = &archiving {
@@ -316,7 +317,7 @@ async fn end(
 
 async fn failure(shares: &Shares, replica: Option<&Replica>) -> String {
     loop {
-        if let Some(reason) = shares.status().failure {
+        if let Some(reason) = shares.failure() {
             return format!("the dataflows have stopped: {reason}");
         }
         if let Some(reason) = replica.and_then(|replica| replica.status().failure) {

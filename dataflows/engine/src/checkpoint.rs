@@ -4,11 +4,11 @@
 //! Dead letters of the epochs that it covers are on their topics before it is written: a crash between the two makes us
 //! meet the same records again, and they are known by their offsets.
 
-use crate::Status;
 use crate::dead_letters::{Class, DeadLetter, Writer};
 use crate::dedupe::Seen;
 use crate::shared::{EXPORT_PARTS, Shared, StateMessage, Time};
 use crate::state::{self, Covered, EncodedChange, Forgotten, StateStore};
+use crate::{Failure, Status};
 use aulaflow_log::{Log, LogError, Offset, TopicPartition};
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::topic;
@@ -88,21 +88,25 @@ struct Barrier {
 }
 
 /// Why a checkpoint was not written.
-struct Failed {
-    why: String,
-    /// It never will be: another process writes the dead letters, say.
-    for_good: bool,
+enum Failed {
+    /// It can be tried again.
+    NotYet(String),
+    /// It never will be: the writer of the dead letters is at its end.
+    Ended(LogError),
 }
 
 impl From<String> for Failed {
     fn from(why: String) -> Self {
-        Self { why, for_good: false }
+        Self::NotYet(why)
     }
 }
 
 impl From<LogError> for Failed {
     fn from(error: LogError) -> Self {
-        Self { for_good: error.ends_writer(), why: format!("dead letters: {error}") }
+        match error.ends_writer() {
+            true => Self::Ended(error),
+            false => Self::NotYet(format!("dead letters: {error}")),
+        }
     }
 }
 
@@ -143,7 +147,7 @@ impl Checkpointer {
                     }
                     refused = match self.flush_letters(time) {
                         Ok(()) => None,
-                        Err(error) if error.ends_writer() => return self.fail(&Failed::from(error).why),
+                        Err(error) if error.ends_writer() => return self.fail(error),
                         Err(error) => {
                             tracing::warn!(%error, "dead letters could not be written yet");
                             Some(Instant::now())
@@ -179,10 +183,10 @@ impl Checkpointer {
         }
     }
 
-    /// Ends the engine, and with it the process: a restart goes on from the last checkpoint.
-    fn fail(&self, why: &str) {
-        tracing::error!(why, "no checkpoint can be written any more");
-        self.status.lock().failure.get_or_insert_with(|| format!("no checkpoint can be written any more: {why}"));
+    /// Ends the engine: no checkpoint can be written any more, and a restart goes on from the last one.
+    fn fail(&self, error: LogError) {
+        tracing::error!(%error, "no checkpoint can be written any more");
+        self.status.lock().failure.get_or_insert(Failure::Writer { what: "dead letters", error });
     }
 
     fn flush_letters(&mut self, time: Time) -> Result<(), LogError> {
@@ -232,11 +236,11 @@ impl Checkpointer {
                     *self.durable.lock() = Durable { offsets: covers.offsets, at, failing: None };
                     return true;
                 }
-                Err(Failed { why, for_good: true }) => {
-                    self.fail(&why);
+                Err(Failed::Ended(error)) => {
+                    self.fail(error);
                     return false;
                 }
-                Err(Failed { why: error, for_good: false }) => {
+                Err(Failed::NotYet(error)) => {
                     if self.durable.lock().failing.replace(error.clone()).as_ref() != Some(&error) {
                         tracing::error!(error, "a checkpoint cannot be written; trying on, the dataflow waits");
                     }

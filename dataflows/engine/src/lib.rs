@@ -65,6 +65,23 @@ pub enum StartError {
     Workers(String),
 }
 
+/// Why an engine has stopped. One that is started again goes on from the last checkpoint.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Failure {
+    /// A writer of its name is at its end ([`LogError::ends_writer`]): another one, of an engine that is started again, may
+    /// go on.
+    #[error("{what} cannot be written any more: {error}")]
+    Writer {
+        /// What it wrote.
+        what: &'static str,
+        /// What ended it.
+        error: LogError,
+    },
+    /// Nothing in this process can go on.
+    #[error("{0}")]
+    Engine(String),
+}
+
 /// How far the views are.
 #[derive(Debug, Clone)]
 pub struct Status {
@@ -82,7 +99,7 @@ pub struct Status {
     /// Why checkpoints cannot be written, while they cannot.
     pub checkpoint_failing: Option<String>,
     /// Why the engine stopped, if it failed.
-    pub failure: Option<String>,
+    pub failure: Option<Failure>,
 }
 
 impl Status {

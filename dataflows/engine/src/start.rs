@@ -15,7 +15,7 @@ use crate::state::{Covered, KnownSlots, StateError, StateStore};
 use crate::symbols::Symbols;
 use crate::wall::Wall;
 use crate::worker::{self, Progress, ToWorker};
-use crate::{Monitor, Position, StartError, Status, backfill, restore};
+use crate::{Failure, Monitor, Position, StartError, Status, backfill, restore};
 use aulaflow_log::{Log, LogError, TopicPartition};
 use aulaflow_model::instant::{ClockTime, Millis};
 use aulaflow_model::share::Share;
@@ -302,7 +302,7 @@ fn spawn_coordinator(
         });
         if let Err(failure) = &outcome {
             tracing::error!(failure, "the engine has failed");
-            monitor.status.lock().failure = Some(failure.clone());
+            monitor.status.lock().failure.get_or_insert_with(|| Failure::Engine(failure.clone()));
         }
         outcome
     })

@@ -71,7 +71,8 @@ pub enum LogError {
     #[error("another process writes as {0} now")]
     Fenced(String),
     /// This writer has come to an end that is nobody's doing: nothing will ever be written by it. What became of its last
-    /// write is unknown, and another one of its name would end a rightful later one: the process has to start again.
+    /// write is unknown, and another one of its name would end a rightful later one: whoever makes it asks the consumer
+    /// group first, and reads again what was written.
     #[error("the writer {name} cannot go on: {why}")]
     Ended {
         /// The writer's name.

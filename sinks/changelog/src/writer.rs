@@ -100,7 +100,7 @@ struct State {
     /// Why nothing can be written, while it cannot.
     trouble: Option<String>,
     /// Why nothing will ever be written again.
-    failed: Option<String>,
+    failed: Option<LogError>,
 }
 
 impl Changelog {
@@ -143,7 +143,7 @@ impl Writer {
     }
 
     /// Why it will never write again: another process writes this share now, or the log cannot be used.
-    pub fn failure(&self) -> Option<String> {
+    pub fn failure(&self) -> Option<LogError> {
         self.0.state.lock().failed.clone()
     }
 }
@@ -177,7 +177,7 @@ impl Participant for Writer {
         let mut state = self.0.state.lock();
         loop {
             if let Some(reason) = &state.failed {
-                return Err(reason.clone());
+                return Err(reason.to_string());
             }
             if state.reached.is_some_and(|reached| reached >= barrier.0) {
                 return Ok(state.mark(barrier, self.0.views));
@@ -204,7 +204,7 @@ impl State {
 /// Why the thread ends.
 enum End {
     Stopped,
-    Failed(String),
+    Failed(LogError),
 }
 
 /// What the thread has.
@@ -230,7 +230,7 @@ impl Work {
 
     fn run(mut self) {
         if let Err(End::Failed(reason)) = self.work() {
-            tracing::error!(share = %self.start.share, reason, "the changelog is not written any more");
+            tracing::error!(share = %self.start.share, %reason, "the changelog is not written any more");
             self.shared.state.lock().failed = Some(reason);
             self.shared.done.notify_all();
         }
@@ -288,12 +288,11 @@ impl Work {
                 Err(error) => error,
             };
             match error {
-                LogError::Fenced(_) => {
-                    return Err(End::Failed(format!("{error}: this one has lost the partition and must not go on")));
-                }
-                LogError::Ended { .. } | LogError::Unknown(..) | LogError::Refused(_) | LogError::Corrupt(_) => {
-                    return Err(End::Failed(error.to_string()));
-                }
+                LogError::Fenced(_)
+                | LogError::Ended { .. }
+                | LogError::Unknown(..)
+                | LogError::Refused(_)
+                | LogError::Corrupt(_) => return Err(End::Failed(error)),
                 LogError::Full { .. } | LogError::Unavailable(_) | LogError::Gone { .. } => {}
             }
             let error = error.to_string();

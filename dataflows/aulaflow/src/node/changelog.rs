@@ -3,6 +3,7 @@
 use super::sinks::{Parts, RunningSink, Sink};
 use anyhow::Result;
 use aulaflow_changelog::{Changelog, ChangelogStart, WriterMetrics};
+use aulaflow_engine::Failure;
 use aulaflow_log::Log;
 use aulaflow_model::share::Share;
 use aulaflow_plan::Plan;
@@ -55,8 +56,11 @@ impl Sink for ChangelogSink {
 }
 
 impl RunningSink for Changelog {
-    fn failure(&self) -> Option<String> {
-        self.writer().failure()
+    fn failure(&self) -> Option<Failure> {
+        self.writer().failure().map(|error| match error.ends_writer() {
+            true => Failure::Writer { what: "the changelog", error },
+            false => Failure::Engine(format!("the changelog cannot be written any more: {error}")),
+        })
     }
 
     fn stop(self: Box<Self>) {

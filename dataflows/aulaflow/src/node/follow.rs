@@ -2,6 +2,7 @@
 //! has an engine of its own they come and go one by one; where one engine has them all it runs while all are here.
 
 use super::archiving::Archiving;
+use super::restarts::{Next, Restarts};
 use super::shares::Shares;
 use anyhow::{Context, Result, bail};
 use aulaflow_engine::StartError;
@@ -9,6 +10,7 @@ use aulaflow_log::kafka::{Membership, Ownership};
 use aulaflow_log::{Log, LogError};
 use aulaflow_model::share::Share;
 use aulaflow_model::topic;
+use aulaflow_plan::runtime::Kafka;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -38,6 +40,8 @@ struct Follower {
     scale_out: bool,
     /// Partitions that are ours.
     owned: BTreeSet<u32>,
+    /// Engines whose writer was at its end.
+    restarts: Restarts,
     /// Engines to be started, and since when the log has not answered to that.
     pending: BTreeMap<Share, Option<Instant>>,
     /// The last try.
@@ -47,13 +51,13 @@ struct Follower {
 }
 
 impl Follow {
-    /// Starts. With `scale_out` each partition has an engine of its own.
+    /// Starts. With `scale_out` in the settings each partition has an engine of its own.
     pub fn start(
         membership: Membership,
         log: &Arc<dyn Log>,
         shares: &Arc<Shares>,
         archiving: Option<Arc<Archiving>>,
-        scale_out: bool,
+        settings: &Kafka,
     ) -> Result<Self> {
         let (stop, stopped) = channel();
         let mut follower = Follower {
@@ -61,8 +65,9 @@ impl Follow {
             log: Arc::clone(log),
             shares: Arc::clone(shares),
             archiving,
-            scale_out,
+            scale_out: settings.scale_out,
             owned: BTreeSet::new(),
+            restarts: Restarts::new(settings.session_timeout),
             pending: BTreeMap::new(),
             tried: None,
             partitions: None,
@@ -99,8 +104,26 @@ impl Follower {
             Some(Ownership::Ended(reason)) => bail!("this process has lost its place in the consumer group: {reason}"),
             None => {}
         }
+        for (share, failure) in self.shares.end_writerless() {
+            self.start_again(share, failure)?;
+        }
         self.begin_pending()?;
         self.check_count()
+    }
+
+    /// A share's engine has ended since its writer has. It starts again after a pause, if its partitions are still ours then.
+    fn start_again(&mut self, share: Share, failure: impl std::fmt::Display) -> Result<()> {
+        match self.restarts.ended(share, Instant::now()) {
+            Next::GiveUp(times) => bail!(
+                "the engine of share {share} has ended {times} times in a row, the last time since {failure}: does \
+                 another process write in the name of this consumer group? See the runbook `fenced-writer`"
+            ),
+            Next::StartLater => {
+                self.pending.insert(share, None);
+                self.say_what_is_missing();
+                Ok(())
+            }
+        }
     }
 
     fn gained(&mut self, partitions: &[u32]) {
@@ -170,9 +193,18 @@ impl Follower {
         if self.pending.is_empty() || self.tried.is_some_and(|tried| tried.elapsed() < TRY_EVERY) {
             return Ok(());
         }
-        self.tried = Some(Instant::now());
+        let now = Instant::now();
+        self.tried = Some(now);
         for (share, since) in std::mem::take(&mut self.pending) {
+            if !self.restarts.may_start(share, now) {
+                self.pending.insert(share, since);
+                continue;
+            }
             let Err(error) = self.begin(share) else { continue };
+            if ends_writer(&error) {
+                self.start_again(share, format!("{error:#}"))?;
+                continue;
+            }
             let since = since.unwrap_or_else(Instant::now);
             if !does_not_answer(&error) || since.elapsed() > PATIENCE {
                 return Err(error);
@@ -204,8 +236,12 @@ impl Follower {
             )),
             _ => None,
         };
-        let waits =
-            waits.or_else(|| self.pending.values().flatten().next().map(|_| "the log does not answer".to_owned()));
+        let now = Instant::now();
+        let pauses = |share: &&Share| !self.restarts.may_start(**share, now);
+        let pausing = self.pending.keys().find(pauses);
+        let waits = waits
+            .or_else(|| self.pending.values().flatten().next().map(|_| "the log does not answer".to_owned()))
+            .or_else(|| pausing.map(|share| format!("the engine of share {share} is started again in a moment")));
         self.shares.waits_for(waits);
     }
 
@@ -229,8 +265,17 @@ impl Follower {
 
 /// Whether trying again may help.
 fn does_not_answer(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        matches!(cause.downcast_ref::<LogError>(), Some(LogError::Unavailable(_)))
-            || matches!(cause.downcast_ref::<StartError>(), Some(StartError::Log(LogError::Unavailable(_))))
+    of_log(error).any(|error| matches!(error, LogError::Unavailable(_)))
+}
+
+/// Whether a writer was ended while it began.
+fn ends_writer(error: &anyhow::Error) -> bool {
+    of_log(error).any(LogError::ends_writer)
+}
+
+fn of_log(error: &anyhow::Error) -> impl Iterator<Item = &LogError> {
+    error.chain().filter_map(|cause| match cause.downcast_ref::<StartError>() {
+        Some(StartError::Log(error)) => Some(error),
+        Some(StartError::State(_) | StartError::Workers(_)) | None => cause.downcast_ref(),
     })
 }

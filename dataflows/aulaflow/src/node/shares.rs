@@ -4,8 +4,9 @@
 use super::archiving::Archiving;
 use super::sinks::{RunningSinks, Sink};
 use crate::derived::derived_views;
+use crate::log_store;
 use anyhow::{Context as _, Result, anyhow};
-use aulaflow_engine::{Asker, Checkpoint, Engine, Metrics, Start, Status, Wall};
+use aulaflow_engine::{Asker, Checkpoint, Engine, Failure, Metrics, Start, Status, Wall};
 use aulaflow_log::{Log, TopicPartition};
 use aulaflow_model::change::ViewSchema;
 use aulaflow_model::ids::TenantId;
@@ -16,6 +17,9 @@ use aulaflow_plan::runtime::Runtime;
 use aulaflow_query_api::SinkLag;
 use aulaflow_serving::{DerivedView, ReadHalf, Stores};
 use parking_lot::Mutex;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -40,6 +44,14 @@ pub struct Shares {
     waiting: Mutex<Option<String>>,
     /// Why this process cannot go on.
     failure: Mutex<Option<String>>,
+    /// Engines that were ended since their writer was at its end, and are started again.
+    restarts: Family<ShareLabels, Counter>,
+}
+
+/// Of which share a number is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ShareLabels {
+    share: String,
 }
 
 /// A share's engine.
@@ -77,6 +89,11 @@ impl Running {
         }
         status
     }
+
+    /// Why its engine cannot go on.
+    fn failure(&self) -> Option<Failure> {
+        self.engine.monitor().status().failure.or_else(|| self.sinks.failure())
+    }
 }
 
 /// A share's store whose rows are in a history outside the process.
@@ -113,6 +130,9 @@ impl Shares {
         let schemas: Arc<[ViewSchema]> = plan.views.iter().map(|view| view.schema.clone()).collect();
         let stores = Stores::new(schemas);
         stores.register_metrics(registry);
+        let restarts: Family<ShareLabels, Counter> = Family::default();
+        let help = "Engines that were ended since another writer of their name began, and are started again";
+        registry.register("engine_restarts", help, restarts.clone());
         Arc::new(Self {
             sinks,
             derived: derived_views(plan, registry),
@@ -123,6 +143,7 @@ impl Shares {
             running: Mutex::default(),
             waiting: Mutex::default(),
             failure: Mutex::default(),
+            restarts,
         })
     }
 
@@ -273,12 +294,7 @@ impl Shares {
     /// How far all are: the least of each.
     pub fn status(&self) -> Status {
         let mut running = self.running.lock();
-        let statuses = running.iter_mut().map(|(share, running)| running.status(*share, &self.stores));
-        let mut status = Status::merged(statuses);
-        status.failure = status.failure.or_else(|| running.values().find_map(|running| running.sinks.failure()));
-        drop(running);
-        status.failure = status.failure.or_else(|| self.failure.lock().clone());
-        status
+        Status::merged(running.iter_mut().map(|(share, running)| running.status(*share, &self.stores)))
     }
 
     /// Ends the process: it cannot go on.
@@ -287,9 +303,31 @@ impl Shares {
         self.failure.lock().get_or_insert(reason);
     }
 
-    /// Why it cannot.
+    /// Why it cannot. An engine whose writer is at its end can be started again where there is a group that says whose the
+    /// partitions are: whoever follows the group does that ([`Self::end_writerless`]).
     pub fn failure(&self) -> Option<String> {
-        self.failure.lock().clone()
+        let is_followed = log_store::is_shared(&self.plan.runtime);
+        let of_process = |failure: Failure| match failure {
+            Failure::Writer { .. } if is_followed => None,
+            Failure::Writer { .. } | Failure::Engine(_) => Some(failure.to_string()),
+        };
+        let own = self.failure.lock().clone();
+        own.or_else(|| self.running.lock().values().find_map(|running| running.failure().and_then(of_process)))
+    }
+
+    /// Ends, as a crash would, the engines whose writer is at its end. Which, to be started again from their last checkpoints.
+    pub fn end_writerless(&self) -> Vec<(Share, Failure)> {
+        let writerless = |(share, running): (&Share, &Running)| match running.failure()? {
+            failure @ Failure::Writer { .. } => Some((*share, failure)),
+            Failure::Engine(_) => None,
+        };
+        let ended: Vec<_> = self.running.lock().iter().filter_map(writerless).collect();
+        for (share, failure) in &ended {
+            tracing::warn!(%share, %failure, "this share's engine ends, and is started again");
+            self.abandon(*share);
+            self.restarts.get_or_create_owned(&ShareLabels { share: share.to_string() }).inc();
+        }
+        ended
     }
 
     /// What must happen before there is something to serve; `None`: nothing.

@@ -5,7 +5,7 @@ use super::changelog::ChangelogSink;
 use super::clickhouse::Analytics;
 use crate::log_store;
 use anyhow::{Context, Result};
-use aulaflow_engine::Engine;
+use aulaflow_engine::{Engine, Failure};
 use aulaflow_log::Log;
 use aulaflow_model::share::Share;
 use aulaflow_plan::Plan;
@@ -52,7 +52,7 @@ pub trait RunningSink: Send + Sync {
     }
 
     /// Why it can never write again: the share cannot go on, and no checkpoint can be made.
-    fn failure(&self) -> Option<String> {
+    fn failure(&self) -> Option<Failure> {
         None
     }
 
@@ -125,7 +125,7 @@ impl RunningSinks {
     }
 
     /// Why one of them can never write again.
-    pub fn failure(&self) -> Option<String> {
+    pub fn failure(&self) -> Option<Failure> {
         self.0.iter().find_map(|sink| sink.failure())
     }
 
@@ -140,7 +140,7 @@ impl RunningSinks {
         let failure = self.failure();
         let stopped = self.while_ending(|| match failure {
             None => engine.stop(),
-            Some(reason) => engine.abandon().and(Err(reason)),
+            Some(failure) => engine.abandon().and(Err(failure.to_string())),
         });
         self.0.into_iter().for_each(|sink| sink.stop());
         stopped

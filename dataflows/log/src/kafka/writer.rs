@@ -25,7 +25,7 @@ const SETTLE_MAX: Duration = Duration::from_secs(120);
 ///
 /// librdkafka ends a producer for good at errors after which nobody knows what the brokers have. No other producer takes
 /// its place here: it would end a later writer of another process that has the name by right, and at a fatal error nothing
-/// says whether there is one. Whoever starts the process again asks the consumer group first.
+/// says whether there is one. Whoever makes another one asks the consumer group first.
 pub(super) struct TransactionalWriter {
     name: String,
     producer: ThreadedProducer<Context>,
@@ -73,14 +73,14 @@ impl TransactionalWriter {
                 _ if code == RDKafkaErrorCode::TransactionalIdAuthorizationFailed => {
                     ended(format!("{why}: allow this user to write with transactional ids of the group's name"))
                 }
-                _ => ended(format!("{why}: start the process again, it goes on from its last checkpoint")),
+                _ => ended(why),
             };
         }
         match (of_code(error), error) {
             (fenced @ LogError::Fenced(_), _) => fenced,
             // Neither to be tried again nor to be taken back: the client library's state is not ours any more.
             (_, KafkaError::Transaction(inner)) if !inner.is_retriable() && !inner.txn_requires_abort() => {
-                ended(format!("{error}: start the process again, it goes on from its last checkpoint"))
+                ended(error.to_string())
             }
             (other, _) => other,
         }
@@ -99,8 +99,7 @@ impl TransactionalWriter {
             self.unsettled = None;
         } else if !error.ends_writer() && self.unsettled.get_or_insert_with(Instant::now).elapsed() >= SETTLE_MAX {
             let why = format!(
-                "its transaction could not be ended for {} seconds ({error}): start the process again, and see the \
-                 brokers' transaction coordinator",
+                "its transaction could not be ended for {} seconds ({error}): see the brokers' transaction coordinator",
                 SETTLE_MAX.as_secs()
             );
             return Err(LogError::Ended { name: self.name.clone(), why });

@@ -274,7 +274,7 @@ fn shown<'a>(stores: impl IntoIterator<Item = &'a ReadHalf>, students: u32) -> S
 impl Process {
     pub fn status(&self) -> Status {
         let status = self.engine.monitor().status();
-        assert_eq!(status.failure, None);
+        assert!(status.failure.is_none(), "{:?}", status.failure);
         status
     }
 
