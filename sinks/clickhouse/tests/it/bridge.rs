@@ -32,7 +32,12 @@ fn crash(point: &'static str) {
 #[test]
 fn every_record_is_there_once() {
     let mut lost = 0;
-    for seed in seeds(4) {
+    // On a busy machine it may take more of them until an answer is lost at the right moment.
+    let usual = seeds(4);
+    for (runs, seed) in usual.iter().copied().chain(101..=112).enumerate() {
+        if runs >= usual.len() && lost > 0 {
+            break;
+        }
         let Some(access) = access() else { return };
         let started = Instant::now();
         lost += run(seed, &access);
